@@ -1,0 +1,1 @@
+"""Running the experiment on Amazon EMR."""

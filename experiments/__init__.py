@@ -1,0 +1,1 @@
+"""Runners, benchmarks and the report, each a script and an importable module."""

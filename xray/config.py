@@ -1,0 +1,262 @@
+"""RunConfig: the work and the run, read from one YAML file and checked before use."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from xray.errors import UserError
+
+# Smallest image each backbone of keras.applications accepts without its top.
+BACKBONES = {"MobileNet": 32, "MobileNetV2": 32}
+MOBILENET_ALPHAS = (0.25, 0.5, 0.75, 1.0)
+
+
+class Section(BaseModel):
+    """A closed, immutable group of settings."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+
+class DataConfig(Section):
+    """Which images, which labels and how they are split."""
+
+    images: Annotated[str, Field(pattern=r"^s3://[^/]+(/.*)?$")]
+    """Where the images are: s3://bucket/prefix/"""
+    labels: Annotated[str, Field(pattern=r"^s3://[^/]+/.+\.csv(\.gz)?$")]
+    """The NIH label file: s3://bucket/key.csv or .csv.gz"""
+    credentials: Path | None = None
+    """YAML file with the keys; without it boto3's own chain is asked."""
+    endpoint_url: str | None = None
+    """S3 server other than AWS; overrides the one in the credentials file."""
+    image_size: Annotated[int, Field(ge=8, le=2048)] = 128
+    """Height and width in pixels of the images as the model gets them."""
+    limit: Annotated[int, Field(ge=2)] | None = None
+    """Use this many images, chosen by whole patients with the seed; null is all."""
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the images in the test set, split by patient."""
+    seed: int = 0
+    """Seed of the split, of `limit` and of the bootstrap intervals."""
+    min_train_positives: Annotated[int, Field(ge=0)] = 1
+    """Images a finding needs in the training set; 0 lets a small sample pass."""
+    max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of the images that may be unreadable before the run is refused."""
+    cache_dir: Path | None = None
+    """Folder for decoded images, keyed by ETag and size; null keeps them in memory."""
+    read_threads: Annotated[int, Field(ge=1, le=256)] = 16
+    """S3 reads under way at once, per process."""
+
+
+class ModelConfig(Section):
+    """The one network that every runner trains."""
+
+    backbone: str = "MobileNet"
+    """Network of keras.applications, by name."""
+    weights: str | None = None
+    """none, imagenet, or a .keras or .weights.h5 file, local or on S3."""
+    alpha: Annotated[float, Field(gt=0, le=2)] = 1.0
+    """Width multiplier of the MobileNets."""
+    pooling: Literal["flatten", "avg", "max"] = "flatten"
+    """How the backbone's feature map becomes a vector."""
+    batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Keras' default needs hundreds of steps; choose 0.9 where epochs are short."""
+    head_units: tuple[Annotated[int, Field(ge=1)], ...] = (256, 64)
+    """Widths of the dense ReLU layers between backbone and the 15 sigmoids."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Dropout after the first dense layer."""
+
+    @field_validator("backbone")
+    @classmethod
+    def _known_backbone(cls, value: str) -> str:
+        by_lower_name = {name.lower(): name for name in BACKBONES}
+        if value.lower() not in by_lower_name:
+            raise ValueError(f"must be one of {', '.join(BACKBONES)}")
+        return by_lower_name[value.lower()]
+
+    @field_validator("weights")
+    @classmethod
+    def _known_weights(cls, value: str | None) -> str | None:
+        if value is None or value.lower() == "none":
+            return None
+        if value != "imagenet" and not value.endswith((".keras", ".weights.h5")):
+            raise ValueError("must be none, imagenet, or a .keras or .weights.h5 file")
+        return value
+
+    @model_validator(mode="after")
+    def _alpha_has_weights(self) -> "ModelConfig":
+        if self.weights == "imagenet" and self.alpha not in MOBILENET_ALPHAS:
+            raise ValueError(f"alpha must be one of {MOBILENET_ALPHAS} with imagenet")
+        return self
+
+
+class TrainingConfig(Section):
+    """How the network is trained, the same in every runner."""
+
+    epochs: Annotated[int, Field(ge=1)] = 5
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Images per step and worker."""
+    optimizer: Literal["rmsprop", "adam", "sgd"] = "rmsprop"
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-5
+    seed: int = 0
+    """Seed of the initial weights, the order of the images and dropout."""
+    evaluate_every_epoch: bool = False
+    """Score the test set after every epoch, outside `fit`, for AUC against time."""
+
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+
+class RunnerConfig(Section):
+    """How the work is executed; nothing here is part of the work itself."""
+
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Spark tasks that train at once; null takes every slot of the cluster."""
+    threads_per_worker: Annotated[int, Field(ge=1)] | None = None
+    """Cores of each worker; null is one."""
+    mode: Literal["synchronous", "asynchronous", "hogwild"] = "synchronous"
+    frequency: Literal["epoch", "batch"] = "epoch"
+    """How often asynchronous workers exchange weights."""
+    master: str | None = None
+    """Spark master; null takes spark-submit's, or local[cores]."""
+    executor_memory: str = "2g"
+    """Java heap of each executor; TensorFlow lives outside it."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Arithmetic of the GPU runner."""
+    spark_conf: dict[str, str] = {}
+    """More Spark settings, as spark-submit --conf takes them."""
+
+    @model_validator(mode="after")
+    def _synchronous_by_epoch(self) -> "RunnerConfig":
+        if self.mode == "synchronous" and self.frequency == "batch":
+            raise ValueError("frequency batch needs mode asynchronous or hogwild")
+        return self
+
+
+class RunConfig(Section):
+    """One run: everything that can move a number in its record."""
+
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    runner: RunnerConfig = RunnerConfig()
+
+    @model_validator(mode="after")
+    def _size_fits_backbone(self) -> "RunConfig":
+        smallest = BACKBONES[self.model.backbone]
+        if self.data.image_size < smallest:
+            raise ValueError(
+                f"data.image_size must be at least {smallest} for "
+                f"{self.model.backbone}. Got {self.data.image_size}"
+            )
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting as JSON values; it holds a credentials path, never a secret."""
+        return self.model_dump(mode="json")
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The validated configuration in the YAML file `path`.
+
+    Args:
+        path: the YAML file.
+        overrides: `section.key=value` strings, applied in order; values are YAML.
+
+    Raises:
+        UserError: the file cannot be read, a key is unknown or a value is refused.
+    """
+    settings = _read_yaml(Path(path))
+    for override in overrides:
+        _apply_override(settings, override)
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        raise UserError(_one_line(error, path)) from None
+
+
+def read_yaml_mapping(path: Path, what: str) -> dict[str, Any]:
+    """The mapping in a YAML file, without quoting its content in an error.
+
+    Raises:
+        UserError: no such file, not YAML, or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise UserError(f"{what} {path} cannot be read: {reason}.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"{what} {path} is not valid YAML{where}.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{what} {path} must hold `key: value` lines.")
+    return content
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    settings = read_yaml_mapping(path, "Configuration")
+    # `model:` with nothing under it reads as null and means the defaults.
+    return {name: {} if value is None else value for name, value in settings.items()}
+
+
+def _apply_override(settings: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    section, dot, key = name.partition(".")
+    if not (equals and dot and section and key):
+        raise UserError(
+            f"--set takes section.key=value. Got {override!r}; "
+            "for instance --set training.epochs=3."
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {name}: the value is not YAML. Got {text!r}.") from None
+    if not isinstance(settings.setdefault(section, {}), dict):
+        raise UserError(f"--set {name}: section {section!r} holds no keys.")
+    settings[section][key] = value
+
+
+def _one_line(error: ValidationError, path: str | Path) -> str:
+    """The first complaint of pydantic as rule, value and next step."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{path}: unknown key {where!r}. {_nearest(first['loc'])}{more}"
+    if first["type"] == "missing":
+        return f"{path}: {where} is required. Add it to the file or give --set.{more}"
+    rule = first["msg"].removeprefix("Value error, ")
+    rule = rule[0].lower() + rule[1:]
+    received = (
+        f" Got {first['input']!r}." if where and _is_plain(first["input"]) else ""
+    )
+    return f"{path}: {where + ': ' if where else ''}{rule}.{received}{more}"
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _nearest(location: tuple[Any, ...]) -> str:
+    fields = RunConfig.model_fields
+    for part in location[:-1]:
+        fields = fields[part].annotation.model_fields
+    matches = difflib.get_close_matches(str(location[-1]), fields, n=1, cutoff=0.5)
+    if matches:
+        return f"Did you mean {'.'.join([*map(str, location[:-1]), matches[0]])!r}?"
+    return f"Known keys: {', '.join(fields)}."

@@ -1,0 +1,234 @@
+"""RunRecord: what one run did and measured, one JSON file a run in results/."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+SCHEMA_VERSION = 1
+
+
+class Part(BaseModel):
+    """A group of fields; one that a newer version added is kept, not refused."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+
+class Phases(Part):
+    """Seconds per phase; they do not overlap and `total` is measured on its own."""
+
+    startup: float = 0.0
+    """Program start to ready: Python, TensorFlow or the Spark context."""
+    load: float = 0.0
+    """Listing, reading and decoding every image once."""
+    warmup: float = 0.0
+    """Building and tracing the model before the clock of `fit` starts."""
+    fit: float = 0.0
+    """Training, every epoch."""
+    evaluate: float = 0.0
+    """Scoring the test set, after every epoch when asked, and its AUC."""
+    total: float = 0.0
+    """Program start to record."""
+
+
+class Epoch(Part):
+    """One pass over the training images."""
+
+    epoch: int
+    """From 1."""
+    seconds: float
+    images_per_second: float
+    loss: float | None = None
+    """Mean training loss over the workers; null where a mode does not report it."""
+    auc_macro: float | None = None
+    """On the test set; null unless `training.evaluate_every_epoch`, or undefined."""
+    elapsed_seconds: float
+    """From the start of the program to the end of this epoch's training."""
+
+
+class Images(Part):
+    """Counts of images, and those that could not be used."""
+
+    listed: int = 0
+    """In the bucket under the prefix."""
+    matched: int = 0
+    """Listed and in the label file, after `data.limit`."""
+    train: int = 0
+    test: int = 0
+    skipped: list[dict[str, str]] = []
+    """Unreadable ones: {image, reason}."""
+
+
+class Rates(Part):
+    """Training images per second of `fit`."""
+
+    overall: float | None = None
+    steady: float | None = None
+    """From the second epoch on; null with one epoch."""
+
+
+class Worker(Part):
+    """What one training process used."""
+
+    worker: int
+    images: int
+    """Images it trained per epoch."""
+    fit_seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+    """Largest resident set of the process."""
+
+
+class Interval(Part):
+    """A point estimate with its 95% interval; null where it is undefined."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Finding(Part):
+    """How well one finding is told from the rest of the test set."""
+
+    positives: int
+    negatives: int
+    auc: Interval
+    """Area under the ROC curve; null when only one value occurs."""
+    average_precision: float | None = None
+
+
+class Scores(Part):
+    """Test-set results, computed by one function for all runners."""
+
+    macro_auc: Interval
+    """Mean over the findings that have both values."""
+    macro_average_precision: float | None = None
+    findings_scored: int
+    findings: dict[str, Finding]
+    """In the order of the 15 labels."""
+    resamples: int
+    """Bootstrap resamples by patient behind the intervals."""
+
+
+class RunRecord(Part):
+    """One run. The file in results/ is this object as JSON."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    """`<UTC time>_<runner>_w<workers>_<commit>`; also the name of the file."""
+    created: datetime
+    status: Literal["success", "failed", "aborted"]
+    error: str | None = None
+    """Why the run failed or was aborted, in one line."""
+    runner: str
+    """sequential, gpu or elephas."""
+    workers: int | None = None
+    threads_per_worker: int | None = None
+    mode: str | None = None
+    """synchronous, asynchronous or hogwild; null for the local runners."""
+    frequency: str | None = None
+    global_batch_size: int | None = None
+    """Images per step of all workers together."""
+    seed: int
+    config: dict[str, Any]
+    """The resolved configuration; it holds no secret."""
+    work_id: str | None = None
+    """Hash of `work`: equal for two runs exactly when they did the same work."""
+    work: dict[str, Any] = {}
+    """Its parts: dataset, split, model and training."""
+    initial_weights: str | None = None
+    """Hash of the weights before the first step."""
+    phases: Phases = Phases()
+    epochs: list[Epoch] = []
+    images: Images = Images()
+    images_trained: int = 0
+    """Training images times finished epochs."""
+    images_per_second: Rates = Rates()
+    cpu_seconds: dict[str, float] = {}
+    """CPU seconds of the driving process by phase, and of all processes in `fit`."""
+    driver_peak_memory_bytes: int | None = None
+    per_worker: list[Worker] = []
+    scores: Scores | None = None
+    machine: dict[str, Any] = {}
+    """cpu_model, cores, memory_bytes, gpu, nodes, instance_type, os."""
+    packages: dict[str, str] = Field(default_factory=dict)
+    git: dict[str, Any] = {}
+    """commit and dirty."""
+
+    def write(self, folder: Path) -> Path:
+        """The file `<run_id>.json` in `folder`, written whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        text = self.model_dump_json(indent=1) + "\n"
+        with tempfile.NamedTemporaryFile(
+            "w", dir=folder, suffix=".tmp", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        path = folder / f"{self.run_id}.json"
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
+        return path
+
+
+def new_run_id(created: datetime, runner: str, workers: int | None, commit: str) -> str:
+    """A name that sorts by time and says what ran; two runs never share one."""
+    stamp = created.strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
+    return f"{stamp}_{runner}_w{workers or 0}_{commit[:7] or 'nogit'}"
+
+
+def utc_now() -> datetime:
+    """The time now, in UTC."""
+    return datetime.now(UTC)
+
+
+def work_id(work: dict[str, Any]) -> str:
+    """Hash of the parts of the work, 16 hexadecimal digits."""
+    text = json.dumps(work, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def work_differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Dotted names of the fields in which two works differ, sorted."""
+    left, right = dict(_flatten(one)), dict(_flatten(other))
+    names = left.keys() | right.keys()
+    return sorted(name for name in names if left.get(name) != right.get(name))
+
+
+def _flatten(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(part, dict):
+        yield prefix, part
+        return
+    for key, value in part.items():
+        yield from _flatten(value, f"{prefix}.{key}" if prefix else key)
+
+
+def read_records(folder: Path) -> tuple[list[RunRecord], list[str]]:
+    """Every record under `folder`, oldest first, and why other files were left out."""
+    records, left_out = [], []
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            record = RunRecord.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            left_out.append(f"{path}: not a run record ({_reason(error)})")
+            continue
+        if record.schema_version > SCHEMA_VERSION:
+            left_out.append(
+                f"{path}: schema {record.schema_version}, newer than {SCHEMA_VERSION}"
+            )
+            continue
+        records.append(record)
+    return sorted(records, key=lambda record: record.created), left_out
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
+    return str(error)
