@@ -1,0 +1,81 @@
+"""Batches for training and scoring: seeded order, no autotuning."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+SCORE_BATCH = 64
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
+    """The order in which epoch `epoch` visits `count` images; equal in any process."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+class Feed:
+    """The training images of one worker, in another order each epoch.
+
+    Attributes:
+        epoch: whose order the next iteration takes, from 0; the trainer sets it.
+        delivered: images handed out so far, for progress.
+
+    Args:
+        images: uint8 (N, H, W, 1).
+        labels: (N, 15), 0 or 1.
+        batch_size: images per step; the last batch may be smaller.
+        seed: of the order.
+    """
+
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int
+    ) -> None:
+        self.images, self.labels = images, labels.astype(np.float32)
+        self.batch_size, self.seed = batch_size, seed
+        self.epoch = 0
+        self.delivered = 0
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """One epoch: uint8 (B, H, W, 1) and float32 (B, 15)."""
+        order = epoch_order(len(self.images), self.seed, self.epoch)
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            self.delivered += len(rows)
+            yield self.images[rows], self.labels[rows]
+
+
+def training_pipeline(feed: Feed) -> "tf.data.Dataset":
+    """A tf.data pipeline over `feed`, which may be iterated once per epoch.
+
+    Autotuning is off: with one thread its thread sleeps up to ten seconds at the end
+    of an epoch while training waits for it.
+    """
+    import tensorflow as tf
+
+    signature = (
+        tf.TensorSpec((None, *feed.images.shape[1:]), tf.uint8),
+        tf.TensorSpec((None, feed.labels.shape[1]), tf.float32),
+    )
+    pipeline = tf.data.Dataset.from_generator(
+        lambda: iter(feed), output_signature=signature
+    )
+    return _without_autotune(pipeline.prefetch(2))
+
+
+def predict(model: object, images: np.ndarray) -> np.ndarray:
+    """Scores of `images`, float (N, 15), in their order."""
+    import tensorflow as tf
+
+    pipeline = tf.data.Dataset.from_tensor_slices(images).batch(SCORE_BATCH)
+    return model.predict(_without_autotune(pipeline), verbose=0)
+
+
+def _without_autotune(pipeline: "tf.data.Dataset") -> "tf.data.Dataset":
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return pipeline.with_options(options)

@@ -1,0 +1,105 @@
+"""Image bytes to uint8 pixels, the same for every runner, each image decoded once."""
+
+import io
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from xray.storage import Storage, UnreadableObject
+
+EXTENSIONS = (".png", ".jpg", ".jpeg")
+BATCH_OF_READS = 1024
+
+
+def decode_image(content: bytes, size: int) -> np.ndarray:
+    """Grey pixels of one PNG or JPEG: uint8 (size, size, 1).
+
+    RGBA, palette and colour become grey; 16 bits become 8 by their high byte.
+    Shrinking averages (Pillow's bilinear filter covers the whole source area).
+
+    Raises:
+        ValueError: not an image, truncated, or so large that it may be an attack.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+                grey = _to_grey(image)
+    except (OSError, SyntaxError, Image.DecompressionBombError, Warning) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    if grey.size != (size, size):
+        grey = grey.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(grey, dtype=np.uint8)[..., np.newaxis]
+
+
+def _to_grey(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits: Pillow's convert("L") would clip
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("L")
+
+
+def load_images(
+    storage: Storage,
+    uris: Sequence[str],
+    etags: Sequence[str],
+    size: int,
+    threads: int,
+    cache_dir: Path | None = None,
+    progress: Callable[[int], object] = lambda count: None,
+) -> Iterator[np.ndarray | str]:
+    """Pixels of each image in order, uint8 (size, size, 1), or why it has none.
+
+    Args:
+        storage: where the images are.
+        uris: their addresses.
+        etags: their ETags, which name the cached copies.
+        size: height and width in pixels.
+        threads: reads under way at once.
+        cache_dir: folder of decoded images kept between runs; None keeps nothing.
+        progress: called with 1 after each image.
+
+    Raises:
+        UserError: S3 itself fails.
+    """
+
+    def load(pair: tuple[str, str]) -> np.ndarray | str:
+        try:
+            return _load_one(storage, *pair, size, cache_dir)
+        except (UnreadableObject, ValueError) as error:
+            return str(error)
+
+    pairs = zip(uris, etags, strict=True)
+    with ThreadPoolExecutor(threads) as pool:
+        # In batches, so that reading never runs far ahead of whoever consumes this.
+        while batch := list(islice(pairs, BATCH_OF_READS)):
+            for outcome in pool.map(load, batch):
+                progress(1)
+                yield outcome
+
+
+def _load_one(
+    storage: Storage, uri: str, etag: str, size: int, cache_dir: Path | None
+) -> np.ndarray:
+    if cache_dir is None:
+        return decode_image(storage.read(uri), size)
+    path = cache_dir / f"{etag}-{size}.raw"
+    try:
+        return np.frombuffer(path.read_bytes(), np.uint8).reshape(size, size, 1)
+    except (OSError, ValueError):  # absent, or cut short by a full disk
+        pixels = decode_image(storage.read(uri), size)
+        _write_whole(path, pixels.tobytes())
+        return pixels
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(content)
+    os.replace(file.name, path)
