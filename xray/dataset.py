@@ -91,13 +91,13 @@ def find_dataset(data: DataConfig, storage: Storage) -> Dataset:
         UserError: the bucket or the label file cannot be used, no image has a label,
             or a finding has too few positives to be learned.
     """
+    listed = _list_images(data, storage)
     try:
         labels = read_labels(storage.read(data.labels), data.labels)
     except UnreadableObject as error:
         raise UserError(
             f"Label file {data.labels} cannot be read: {error}. Check data.labels."
         ) from None
-    listed = _list_images(data, storage)
     known = listed.join(labels, how="inner")
     if known.empty:
         raise UserError(

@@ -1,6 +1,6 @@
 """Batches for training and scoring: seeded order, no autotuning."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +21,7 @@ class Feed:
 
     Attributes:
         epoch: whose order the next iteration takes, from 0; the trainer sets it.
-        delivered: images handed out so far, for progress.
+        on_batch: called with the number of images of each batch, for progress.
 
     Args:
         images: uint8 (N, H, W, 1).
@@ -36,15 +36,19 @@ class Feed:
         self.images, self.labels = images, labels.astype(np.float32)
         self.batch_size, self.seed = batch_size, seed
         self.epoch = 0
-        self.delivered = 0
+        self.on_batch: Callable[[int], object] = lambda count: None
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """One epoch: uint8 (B, H, W, 1) and float32 (B, 15)."""
         order = epoch_order(len(self.images), self.seed, self.epoch)
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            self.delivered += len(rows)
             yield self.images[rows], self.labels[rows]
+            self.on_batch(len(rows))
 
 
 def training_pipeline(feed: Feed) -> "tf.data.Dataset":
@@ -62,7 +66,8 @@ def training_pipeline(feed: Feed) -> "tf.data.Dataset":
     pipeline = tf.data.Dataset.from_generator(
         lambda: iter(feed), output_signature=signature
     )
-    return _without_autotune(pipeline.prefetch(2))
+    counted = pipeline.apply(tf.data.experimental.assert_cardinality(len(feed)))
+    return _without_autotune(counted.prefetch(2))
 
 
 def predict(model: object, images: np.ndarray) -> np.ndarray:

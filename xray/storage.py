@@ -147,7 +147,7 @@ class _translated:
                 "No S3 credentials on this machine. Set data.credentials to a YAML "
                 "file, or give the machine an instance role."
             ) from None
-        if isinstance(error, errors.HTTPClientError):
+        if isinstance(error, errors.HTTPClientError | errors.ConnectionError):
             where = self._access.endpoint_url or "AWS S3"
             raise UserError(
                 f"S3 endpoint {where} does not answer ({type(error).__name__}). Check "

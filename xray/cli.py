@@ -1,0 +1,124 @@
+"""The command line that all runners share: config + runner -> run -> record on disk."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from xray.config import load_config
+from xray.errors import UserError
+from xray.journal import Journal
+from xray.record import RunRecord
+from xray.timing import Timer, program_age_seconds
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count it
+
+
+def main(
+    runner: str,
+    run: Callable[..., RunRecord],
+    description: str,
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Run `run` as the command line says; the exit code.
+
+    0: the record is written. 1: a fault of the program. 2: something the user can
+    mend. 3: the device is missing. 130: interrupted. Every run that got as far as a
+    valid configuration leaves a record, failed and aborted ones too.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    signal.signal(signal.SIGTERM, _interrupt)
+    options = _parser(description).parse_args(arguments)
+    try:
+        config = load_config(options.config, options.set)
+        _check_writable(options.results)
+    except UserError as error:
+        return _report_error(error)
+    age = program_age_seconds("PYSPARK_GATEWAY_PORT" in os.environ)
+    journal = Journal(runner, config, Timer(age))
+    return _run(run, journal, options)
+
+
+def _run(
+    run: Callable[..., RunRecord], journal: Journal, options: argparse.Namespace
+) -> int:
+    try:
+        record = run(journal.config, journal)
+    except KeyboardInterrupt:
+        _write(journal.record("aborted", "interrupted"), options.results)
+        return INTERRUPTED
+    except UserError as error:
+        _write(journal.record("failed", str(error)), options.results)
+        return _report_error(error)
+    except Exception as error:  # noqa: BLE001 - any failure must leave a record
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        _write(journal.record("failed", reason), options.results)
+        if options.debug:
+            traceback.print_exc()
+        print(f"error: {reason} (--debug shows where)", file=sys.stderr)
+        return 1
+    _write(record, options.results)
+    _print_summary(record)
+    return 0
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog="Exit codes: 0 done, 1 fault, 2 bad input, 3 no device, 130 stopped.",
+    )
+    parser.add_argument("--config", type=Path, required=True, help="YAML of the run")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one setting; may be repeated",
+    )
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of the record"
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--results {folder} cannot be made: {error.strerror}. Choose a folder."
+        ) from None
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"--results {folder} cannot be written. Choose another.")
+
+
+def _write(record: RunRecord, folder: Path) -> None:
+    print(f"{record.status} record: {record.write(folder)}", file=sys.stderr)
+
+
+def _report_error(error: UserError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _print_summary(record: RunRecord) -> None:
+    macro, steady = record.scores.macro_auc, record.images_per_second.steady
+    interval = f" (95% {macro.low:.3f}-{macro.high:.3f})" if macro.low else ""
+    auc = f"{macro.value:.3f}{interval}" if macro.value is not None else "undefined"
+    steady_text = f", {steady:.1f} from the second epoch" if steady else ""
+    print(
+        f"{record.runner}, {record.workers} worker(s): fit {record.phases.fit:.1f} s, "
+        f"total {record.phases.total:.1f} s, "
+        f"{record.images_per_second.overall:.1f} images/s{steady_text}; "
+        f"macro AUC {auc} over {record.scores.findings_scored} findings"
+    )

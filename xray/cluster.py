@@ -1,0 +1,243 @@
+"""A Spark context for training: settings, Java, our code and Python on executors."""
+
+import os
+import re
+import socket
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xray.config import RunnerConfig
+from xray.errors import UserError
+from xray.java import find_java_home
+from xray.machine import package_versions
+
+if TYPE_CHECKING:
+    from pyspark import SparkConf, SparkContext
+
+EXECUTOR_WAIT_SECONDS = 180
+MASTER_WAIT_SECONDS = 3
+# Versions that must agree between driver and executors, or pickles and weights differ.
+SHARED_PACKAGES = ("keras", "elephas", "numpy", "pyspark")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running Spark context and what it offers.
+
+    Attributes:
+        context: the SparkContext.
+        workers: tasks that train at once; every one has a slot.
+        threads_per_worker: cores of each.
+    """
+
+    context: "SparkContext"
+    workers: int
+    threads_per_worker: int
+
+    def stop(self) -> None:
+        """End the Spark application."""
+        self.context.stop()
+
+
+def start_cluster(runner: RunnerConfig) -> Cluster:
+    """A Spark context whose slots suffice for the workers asked for.
+
+    Raises:
+        UserError: no Java, a master that does not answer, or too few slots.
+    """
+    from pyspark import SparkContext
+
+    if not under_spark_submit():
+        os.environ["JAVA_HOME"] = find_java_home()
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    threads = runner.threads_per_worker or 1
+    conf = _training_conf(runner, threads)
+    check_master(conf.get("spark.master"))
+    try:
+        context = SparkContext(conf=conf)
+    except Exception as error:  # py4j wraps whatever the JVM threw
+        reason = str(error).strip().splitlines()[-1][:200]
+        raise UserError(
+            f"Spark cannot start on {conf.get('spark.master')}: {reason}."
+        ) from error
+    context.setLogLevel("OFF")  # a failure reaches the user as one line of ours
+    try:
+        _ship_code(context)
+        slots = _wait_for_slots(context, runner.workers)
+    except BaseException:
+        context.stop()
+        raise
+    return Cluster(context, runner.workers or slots, threads)
+
+
+def under_spark_submit() -> bool:
+    """Whether spark-submit started this program and chose the cluster."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def _training_conf(runner: RunnerConfig, threads: int) -> "SparkConf":
+    from pyspark import SparkConf
+
+    conf = SparkConf()
+    conf.setAppName(f"xray-{runner.mode}")
+    if runner.master:
+        conf.setMaster(runner.master)
+    cores = len(os.sched_getaffinity(0))
+    local_slots = (runner.workers or max(1, cores // threads)) * threads
+    conf.setIfMissing("spark.master", f"local[{local_slots}]")
+    conf.setIfMissing("spark.executor.memory", runner.executor_memory)
+    conf.setIfMissing("spark.ui.showConsoleProgress", "false")
+    conf.set("spark.task.cpus", str(threads))
+    # A fixed set of equal executors: otherwise the worker count is only a wish, and
+    # Elephas trains in waves when there are fewer slots than partitions.
+    conf.set("spark.dynamicAllocation.enabled", "false")
+    conf.set("spark.yarn.heterogeneousExecutors.enabled", "false")
+    conf.set("spark.speculation", "false")
+    conf.setIfMissing("spark.scheduler.minRegisteredResourcesRatio", "1.0")
+    if runner.mode != "synchronous":
+        # A second attempt would apply the first one's updates again.
+        conf.set("spark.task.maxFailures", "1")
+    for name, value in _thread_environment(threads).items():
+        conf.setExecutorEnv(name, value)
+    for name, value in runner.spark_conf.items():
+        conf.set(name, value)
+    return conf
+
+
+def _thread_environment(threads: int) -> dict[str, str]:
+    """Limits that TensorFlow and BLAS read when they start on an executor."""
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+        "TF_NUM_INTRAOP_THREADS": str(threads),
+        "TF_NUM_INTEROP_THREADS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+
+
+def check_master(master: str) -> None:
+    """Fail at once where Spark would try for a minute.
+
+    Raises:
+        UserError: the address is malformed, or no standalone master answers there.
+    """
+    if re.fullmatch(r"local(\[[\d*,\s]+\])?|local-cluster\[.*\]|yarn|k8s://.*", master):
+        return
+    hosts = re.fullmatch(r"spark://([^,/]+:\d+)(,[^,/]+:\d+)*", master)
+    if not hosts:
+        raise UserError(
+            "runner.master must be local[N], local-cluster[N,cores,MiB], "
+            f"spark://host:port, yarn or k8s://url. Got {master!r}."
+        )
+    host, _, port = hosts.group(1).rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), MASTER_WAIT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"Spark master {master} does not answer ({error}). Start it, or check "
+            "runner.master or --master."
+        ) from None
+
+
+def _ship_code(context: "SparkContext") -> None:
+    """Give every executor the driver's own copy of this package."""
+    package = Path(__file__).resolve().parent
+    folder = Path(tempfile.mkdtemp(prefix="xray-code-"))
+    archive = folder / "xray.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(package.glob("*.py")):
+            file.write(path, f"{package.name}/{path.name}")
+    context.addPyFile(str(archive))
+
+
+def _wait_for_slots(context: "SparkContext", workers: int | None) -> int:
+    """Tasks that can run at once, when enough executors have come.
+
+    Without `workers`, as many as spark.executor.instances and .cores promise.
+    """
+    wanted = workers or _promised_slots(context) or 1
+    deadline = time.monotonic() + EXECUTOR_WAIT_SECONDS
+    while (slots := _slots(context)) < wanted:
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"{wanted} workers of {context.getConf().get('spark.task.cpus')} "
+                f"core(s) need as many free slots; {context.master} offers {slots}. "
+                "Lower runner.workers or add executors."
+            )
+        if slots and not _may_grow(context):
+            deadline = time.monotonic()
+        time.sleep(0.2)
+    return slots
+
+
+def _slots(context: "SparkContext") -> int:
+    scala = context._jsc.sc()
+    profile = scala.resourceProfileManager().defaultResourceProfile()
+    return scala.maxNumConcurrentTasks(profile)
+
+
+def _may_grow(context: "SparkContext") -> bool:
+    return not re.match(r"local(\[|$)", context.master)
+
+
+def _promised_slots(context: "SparkContext") -> int | None:
+    conf = context.getConf()
+    instances = conf.get("spark.executor.instances")
+    cores = conf.get("spark.executor.cores", "1")
+    if not instances:
+        return None
+    return int(instances) * (int(cores) // int(conf.get("spark.task.cpus", "1")))
+
+
+@dataclass(frozen=True)
+class WorkerEnvironment:
+    """What one executor's Python reports of itself."""
+
+    host: str
+    executable: str
+    versions: dict[str, str]
+
+
+def import_on_workers(cluster: Cluster) -> int:
+    """Start Python and TensorFlow on every worker; the number of nodes they are on.
+
+    Raises:
+        UserError: an executor runs another Python or other versions than the driver.
+    """
+    slots = cluster.context.parallelize(range(cluster.workers), cluster.workers)
+    environments = slots.mapPartitions(describe_worker).collect()
+    ours = package_versions()
+    for theirs in environments:
+        _check_environment(ours, theirs)
+    return len({environment.host for environment in environments})
+
+
+def describe_worker(_: Iterator[int]) -> Iterator[WorkerEnvironment]:
+    """Runs on an executor: its versions, after importing what training needs."""
+    try:
+        import elephas.spark_model  # noqa: F401, TID253 - the import is the point
+    except ImportError:
+        pass  # the versions below tell the driver what is missing
+    yield WorkerEnvironment(socket.gethostname(), sys.executable, package_versions())
+
+
+def _check_environment(ours: dict[str, str], theirs: WorkerEnvironment) -> None:
+    minor = [v["python"].rsplit(".", 1)[0] for v in (ours, theirs.versions)]
+    differing = [
+        f"{name} {theirs.versions.get(name, 'missing')} instead of {ours.get(name)}"
+        for name in SHARED_PACKAGES
+        if theirs.versions.get(name) != ours.get(name)
+    ]
+    if minor[0] != minor[1]:
+        differing.insert(0, f"Python {minor[1]} instead of {minor[0]}")
+    if differing:
+        raise UserError(
+            f"Executors run {theirs.executable} with {', '.join(differing)}. Set "
+            "PYSPARK_PYTHON to the driver's environment, or ship it with --archives."
+        )

@@ -1,0 +1,160 @@
+"""Journal: what a run has found and measured so far; its record, even if it fails."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from xray.config import RunConfig
+from xray.dataset import Dataset
+from xray.machine import (
+    describe_machine,
+    git_state,
+    package_versions,
+    peak_memory_bytes,
+)
+from xray.record import (
+    Epoch,
+    Images,
+    Phases,
+    Rates,
+    RunRecord,
+    Scores,
+    Worker,
+    new_run_id,
+    utc_now,
+    work_id,
+)
+from xray.timing import Timer
+
+
+@dataclass
+class Journal:
+    """Filled in by a runner while it works.
+
+    Attributes:
+        runner: sequential, gpu or elephas.
+        config: the run.
+        timer: its phases.
+    """
+
+    runner: str
+    config: RunConfig
+    timer: Timer = field(default_factory=Timer)
+    workers: int | None = None
+    threads_per_worker: int | None = None
+    mode: str | None = None
+    frequency: str | None = None
+    dataset: Dataset | None = None
+    skipped: dict[str, str] = field(default_factory=dict)
+    initial_weights: str | None = None
+    epochs: list[Epoch] = field(default_factory=list)
+    per_worker: list[Worker] = field(default_factory=list)
+    scores: Scores | None = None
+    machine: dict[str, Any] = field(default_factory=dict)
+
+    def add_epoch(
+        self, seconds: float, loss: float | None, elapsed_seconds: float | None = None
+    ) -> None:
+        """Note a finished epoch.
+
+        Args:
+            seconds: it took to train.
+            loss: mean over its images; None when unknown.
+            elapsed_seconds: from the program's start to the epoch's end; None is now.
+        """
+        images = self.train_images()
+        self.epochs.append(
+            Epoch(
+                epoch=len(self.epochs) + 1,
+                seconds=seconds,
+                images_per_second=images / seconds,
+                loss=loss,
+                elapsed_seconds=elapsed_seconds or self.timer.elapsed_seconds(),
+            )
+        )
+
+    def record(
+        self,
+        status: Literal["success", "failed", "aborted"] = "success",
+        error: str | None = None,
+    ) -> RunRecord:
+        """The record of the run as far as it came."""
+        created, git = utc_now(), git_state()
+        work = self._work()
+        return RunRecord(
+            run_id=new_run_id(created, self.runner, self.workers, git["commit"] or ""),
+            created=created,
+            status=status,
+            error=error,
+            runner=self.runner,
+            workers=self.workers,
+            threads_per_worker=self.threads_per_worker,
+            mode=self.mode,
+            frequency=self.frequency,
+            global_batch_size=self._global_batch_size(),
+            seed=self.config.training.seed,
+            config=self.config.to_dict(),
+            work_id=work_id(work) if work else None,
+            work=work,
+            initial_weights=self.initial_weights,
+            phases=Phases(**self.timer.phases()),
+            epochs=self.epochs,
+            images=self._images(),
+            images_trained=self.train_images() * len(self.epochs),
+            images_per_second=self._rates(),
+            cpu_seconds=self._cpu_seconds(),
+            driver_peak_memory_bytes=peak_memory_bytes(),
+            per_worker=self.per_worker,
+            scores=self.scores,
+            machine={**describe_machine(), **self.machine},
+            packages=package_versions(),
+            git=git,
+        )
+
+    def train_images(self) -> int:
+        """Readable training images; 0 before the data set is known."""
+        if not self.dataset:
+            return 0
+        return sum(name not in self.skipped for name in self.dataset.train.names)
+
+    def _global_batch_size(self) -> int | None:
+        return self.workers and self.workers * self.config.training.batch_size
+
+    def _images(self) -> Images:
+        if not self.dataset:
+            return Images()
+        train, test = self.dataset.train, self.dataset.test
+        return Images(
+            listed=self.dataset.listed,
+            matched=len(train) + len(test),
+            train=self.train_images(),
+            test=sum(name not in self.skipped for name in test.names),
+            skipped=[{"image": n, "reason": r} for n, r in self.skipped.items()],
+        )
+
+    def _rates(self) -> Rates:
+        images, later = self.train_images(), self.epochs[1:]
+        fit_seconds = self.timer.seconds["fit"]
+        return Rates(
+            overall=images * len(self.epochs) / fit_seconds if self.epochs else None,
+            steady=images * len(later) / sum(e.seconds for e in later)
+            if later
+            else None,
+        )
+
+    def _cpu_seconds(self) -> dict[str, float]:
+        """The driving process by phase; in `fit`, the workers' seconds are added."""
+        seconds = dict(self.timer.cpu_seconds)
+        seconds["fit"] += sum(worker.cpu_seconds for worker in self.per_worker)
+        return seconds
+
+    def _work(self) -> dict[str, Any]:
+        if not self.dataset:
+            return {}
+        parts = self.dataset.identity(self.config.data)
+        parts["dataset"]["skipped"] = sorted(self.skipped)
+        model = self.config.model.model_dump(mode="json")
+        if model["weights"] not in (None, "imagenet"):
+            model["weights"] = self.initial_weights  # what is in the file, not its name
+        training = self.config.training.model_dump(mode="json")
+        del training["evaluate_every_epoch"]
+        return {**parts, "model": model, "training": training}

@@ -1,0 +1,167 @@
+"""Load, fit and evaluate in this process: what the two local runners share."""
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xray.config import RunConfig
+from xray.credentials import load_access
+from xray.dataset import Subset, check_bad_images, find_dataset
+from xray.errors import UserError
+from xray.feed import Feed, predict, training_pipeline
+from xray.images import load_images
+from xray.journal import Journal
+from xray.labels import FINDINGS
+from xray.metrics import macro_auc, score_predictions
+from xray.model import build_model, weights_digest
+from xray.progress import progress_bar
+from xray.record import RunRecord, Scores
+from xray.storage import Storage
+
+if TYPE_CHECKING:
+    import keras
+
+
+def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
+    """The record of training on the device that the runner has prepared.
+
+    Raises:
+        UserError: the data, the weights or the settings cannot be used.
+    """
+    timer = journal.timer
+    with timer.phase("load"):
+        storage = Storage(load_access(config.data), config.data.read_threads)
+        journal.dataset = find_dataset(config.data, storage)
+        check_batch_size(config, len(journal.dataset.train))
+        train, train_images = _load(journal.dataset.train, config, storage, journal)
+        test, test_images = _load(journal.dataset.test, config, storage, journal)
+        check_skipped(journal)
+    with timer.phase("warmup"):
+        model = build_model(config, storage)
+        journal.initial_weights = weights_digest(model.get_weights())
+        feed = Feed(
+            train_images,
+            train.labels,
+            config.training.batch_size,
+            config.training.seed,
+        )
+        pipeline = training_pipeline(feed)
+        _trace(model, pipeline)
+    for epoch in range(config.training.epochs):
+        feed.epoch = epoch
+        with timer.phase("fit"):
+            _fit_epoch(model, pipeline, feed, journal)
+        last = epoch == config.training.epochs - 1
+        if last or config.training.evaluate_every_epoch:
+            with timer.phase("evaluate"):
+                scores = predict(model, test_images)
+                journal.epochs[-1].auc_macro = macro_auc(test.labels, scores)
+    with timer.phase("evaluate"):
+        journal.scores = score_test_set(test, scores, config)
+    return journal.record()
+
+
+def check_batch_size(config: RunConfig, images: int) -> None:
+    """Refuse a batch larger than the training set.
+
+    Raises:
+        UserError: it is.
+    """
+    if config.training.batch_size > images:
+        raise UserError(
+            f"training.batch_size must be at most the {images} training images. Got "
+            f"{config.training.batch_size}. Lower it or use more images."
+        )
+
+
+def check_loss(journal: Journal) -> None:
+    """Stop a run whose last epoch diverged.
+
+    Raises:
+        UserError: the loss is NaN or infinite.
+    """
+    last = journal.epochs[-1]
+    if last.loss is not None and not np.isfinite(last.loss):
+        raise UserError(
+            f"The loss is {last.loss} after epoch {last.epoch}. Lower "
+            f"training.learning_rate={journal.config.training.learning_rate}."
+        )
+
+
+def check_skipped(journal: Journal) -> None:
+    """Warn of or refuse the images that `journal` lists as skipped.
+
+    Raises:
+        UserError: more than `data.max_bad_fraction` of all.
+    """
+    total = len(journal.dataset.train) + len(journal.dataset.test)
+    check_bad_images(journal.skipped, total, journal.config.data.max_bad_fraction)
+
+
+def _load(
+    subset: Subset, config: RunConfig, storage: Storage, journal: Journal
+) -> tuple[Subset, np.ndarray]:
+    """The readable images of `subset`, uint8 (N, H, W, 1); the others are noted."""
+    data = config.data
+    with progress_bar(len(subset), "load") as bar:
+        outcomes = list(
+            load_images(
+                storage,
+                subset.uris,
+                subset.etags,
+                data.image_size,
+                data.read_threads,
+                data.cache_dir,
+                bar.update,
+            )
+        )
+    good = np.array([not isinstance(outcome, str) for outcome in outcomes])
+    for row in np.flatnonzero(~good):
+        journal.skipped[str(subset.names[row])] = outcomes[row]
+    pixels = [outcomes[row] for row in np.flatnonzero(good)]
+    return subset.take(good), np.stack(pixels) if pixels else np.empty(0, np.uint8)
+
+
+def _trace(model: "keras.Model", pipeline: object) -> None:
+    """Compile the training step on one batch, then put every variable back."""
+    model.optimizer.build(model.trainable_variables)
+    variables = model.variables + model.optimizer.variables
+    before = [np.array(variable) for variable in variables]
+    model.fit(pipeline.take(1), shuffle=False, verbose=0)
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+
+
+def _fit_epoch(
+    model: "keras.Model", pipeline: object, feed: Feed, journal: Journal
+) -> None:
+    start = time.perf_counter()
+    epoch, epochs = feed.epoch + 1, journal.config.training.epochs
+    with progress_bar(len(feed.images), f"epoch {epoch}/{epochs}") as bar:
+        feed.on_batch = bar.update
+        history = model.fit(pipeline, shuffle=False, verbose=0)
+    loss = history.history["loss"][0]
+    journal.add_epoch(time.perf_counter() - start, loss)
+    check_loss(journal)
+
+
+def score_test_set(test: Subset, scores: np.ndarray, config: RunConfig) -> Scores:
+    """The AUC table of the run, the same function for every runner.
+
+    Args:
+        test: the readable test images.
+        scores: (N, 15), in their order.
+        config: the run; its data seed draws the resamples.
+
+    Raises:
+        UserError: a score is NaN or infinite.
+    """
+    if not np.isfinite(scores).all():
+        raise UserError(
+            "The trained model gives scores that are not finite: it diverged. Lower "
+            f"training.learning_rate={config.training.learning_rate}."
+        )
+    return score_predictions(
+        test.labels, scores, test.patients, FINDINGS, config.data.seed
+    )
