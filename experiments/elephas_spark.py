@@ -74,6 +74,7 @@ def _train(
     journal.threads_per_worker = cluster.threads_per_worker
     batch_size = config.training.batch_size
     check_shards(len(journal.dataset.train), cluster.workers, batch_size)
+    journal.machine["spark_master"] = cluster.context.master
     with timer.phase("warmup"):
         journal.machine["nodes"] = import_on_workers(cluster)
     with timer.phase("load"):

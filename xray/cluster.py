@@ -53,7 +53,12 @@ def start_cluster(runner: RunnerConfig) -> Cluster:
     """
     from pyspark import SparkContext
 
-    if not under_spark_submit():
+    if runner.master:
+        check_master(runner.master)
+    if under_spark_submit():
+        # Only now does SparkConf know what spark-submit was told.
+        SparkContext._ensure_initialized()
+    else:
         os.environ["JAVA_HOME"] = find_java_home()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     threads = runner.threads_per_worker or 1
