@@ -1,0 +1,44 @@
+"""Records -> one page, one Markdown file and one CSV.
+
+python experiments/report.py results/ --out report/
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from xray.costs import load_prices
+from xray.errors import UserError
+from xray.report import write_report
+
+PRICES = Path(__file__).parent / "configs" / "prices.yaml"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the report and return the exit code, 0, or 2 after a user's error."""
+    options = _parser().parse_args(arguments)
+    try:
+        prices = load_prices(options.prices)
+        paths = write_report(options.results, options.out, prices)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    for path in paths:
+        print(path)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Compare the runs in a folder.")
+    parser.add_argument("results", type=Path, help="folder with run records")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for report.html, .md and .csv"
+    )
+    parser.add_argument(
+        "--prices", type=Path, default=PRICES, help="price table (default: %(default)s)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""Records -> groups that did the same work -> configurations with medians."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from xray.configurations import Key, key_of, order, unique_labels
+from xray.costs import Cost, PriceTable, run_cost
+from xray.record import RunRecord, work_differences
+from xray.scaling import AmdahlFit, efficiency, fit_amdahl, karp_flatt, speedup
+from xray.spread import Spread, spread_of
+
+MEASURES = ("total", "fit")
+PHASES = ("startup", "load", "warmup", "fit", "evaluate")
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """One configuration against the sequential baseline."""
+
+    value: float
+    low: float
+    """The baseline's median over the slowest repeat."""
+    high: float
+    efficiency: float | None
+    """Per processor; None for a GPU."""
+    karp_flatt: float | None
+
+
+@dataclass(eq=False)
+class Configuration:
+    """Repeats of one configuration, oldest first."""
+
+    key: Key
+    label: str
+    records: list[RunRecord]
+    costs: list[Cost]
+    same_cpu: bool = False
+    """Same CPU model as the baseline, so that a speedup is not the machine's."""
+    speedups: dict[str, Speedup] = field(default_factory=dict)
+    """By measure, `total` or `fit`; empty without a baseline."""
+
+    @property
+    def processors(self) -> int:
+        """Workers times threads per worker."""
+        return (self.key.workers or 1) * (self.key.threads_per_worker or 1)
+
+    def spread(self, value: Callable[[RunRecord], float | None]) -> Spread | None:
+        """Median and range of one number of the records; None if none has it."""
+        return spread_of(map(value, self.records))
+
+    def seconds(self, phase: str) -> Spread:
+        """Seconds of a phase, of `total`, or of `other` (total less the phases)."""
+        found = self.spread(lambda record: phase_seconds(record, phase))
+        return found or Spread(0.0, 0.0, 0.0, 0)
+
+    @property
+    def cost(self) -> Spread | None:
+        """US dollars a run."""
+        return spread_of(cost.usd for cost in self.costs)
+
+    @cached_property
+    def representative(self) -> RunRecord:
+        """The run with the median macro AUC, so that its intervals belong together."""
+        scored = [run for run in self.records if macro_auc(run) is not None]
+        ordered = sorted(scored, key=lambda run: macro_auc(run) or 0.0)
+        return ordered[(len(ordered) - 1) // 2] if ordered else self.records[0]
+
+
+@dataclass(eq=False)
+class Group:
+    """Every successful run that did one work."""
+
+    number: int
+    work_id: str
+    work: dict[str, Any]
+    configurations: list[Configuration]
+    baseline: Configuration | None
+    differences: list[str] = field(default_factory=list)
+    """Dotted fields of the work that differ from group 1."""
+
+    @property
+    def records(self) -> list[RunRecord]:
+        """All runs, by configuration."""
+        return [run for part in self.configurations for run in part.records]
+
+    def of(self, runner: str) -> list[Configuration]:
+        """The configurations of one runner."""
+        return [part for part in self.configurations if part.key.runner == runner]
+
+    def amdahl(self, measure: str) -> AmdahlFit | None:
+        """Amdahl's law over the synchronous Elephas points of the baseline's CPU."""
+        points = [
+            (part.processors, part.speedups[measure].value)
+            for part in self.of("elephas")
+            if part.key.mode == "synchronous"
+            and part.same_cpu
+            and measure in part.speedups
+        ]
+        return fit_amdahl(*zip(*points, strict=True)) if points else None
+
+
+@dataclass
+class Comparison:
+    """What the three outputs share."""
+
+    groups: list[Group]
+    records: list[RunRecord]
+    """Every record, the failed ones included, oldest first."""
+    apart: list[RunRecord]
+    """Failed and aborted runs, and successful ones without a work_id."""
+    left_out: list[str]
+    """Files that are not records, with the reason."""
+    prices: PriceTable
+
+
+def compare(
+    records: Sequence[RunRecord], left_out: Sequence[str], prices: PriceTable
+) -> Comparison:
+    """Group the records by work and work out what each configuration did.
+
+    Groups are numbered from the one with the most configurations and runs.
+    """
+    by_work: dict[str, list[RunRecord]] = {}
+    apart = []
+    for record in records:
+        if record.status == "success" and record.work_id:
+            by_work.setdefault(record.work_id, []).append(record)
+        else:
+            apart.append(record)
+    groups = [_group(runs, prices) for runs in by_work.values()]
+    groups.sort(key=lambda group: (-len(group.configurations), -len(group.records)))
+    for number, group in enumerate(groups, start=1):
+        group.number = number
+        group.differences = work_differences(groups[0].work, group.work)
+    return Comparison(groups, list(records), apart, list(left_out), prices)
+
+
+def phase_seconds(record: RunRecord, phase: str) -> float:
+    """Seconds of one phase; `other` is the total less the sum of the phases."""
+    if phase == "other":
+        return record.phases.total - sum(getattr(record.phases, n) for n in PHASES)
+    return getattr(record.phases, phase)
+
+
+def macro_auc(record: RunRecord) -> float | None:
+    """Mean test AUC over the findings; None where it is undefined."""
+    return record.scores.macro_auc.value if record.scores else None
+
+
+def cpu_per_wall(record: RunRecord) -> float | None:
+    """CPU seconds per wall second of `fit`; about 1 is one busy core.
+
+    For Elephas the workers' CPU seconds, since the driver only waits.
+    """
+    cpu = record.cpu_seconds.get("fit")
+    if record.runner == "elephas":
+        cpu = sum(worker.cpu_seconds for worker in record.per_worker) or None
+    return cpu / record.phases.fit if cpu and record.phases.fit > 0 else None
+
+
+def largest_worker_bytes(record: RunRecord) -> int | None:
+    """Peak memory of the worker that used most."""
+    sizes = [worker.peak_memory_bytes for worker in record.per_worker]
+    return max(sizes, default=None)
+
+
+def _group(records: list[RunRecord], prices: PriceTable) -> Group:
+    by_key: dict[Key, list[RunRecord]] = {}
+    for record in records:
+        by_key.setdefault(key_of(record), []).append(record)
+    keys = sorted(by_key, key=order)
+    labels = unique_labels(keys)
+    configurations = [
+        Configuration(
+            key, labels[key], by_key[key], [run_cost(r, prices) for r in by_key[key]]
+        )
+        for key in keys
+    ]
+    group = Group(0, records[0].work_id or "", records[0].work, configurations, None)
+    _add_speedups(group)
+    return group
+
+
+def _add_speedups(group: Group) -> None:
+    """Find each configuration's baseline, on its own CPU model where there is one."""
+    baselines = sorted(group.of("sequential"), key=lambda part: -len(part.records))
+    if not baselines:
+        return
+    group.baseline = baselines[0]
+    for part in group.configurations:
+        same = [b for b in baselines if b.key.cpu_model == part.key.cpu_model]
+        part.same_cpu = bool(same) and part.key.cpu_model is not None
+        for measure in MEASURES:
+            found = _speedup(part, (same or baselines)[0], measure)
+            if found:
+                part.speedups[measure] = found
+
+
+def _speedup(
+    part: Configuration, baseline: Configuration, measure: str
+) -> Speedup | None:
+    base, seconds = baseline.seconds(measure).median, part.seconds(measure)
+    value = speedup(base, seconds.median)
+    if value is None:
+        return None
+    low = speedup(base, seconds.high) or value
+    high = speedup(base, seconds.low) or value
+    if part.key.runner == "gpu":
+        return Speedup(value, low, high, None, None)
+    p = part.processors
+    return Speedup(value, low, high, efficiency(value, p), karp_flatt(value, p))

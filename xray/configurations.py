@@ -1,0 +1,83 @@
+"""Which runs are repeats of one configuration, and what it is called."""
+
+from typing import Any, NamedTuple
+
+from xray.costs import node_count
+from xray.record import RunRecord
+from xray.wording import plural
+
+RUNNERS = ("sequential", "gpu", "elephas")
+
+
+class Key(NamedTuple):
+    """What two runs share to count as repeats of one configuration."""
+
+    runner: str
+    workers: int | None
+    threads_per_worker: int | None
+    mode: str | None
+    frequency: str | None
+    precision: str | None
+    cpu_model: str | None
+    gpu: str | None
+    nodes: int
+    instance_type: str | None
+
+
+def key_of(record: RunRecord) -> Key:
+    """The configuration of a run; precision counts on a GPU only, where it is used."""
+    machine, runner = record.machine, record.config.get("runner")
+    precision = runner.get("precision") if isinstance(runner, dict) else None
+    return Key(
+        record.runner,
+        record.workers,
+        record.threads_per_worker,
+        record.mode,
+        record.frequency,
+        plain(precision) if record.runner == "gpu" else None,
+        plain(machine.get("cpu_model")),
+        plain(machine.get("gpu")),
+        node_count(record),
+        plain(machine.get("instance_type")),
+    )
+
+
+def plain(value: Any) -> str | None:
+    """A recorded value as one line of printable text; None where it is empty."""
+    text = "".join(char if char.isprintable() else " " for char in str(value or ""))
+    return " ".join(text.split()) or None
+
+
+def order(key: Key) -> tuple[Any, ...]:
+    """Sorts the runners, then synchronous before the rest, then by processors."""
+    place = RUNNERS.index(key.runner) if key.runner in RUNNERS else len(RUNNERS)
+    processors = (key.workers or 1) * (key.threads_per_worker or 1)
+    return (place, key.mode != "synchronous", processors, str(key))
+
+
+def unique_labels(keys: list[Key]) -> dict[Key, str]:
+    """Short labels; those that collide name what tells them apart."""
+    short = {key: _label(key) for key in keys}
+    labels = {}
+    for key in keys:
+        twins = [other for other in keys if short[other] == short[key]]
+        extra = [
+            plural(value, "node") if name == "nodes" else str(value)
+            for name, value in key._asdict().items()
+            if value and any(getattr(other, name) != value for other in twins)
+        ]
+        labels[key] = ", ".join([short[key], *extra])
+    return labels
+
+
+def _label(key: Key) -> str:
+    if key.runner == "sequential":
+        return "Sequential"
+    if key.runner == "gpu":
+        return "GPU" if key.precision in (None, "float32") else f"GPU {key.precision}"
+    name = "Elephas" if key.runner == "elephas" else plain(key.runner)
+    label = f"{name} {key.workers or 1}×{key.threads_per_worker or 1}"
+    how = [key.mode] if key.mode not in (None, "synchronous") else []
+    if how and key.frequency:
+        how.append(f"per {key.frequency}")
+    return " ".join([label, *(plain(word) or "" for word in how)])

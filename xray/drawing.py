@@ -1,0 +1,150 @@
+"""The look of every chart: colours, fonts, margins, and SVG that shares a page."""
+
+import io
+import re
+import warnings
+from dataclasses import dataclass
+from html import escape
+
+from matplotlib import rc_context
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+# Okabe and Ito's palette, told apart with every common colour blindness:
+# https://jfly.uni-koeln.de/color/
+RUNNER_COLOURS = {"sequential": "#0072B2", "gpu": "#D55E00", "elephas": "#009E73"}
+"""One colour per runner in every chart."""
+PHASE_COLOURS = {
+    "startup": "#CC79A7",
+    "load": "#56B4E9",
+    "warmup": "#F0E442",
+    "fit": "#E69F00",
+    "evaluate": "#444444",
+    "other": "#BBBBBB",
+}
+INK, MUTED = "#222222", "#777777"
+WIDTH = 5.2
+"""Inches; narrow enough to be read on a phone without zooming."""
+
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "xray",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "lines.markersize": 5,
+    "lines.linewidth": 1.5,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """An SVG element with its title and what to know when reading it."""
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+
+
+class Sheet:
+    """One pair of axes with a legend above them.
+
+    Args:
+        height: of the axes, inches.
+        left: margin for the labels of the y axis, inches.
+    """
+
+    def __init__(self, height: float, left: float = 0.65) -> None:
+        self._height, self._left = height, left
+        with rc_context(STYLE):
+            self._figure = Figure(figsize=(WIDTH, height))
+            self.axes = self._figure.add_subplot()
+
+    def chart(self, name: str, title: str, caption: str) -> Chart:
+        """The finished drawing; `name` is the prefix of every id in its SVG."""
+        with rc_context(STYLE), warnings.catch_warnings():
+            # The reader's fonts draw the text, so a glyph missing here is not missing.
+            warnings.filterwarnings("ignore", "Glyph .* missing")
+            self._place(self._add_legend())
+            buffer = io.StringIO()
+            self._figure.savefig(buffer, format="svg", metadata={"Date": None})
+        return Chart(name, title, caption, inline_svg(buffer.getvalue(), name, title))
+
+    def _add_legend(self) -> int:
+        """Draw it in as many columns as fit and return its rows."""
+        handles, labels = self.axes.get_legend_handles_labels()
+        if not handles:
+            return 0
+        labels = [shortened(label, 56) for label in labels]
+        longest = max(map(len, labels))
+        columns = 3 if longest <= 14 else 2 if longest <= 24 else 1
+        self._figure.legend(
+            handles, labels, loc="upper center", ncols=columns, borderaxespad=0.2
+        )
+        return -(-len(labels) // columns)
+
+    def _place(self, legend_rows: int) -> None:
+        """Fixed margins in inches, whatever the height of the axes."""
+        top, bottom = 0.15 + 0.2 * legend_rows, 0.5
+        whole = self._height + top + bottom
+        left, width = self._left / WIDTH, 1 - (self._left + 0.15) / WIDTH
+        self._figure.set_size_inches(WIDTH, whole)
+        self.axes.set_position((left, bottom / whole, width, self._height / whole))
+
+
+def shortened(text: str, length: int) -> str:
+    """Text of at most `length` characters."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def inline_svg(document: str, name: str, title: str) -> str:
+    """The <svg> element of a Matplotlib file, fit to sit in a page beside others.
+
+    Matplotlib names its parts figure_1, axes_1 and so on in every file, so each id and
+    each reference to one gets the prefix `name`. Its style sheet would apply to the
+    whole page and its metadata name other hosts: both go.
+    """
+    svg = document[document.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.S)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    box = re.search(r'viewBox="[^"]*"', svg)
+    opening = (
+        f'<svg {box.group() if box else ""} role="img" aria-label="{escape(title)}" '
+        'xmlns="http://www.w3.org/2000/svg" '
+        f'xmlns:xlink="http://www.w3.org/1999/xlink"><title>{escape(title)}</title>'
+    )
+    return opening + svg[svg.index(">") + 1 :].strip()
+
+
+def colour(runner: str) -> str:
+    """The colour of a runner."""
+    return RUNNER_COLOURS.get(runner, INK)
+
+
+def markers() -> str:
+    """Marker shapes that tell configurations of one runner apart."""
+    return "os^DvPX*<>"
+
+
+def plain_log_axis(axis: Axis) -> None:
+    """Doubling scale with plain numbers: 0.5, 1, 2, 4."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(base=2))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+    axis.minorticks_off()
