@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyspark import SparkConf, SparkContext
 
 EXECUTOR_WAIT_SECONDS = 180
+SETTLED_SECONDS = 4  # no further executor has come for so long
 MASTER_WAIT_SECONDS = 3
 # Versions that must agree between driver and executors, or pickles and weights differ.
 SHARED_PACKAGES = ("keras", "elephas", "numpy", "pyspark")
@@ -96,6 +97,9 @@ def _training_conf(runner: RunnerConfig, threads: int) -> "SparkConf":
     cores = len(os.sched_getaffinity(0))
     local_slots = (runner.workers or max(1, cores // threads)) * threads
     conf.setIfMissing("spark.master", f"local[{local_slots}]")
+    if conf.get("spark.master").startswith("local"):
+        # Nothing outside this machine has business with its ports.
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     conf.setIfMissing("spark.executor.memory", runner.executor_memory)
     conf.setIfMissing("spark.ui.showConsoleProgress", "false")
     conf.set("spark.task.cpus", str(threads))
@@ -121,7 +125,9 @@ def _thread_environment(threads: int) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         "TF_NUM_INTRAOP_THREADS": str(threads),
-        "TF_NUM_INTEROP_THREADS": "1",
+        # Elephas fits on arrays, whose tf.data autotuner sleeps up to ten seconds at
+        # the end of an epoch and with one thread keeps training waiting for it.
+        "TF_NUM_INTEROP_THREADS": "2",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
 
@@ -164,20 +170,25 @@ def _ship_code(context: "SparkContext") -> None:
 def _wait_for_slots(context: "SparkContext", workers: int | None) -> int:
     """Tasks that can run at once, when enough executors have come.
 
-    Without `workers`, as many as spark.executor.instances and .cores promise.
+    Without `workers`, as many as the settings promise, or as many as there are once
+    no more have come for a while.
     """
-    wanted = workers or _promised_slots(context) or 1
-    deadline = time.monotonic() + EXECUTOR_WAIT_SECONDS
-    while (slots := _slots(context)) < wanted:
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"{wanted} workers of {context.getConf().get('spark.task.cpus')} "
-                f"core(s) need as many free slots; {context.master} offers {slots}. "
-                "Lower runner.workers or add executors."
-            )
-        if slots and not _may_grow(context):
-            deadline = time.monotonic()
+    wanted = workers or _promised_slots(context)
+    started = changed = time.monotonic()
+    slots = _slots(context)
+    while _may_grow(context) and slots < (wanted or sys.maxsize):
         time.sleep(0.2)
+        now, before, slots = time.monotonic(), slots, _slots(context)
+        changed = now if slots != before else changed
+        settled = slots and not wanted and now - changed > SETTLED_SECONDS
+        if settled or now - started > EXECUTOR_WAIT_SECONDS:
+            break
+    if slots < (wanted or 1):
+        raise UserError(
+            f"{wanted or 1} worker(s) of {context.getConf().get('spark.task.cpus')} "
+            f"core(s) need as many free slots; {context.master} offers {slots}. "
+            "Lower runner.workers or add executors."
+        )
     return slots
 
 
