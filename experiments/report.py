@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xray.costs import load_prices
 from xray.errors import UserError
-from xray.report import write_report
+from xray.report.pages import write_report
 
 PRICES = Path(__file__).parent / "configs" / "prices.yaml"
 

@@ -4,12 +4,12 @@ import pytest
 
 from tests.factories import make_elephas, make_gpu, make_record, make_scores, make_work
 from tests.test_costs import PRICES
-from xray import notes, tables
-from xray.comparison import compare, cpu_per_wall
 from xray.costs import load_prices
 from xray.record import Interval
-from xray.summary import answers
-from xray.wording import DASH, interval, number, times
+from xray.report import notes, tables
+from xray.report.comparison import compare, cpu_per_wall
+from xray.report.summary import answers
+from xray.report.wording import DASH, interval, number, times
 
 
 def compared(*records):

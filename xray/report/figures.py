@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from xray.comparison import PHASES, Configuration, Group
-from xray.drawing import (
+from xray.record import Interval, RunRecord
+from xray.report.comparison import PHASES, Configuration, Group
+from xray.report.drawing import (
     MUTED,
     PHASE_COLOURS,
     Chart,
@@ -17,9 +18,8 @@ from xray.drawing import (
     plain_log_axis,
     shortened,
 )
-from xray.record import Interval, RunRecord
+from xray.report.summary import fastest
 from xray.scaling import amdahl
-from xray.summary import fastest
 
 MODE_MARKERS = {"asynchronous": "s", "hogwild": "^"}
 MAX_SHOWN = 6

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from xray.costs import node_count
 from xray.record import RunRecord
-from xray.wording import plural
+from xray.report.wording import plural
 
 RUNNERS = ("sequential", "gpu", "elephas")
 

@@ -3,19 +3,26 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from xray.comparison import (
+from xray.costs import PriceTable
+from xray.record import RunRecord
+from xray.report.comparison import (
     PHASES,
     Configuration,
     Group,
     cpu_per_wall,
     largest_worker_bytes,
 )
-from xray.configurations import plain
-from xray.costs import PriceTable
-from xray.notes import ASSUMED, OTHER_CPU, amdahl_fit, assumed_cost, baseline, other_cpu
-from xray.record import RunRecord
-from xray.summary import macro_range
-from xray.wording import (
+from xray.report.configurations import plain
+from xray.report.notes import (
+    ASSUMED,
+    OTHER_CPU,
+    amdahl_fit,
+    assumed_cost,
+    baseline,
+    other_cpu,
+)
+from xray.report.summary import macro_range
+from xray.report.wording import (
     DASH,
     gibibytes,
     interval,

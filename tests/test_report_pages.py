@@ -14,10 +14,10 @@ import pytest
 from experiments.report import main
 from tests.factories import make_elephas, make_gpu, make_record, make_scores, make_work
 from tests.test_costs import PRICES
-from xray.comparison import compare
 from xray.costs import load_prices
-from xray.figures import Curve, charts, speedup_chart
-from xray.report import escape_markdown
+from xray.report.comparison import compare
+from xray.report.figures import Curve, charts, speedup_chart
+from xray.report.pages import escape_markdown
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = "<script>alert(1)</script> | **bold** $x_1$ =cmd() \x00"

@@ -1,7 +1,7 @@
 """Numbers as the report writes them; what is undefined is a dash, never 0."""
 
 from xray.record import Interval
-from xray.spread import Spread
+from xray.report.spread import Spread
 
 DASH = "–"
 

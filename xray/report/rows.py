@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from xray.comparison import (
+from xray.costs import run_cost
+from xray.record import Interval, RunRecord
+from xray.report.comparison import (
     MEASURES,
     PHASES,
     Comparison,
@@ -12,8 +14,6 @@ from xray.comparison import (
     largest_worker_bytes,
     phase_seconds,
 )
-from xray.costs import run_cost
-from xray.record import Interval, RunRecord
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 

@@ -10,18 +10,18 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from xray import notes, tables
-from xray.comparison import Comparison, Group, compare
-from xray.configurations import plain
 from xray.costs import PriceTable
-from xray.drawing import Chart
 from xray.errors import UserError
-from xray.figures import charts
 from xray.record import read_records
-from xray.rows import run_rows
-from xray.summary import Answer, answers, group_title
-from xray.tables import Table
-from xray.wording import plural
+from xray.report import notes, tables
+from xray.report.comparison import Comparison, Group, compare
+from xray.report.configurations import plain
+from xray.report.drawing import Chart
+from xray.report.figures import charts
+from xray.report.rows import run_rows
+from xray.report.summary import Answer, answers, group_title
+from xray.report.tables import Table
+from xray.report.wording import plural
 
 TEMPLATES = Path(__file__).parent / "templates"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")

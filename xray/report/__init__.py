@@ -1,0 +1,1 @@
+"""Records to one page: comparison, tables, figures. Reads results, never trains."""
