@@ -183,8 +183,8 @@ def _run(command: list[str]) -> int:
 
 
 def _sleep_until_interrupted() -> int:
-    print("Ctrl-C stops it.", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
+        print("Ctrl-C stops it.", flush=True)
         while True:
             time.sleep(3600)
     return 0
