@@ -21,7 +21,6 @@ import contextlib
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +32,7 @@ import yaml
 
 from xray import rclone
 from xray.errors import UserError
+from xray.processes import run_command, stop
 
 REGION = "us-east-1"
 
@@ -103,7 +103,7 @@ def serve(
             endpoint_url = rclone.wait_until_ready(process, log)
             yield S3Server(endpoint_url, access_key, secret_key)
         finally:
-            rclone.stop(process)
+            stop(process)
 
 
 def _refuse_foreign_keys(path: Path) -> None:
@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             buckets = sorted(p.name for p in options.folder.iterdir() if p.is_dir())
             print(f"S3 at {server.endpoint_url}, buckets: {', '.join(buckets) or '-'}")
             print(f"Keys in {options.credentials}", flush=True)
-            return _run(command) if command else _sleep_until_interrupted()
+            return run_command(command) if command else _sleep_until_interrupted()
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -162,24 +162,6 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         help="remember directories this long; 10 for folders of 5,000 files and more",
     )
     return parser.parse_args(argv[:split]), argv[split + 1 :]
-
-
-def _run(command: list[str]) -> int:
-    try:
-        process = subprocess.Popen(command)
-    except OSError as error:
-        raise UserError(f"{command[0]} cannot be run: {error.strerror}.") from None
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        # The terminal told the command as well; let it end in its own time.
-        code = process.wait()
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-    # A signal N reads as -N in Python and as 128 + N in every shell.
-    return code if code >= 0 else 128 - code
 
 
 def _sleep_until_interrupted() -> int:

@@ -1,11 +1,9 @@
-"""Start and stop one `rclone serve s3` process on loopback."""
+"""Start one `rclone serve s3` process on loopback."""
 
-import ctypes
 import http.client
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -14,13 +12,9 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from xray.errors import UserError
+from xray.processes import die_with_parent
 
 START_SECONDS = 15  # rclone needs 0.1 s; the rest is for a loaded machine
-STOP_SECONDS = 5
-
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-# Looked up here, before any fork: the child may only make plain system calls.
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def start(
@@ -50,7 +44,7 @@ def start(
         stderr=log,
         # Ctrl-C is ours: the server outlives the program that still uses it.
         start_new_session=True,
-        preexec_fn=_die_with_parent if _LIBC else None,
+        preexec_fn=die_with_parent,
     )
 
 
@@ -75,16 +69,6 @@ def wait_until_ready(process: subprocess.Popen, log: IO[bytes]) -> str:
     raise UserError(
         f"rclone did not answer within {START_SECONDS} s: {_last_line(_read_log(log))}"
     )
-
-
-def stop(process: subprocess.Popen) -> None:
-    """End the process and wait for it."""
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def rclone_binary() -> str:
@@ -125,11 +109,6 @@ def _environment(access_key: str, secret_key: str) -> dict[str, str]:
     # The value is one line of CSV, and the pair itself has a comma: hence the quotes.
     keys = {"RCLONE_AUTH_KEY": f'"{access_key},{secret_key}"'}
     return kept | keys | {"RCLONE_CONFIG": os.devnull}
-
-
-def _die_with_parent() -> None:
-    # Holds while the thread that started the server lives, see prctl(2).
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _check_keys_are_asked(endpoint_url: str) -> None:
