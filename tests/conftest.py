@@ -1,0 +1,83 @@
+"""Shared parts: a small data set in NIH's format, a real S3 server, a Spark context."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from xray.config import RunConfig
+from xray.local_s3 import S3Server, serve
+from xray.synthetic import generate
+
+# Before anything imports TensorFlow in this process.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+IMAGES, SIZE = 160, 64
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A served bucket `nih` with images/ and a label file, and its credentials."""
+
+    server: S3Server
+    folder: Path
+    credentials: Path
+
+    def settings(self, **sections: dict) -> dict:
+        """A small, valid configuration; keyword arguments override its sections."""
+        settings = {
+            "data": {
+                "images": "s3://nih/images/",
+                "labels": "s3://nih/Data_Entry_2017_v2020.csv",
+                "credentials": str(self.credentials),
+                "image_size": 32,
+                "min_train_positives": 0,
+            },
+            "model": {
+                "alpha": 0.25,
+                "head_units": [8],
+                "pooling": "avg",
+                "batch_norm_momentum": 0.9,
+            },
+            "training": {
+                "epochs": 2,
+                "batch_size": 8,
+                "optimizer": "adam",
+                "learning_rate": 0.001,
+            },
+        }
+        for name, section in sections.items():
+            settings[name] = {**settings.get(name, {}), **section}
+        return settings
+
+    def config(self, **sections: dict) -> RunConfig:
+        """`settings`, validated."""
+        return RunConfig.model_validate(self.settings(**sections))
+
+    def write_config(self, path: Path, **sections: dict) -> Path:
+        """`settings` as a YAML file."""
+        path.write_text(yaml.safe_dump(self.settings(**sections)))
+        return path
+
+
+@pytest.fixture(scope="session")
+def bucket(tmp_path_factory) -> Bucket:
+    """160 images of 64x64 pixels with labels, behind a real S3 server; read only."""
+    root = tmp_path_factory.mktemp("s3")
+    generate(root / "nih", images=IMAGES, size=SIZE)
+    with serve(root) as server:
+        credentials = root / "credentials.yaml"
+        server.write_credentials(credentials)
+        yield Bucket(server, root / "nih", credentials)
+
+
+@pytest.fixture
+def own_bucket(tmp_path) -> Bucket:
+    """An empty bucket `nih` on a server of its own, for a test to fill."""
+    (tmp_path / "s3" / "nih").mkdir(parents=True)
+    with serve(tmp_path / "s3") as server:
+        credentials = tmp_path / "credentials.yaml"
+        server.write_credentials(credentials)
+        yield Bucket(server, tmp_path / "s3" / "nih", credentials)
