@@ -106,6 +106,10 @@ def make_synchronous_model(model: "keras.Model", seed: int) -> "SparkModel":
         epoch = 0
         reports: Sequence[WorkerReport] = ()
 
+        def fit(self, rdd: "RDD", **train_config: Any) -> None:
+            # Elephas' own would print, and cut our equal partitions anew.
+            self._fit(rdd, **train_config)
+
         def _fit(self, rdd: "RDD", epochs: int, **train_config: Any) -> None:
             for _ in range(epochs):
                 self.reports = self._fit_epoch(rdd, train_config)
@@ -175,6 +179,9 @@ def make_asynchronous_model(
             )
             self.client = make_client(address, statistics)
             self.reports: Sequence[WorkerReport] = ()
+
+        def fit(self, rdd: "RDD", **train_config: Any) -> None:
+            self._fit(rdd, **train_config)  # as in the synchronous model
 
         def _fit(self, rdd: "RDD", **train_config: Any) -> None:
             shared = rdd.context.broadcast(self._master_network.get_weights())

@@ -27,10 +27,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from xray.errors import UserError
 from xray.phantom import FINDINGS, draw
+from xray.progress import progress_bar
 
 CSV_NAME = "Data_Entry_2017_v2020.csv"
 STAMP_NAME = ".synthetic.json"
@@ -206,9 +206,9 @@ def _draw_all(
     task = partial(_draw_one, folder, seed, size)
     # Threads do: most of the time goes into PNG encoding, outside Python's lock.
     with ThreadPoolExecutor(workers) as pool:
-        drawn = pool.map(task, entries)
-        for _ in tqdm(drawn, total=len(entries), desc="Drawing", unit="image"):
-            pass
+        with progress_bar(len(entries), "draw") as bar:
+            for _ in pool.map(task, entries):
+                bar.update()
 
 
 def _draw_one(folder: Path, seed: int, size: int, entry: Entry) -> None:

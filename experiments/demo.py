@@ -1,0 +1,87 @@
+"""The whole experiment on demo data and an embedded S3 server: records and report.
+
+Runs every runner as a user would, each in a process of its own, and writes the report.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from xray.errors import UserError
+from xray.local_s3 import serve
+from xray.synthetic import generate
+
+ROOT = Path(__file__).resolve().parent
+CONFIG = ROOT / "configs" / "demo.yaml"
+NO_DEVICE = 3
+RUNS = (
+    ("sequential", "sequential.py", ()),
+    ("gpu", "gpu.py", ()),
+    ("Elephas, 1 worker", "elephas_spark.py", ("runner.workers=1",)),
+    ("Elephas, 2 workers", "elephas_spark.py", ("runner.workers=2",)),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Generate, serve, train and report; 0 when every runner but the GPU's worked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=1200, help="images to generate")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(".demo"), help="of the demo data"
+    )
+    parser.add_argument("--results", type=Path, default=Path("results/demo"))
+    parser.add_argument(
+        "--set", action="append", default=[], help="override a setting of demo.yaml"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        return run_demo(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    """See `main`."""
+    started = time.monotonic()
+    generate(options.folder / "s3" / "nih-demo", images=options.images)
+    failed = []
+    with serve(options.folder / "s3") as server:
+        credentials = options.folder / "credentials.yaml"
+        server.write_credentials(credentials)
+        settings = [f"data.credentials={credentials}", *options.set]
+        for name, script, extra in RUNS:
+            print(f"== {name}", flush=True)
+            code = run_script(script, options.results, [*settings, *extra])
+            if code == NO_DEVICE:
+                print(f"== {name}: skipped, for the reason above", flush=True)
+            elif code:
+                failed.append(name)
+    report = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "report.py",
+            options.results,
+            "--out",
+            options.results / "report",
+        ],
+        check=False,
+    ).returncode
+    print(f"== done in {time.monotonic() - started:.0f} s", flush=True)
+    if failed:
+        print(f"== failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed or report else 0
+
+
+def run_script(script: str, results: Path, settings: Sequence[str]) -> int:
+    """The exit code of one runner on the demo's configuration."""
+    overrides = [part for setting in settings for part in ("--set", setting)]
+    command = [sys.executable, ROOT / script, "--config", CONFIG, *overrides]
+    return subprocess.run([*command, "--results", results], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
