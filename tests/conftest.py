@@ -1,13 +1,15 @@
 """Shared parts: a small data set in NIH's format, a real S3 server, a Spark context."""
 
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
-from xray.config import RunConfig
+from xray.config import RunConfig, RunnerConfig
 from xray.local_s3 import S3Server, serve
 from xray.synthetic import generate
 
@@ -15,6 +17,7 @@ from xray.synthetic import generate
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 IMAGES, SIZE = 160, 64
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -81,3 +84,36 @@ def own_bucket(tmp_path) -> Bucket:
         credentials = tmp_path / "credentials.yaml"
         server.write_credentials(credentials)
         yield Bucket(server, tmp_path / "s3" / "nih", credentials)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Two single-thread Spark workers in this machine's own local mode.
+
+    Tests that use it share the xdist group `spark`, so that it is started once.
+    """
+    from xray.cluster import start_cluster
+
+    cluster = start_cluster(RunnerConfig(workers=2))
+    yield cluster
+    cluster.stop()
+
+
+def run_script(*arguments: object, timeout: float = 300) -> subprocess.CompletedProcess:
+    """One of the project's scripts in a process of its own, from the repository."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def assert_one_line(error: str, *parts: str) -> None:
+    """An error as a user gets it: one line, no traceback, every part in it."""
+    lines = [line for line in error.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, error
+    assert "Traceback" not in error
+    for part in parts:
+        assert part in lines[0]

@@ -20,7 +20,8 @@ from xray.machine import package_versions
 if TYPE_CHECKING:
     from pyspark import SparkConf, SparkContext
 
-EXECUTOR_WAIT_SECONDS = 180
+# How long executors may take to come; YARN may have to start machines first.
+EXECUTOR_WAIT_SECONDS = float(os.environ.get("XRAY_EXECUTOR_WAIT_SECONDS", "180"))
 SETTLED_SECONDS = 4  # no further executor has come for so long
 MASTER_WAIT_SECONDS = 3
 # Versions that must agree between driver and executors, or pickles and weights differ.

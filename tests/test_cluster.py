@@ -1,0 +1,111 @@
+"""Settings and checks around the Spark context."""
+
+import sys
+
+import pytest
+
+from xray.cluster import (
+    Cluster,
+    WorkerEnvironment,
+    _check_environment,
+    _training_conf,
+    check_master,
+    import_on_workers,
+    start_cluster,
+)
+from xray.config import RunnerConfig
+from xray.errors import UserError
+from xray.machine import package_versions
+
+GOOD_MASTERS = ["local", "local[2]", "local[*]", "local-cluster[2,1,1024]", "yarn"]
+
+
+@pytest.mark.parametrize("master", GOOD_MASTERS)
+def test_known_masters_pass(master):
+    check_master(master)
+
+
+@pytest.mark.parametrize("master", ["spark://nowhere", "lokal[2]", "http://host:1"])
+def test_malformed_masters_are_refused(master):
+    with pytest.raises(UserError, match="runner.master must be local"):
+        check_master(master)
+
+
+def test_a_master_that_does_not_answer_is_refused():
+    with pytest.raises(UserError, match="spark://127.0.0.1:9 does not answer"):
+        check_master("spark://127.0.0.1:9")
+
+
+@pytest.fixture
+def conf(monkeypatch):
+    monkeypatch.delenv("SPARK_LOCAL_IP", raising=False)
+
+    def make(**runner):
+        return dict(_training_conf(RunnerConfig(**runner), 1).getAll())
+
+    return make
+
+
+def test_executors_are_fixed_and_equal(conf):
+    settings = conf(workers=3)
+    assert settings["spark.master"] == "local[3]"
+    assert settings["spark.dynamicAllocation.enabled"] == "false"
+    assert settings["spark.speculation"] == "false"
+    assert settings["spark.executorEnv.OMP_NUM_THREADS"] == "1"
+    assert "spark.task.maxFailures" not in settings
+
+
+def test_asynchronous_updates_are_never_applied_twice(conf):
+    assert conf(mode="asynchronous")["spark.task.maxFailures"] == "1"
+
+
+def test_the_users_spark_settings_win(conf):
+    assert conf(spark_conf={"spark.speculation": "true"})["spark.speculation"] == "true"
+
+
+def test_other_versions_on_an_executor_are_named():
+    ours = package_versions()
+    theirs = {**ours, "keras": "3.0.0", "python": "3.9.1"}
+    environment = WorkerEnvironment("host", "/usr/bin/python3", theirs)
+    with pytest.raises(UserError) as caught:
+        _check_environment(ours, environment)
+    assert "Python 3.9 instead of 3." in str(caught.value)
+    assert "keras 3.0.0 instead of" in str(caught.value)
+    assert "PYSPARK_PYTHON" in str(caught.value)
+
+
+def test_a_package_missing_on_an_executor_is_named():
+    ours = package_versions()
+    theirs = {name: v for name, v in ours.items() if name != "elephas"}
+    with pytest.raises(UserError, match="elephas missing"):
+        _check_environment(ours, WorkerEnvironment("host", sys.executable, theirs))
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("spark")
+class TestRunningCluster:
+    def test_workers_follow_from_the_cluster(self, cluster):
+        assert cluster.workers == 2
+        assert cluster.threads_per_worker == 1
+
+    def test_tensorflow_starts_on_every_worker(self, cluster):
+        assert import_on_workers(cluster) == 1
+
+    def test_executors_are_given_the_drivers_copy_of_the_code(self, cluster):
+        def places(_):
+            yield from sys.path
+
+        paths = cluster.context.parallelize([0], 1).mapPartitions(places).collect()
+        assert any(path.endswith("xray.zip") for path in paths)
+
+    def test_too_few_slots_are_refused(self, cluster, monkeypatch):
+        from xray.cluster import _wait_for_slots
+
+        with pytest.raises(UserError, match="5 worker.s. of 1 core.s. need"):
+            _wait_for_slots(cluster.context, 5)
+
+    def test_a_second_context_is_refused_in_one_line(self, cluster):
+        with pytest.raises(UserError, match="Spark cannot start") as caught:
+            start_cluster(RunnerConfig(workers=1))
+        assert "\n" not in str(caught.value)
+        assert isinstance(cluster, Cluster)
