@@ -127,7 +127,7 @@ def test_threads_share_one_storage(bucket, storage):
         ({"secret_access_key": SECRET}, "403 SignatureDoesNotMatch"),
         (
             {"access_key_id": "AKID", "secret_access_key": SECRET},
-            "403 InvalidAccessKeyI",
+            "403 InvalidAccess",
         ),
     ],
 )
@@ -208,7 +208,7 @@ def test_listing_from_something_other_than_s3(web):
         (
             403,
             "AccessDenied",
-            "S3 denies access to s3://nih/a.*s3:ListBucket and s3:Ge",
+            "S3 denies access to s3://nih/a.*s3:ListBucket and s3",
         ),
         (400, "ExpiredToken", "S3 refuses these credentials .400 ExpiredToken"),
         (400, "AuthorizationHeaderMalformed", "S3 failed on s3://nih/a .400 Authoriz"),
