@@ -1,6 +1,7 @@
 """Credentials: the file, boto3's chain, and what never shows."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,6 @@ def write(tmp_path):
 @pytest.fixture
 def no_credentials(monkeypatch, tmp_path):
     """A machine on which boto3 finds nothing."""
-    import os
-
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

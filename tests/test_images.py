@@ -16,7 +16,7 @@ from xray.storage import Storage
 PIXELS = noise(32)
 
 
-def grey(**options) -> Image.Image:
+def grey() -> Image.Image:
     return Image.fromarray(PIXELS)
 
 
