@@ -26,7 +26,10 @@ class Section(BaseModel):
     """A closed, immutable group of settings."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
 
 
@@ -199,7 +202,7 @@ def read_yaml_mapping(path: Path, what: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise UserError(f"{what} {path} cannot be read: {reason}.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: the date 2020-13-45
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         raise UserError(f"{what} {path} is not valid YAML{where}.") from None
@@ -219,12 +222,12 @@ def _apply_override(settings: dict[str, Any], override: str) -> None:
     section, dot, key = name.partition(".")
     if not (equals and dot and section and key):
         raise UserError(
-            f"--set takes section.key=value. Got {override!r}; "
+            f"--set takes section.key=value. Got {name!r}; "
             "for instance --set training.epochs=3."
         )
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise UserError(f"--set {name}: the value is not YAML. Got {text!r}.") from None
     if not isinstance(settings.setdefault(section, {}), dict):
         raise UserError(f"--set {name}: section {section!r} holds no keys.")

@@ -5,6 +5,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from xray.config import DataConfig, read_yaml_mapping
 from xray.errors import UserError
@@ -57,14 +58,12 @@ def _access_from_file(path: Path, endpoint_url: str | None) -> S3Access:
             f"Credentials file {path} has unknown key {unknown[0]!r}. "
             f"Known keys: {', '.join(FILE_KEYS)}."
         )
-    secret = next((values[name] for name in SECRET_NAMES if values.get(name)), None)
-    key_id = values.get("aws_access_key_id")
+    texts = {name: _as_text(value, name, path) for name, value in values.items()}
+    secret = next((texts[name] for name in SECRET_NAMES if texts.get(name)), None)
+    key_id = texts.get("aws_access_key_id")
     for name, value in (("aws_access_key_id", key_id), (SECRET_NAMES[1], secret)):
-        if not isinstance(value, str) or not value.strip():
-            raise UserError(
-                f"Credentials file {path} needs {name} as text; quote it if it is "
-                "all digits."
-            )
+        if not value:
+            raise UserError(f"Credentials file {path} needs {name}. Add it.")
     if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
         logger.warning(
             "Credentials file %s can be read by other users; run: chmod 600 %s",
@@ -72,19 +71,35 @@ def _access_from_file(path: Path, endpoint_url: str | None) -> S3Access:
             path,
         )
     return S3Access(
-        access_key_id=key_id.strip(),
-        secret_access_key=secret.strip(),
-        session_token=values.get("aws_session_token"),
-        region=values.get("region"),
-        endpoint_url=endpoint_url or values.get("endpoint_url"),
+        access_key_id=key_id,
+        secret_access_key=secret,
+        session_token=texts.get("aws_session_token"),
+        region=texts.get("region"),
+        endpoint_url=endpoint_url or texts.get("endpoint_url"),
     )
+
+
+def _as_text(value: Any, name: str, path: Path) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise UserError(
+            f"Credentials file {path} needs {name} as text; quote it if it is all "
+            "digits."
+        )
+    return value and value.strip() or None
 
 
 def _access_from_chain(endpoint_url: str | None) -> S3Access:
     import boto3
+    from botocore.exceptions import BotoCoreError
 
-    session = boto3.Session()
-    credentials = session.get_credentials()
+    try:
+        session = boto3.Session()
+        credentials = session.get_credentials()
+    except BotoCoreError as error:
+        raise UserError(
+            f"boto3 cannot use this machine's S3 credentials: {error}. Repair them, or "
+            "set data.credentials to a YAML file."
+        ) from None
     if credentials is None:
         raise UserError(
             "No S3 credentials found: data.credentials is not set and boto3 found no "

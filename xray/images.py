@@ -3,15 +3,15 @@
 import io
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from xray.errors import UserError
 from xray.storage import Storage, UnreadableObject
 
 EXTENSIONS = (".png", ".jpg", ".jpeg")
@@ -28,10 +28,11 @@ def decode_image(content: bytes, size: int) -> np.ndarray:
         ValueError: not an image, truncated, or so large that it may be an attack.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
-                grey = _to_grey(image)
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+            _refuse_huge(image)
+            grey = _to_grey(image)
+    except UnidentifiedImageError:  # its message holds a memory address
+        raise ValueError("not a PNG or JPEG image") from None
     except (OSError, SyntaxError, Image.DecompressionBombError, Warning) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
     if grey.size != (size, size):
@@ -39,9 +40,20 @@ def decode_image(content: bytes, size: int) -> np.ndarray:
     return np.asarray(grey, dtype=np.uint8)[..., np.newaxis]
 
 
+def _refuse_huge(image: Image.Image) -> None:
+    # Pillow only warns of these, and turning warnings into errors for a moment is
+    # not safe in threads.
+    if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(
+            f"{image.width}x{image.height} pixels, more than {Image.MAX_IMAGE_PIXELS}"
+        )
+
+
 def _to_grey(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits: Pillow's convert("L") would clip
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode == "P":  # straight to L, Pillow warns of some transparent palettes
+        image = image.convert("RGBA")
     return image.convert("L")
 
 
@@ -66,7 +78,7 @@ def load_images(
         progress: called with 1 after each image.
 
     Raises:
-        UserError: S3 itself fails.
+        UserError: S3 itself fails, or `cache_dir` cannot be written.
     """
 
     def load(pair: tuple[str, str]) -> np.ndarray | str:
@@ -99,7 +111,13 @@ def _load_one(
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    os.replace(file.name, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(content)
+        os.replace(file.name, path)
+    except OSError as error:
+        raise UserError(
+            f"data.cache_dir {path.parent} cannot be written: {error.strerror}. Choose "
+            "another folder, or null."
+        ) from None

@@ -49,7 +49,8 @@ def read_labels(content: bytes, source: str) -> pd.DataFrame:
             f"{source} lists image {names[names.duplicated()].iloc[0]!r} more than "
             "once. Keep one row per image."
         )
-    encoded = table["Finding Labels"].str.get_dummies("|").rename(columns=str.strip)
+    findings = table["Finding Labels"].str.replace(r"\s*\|\s*", "|", regex=True)
+    encoded = findings.str.strip().str.get_dummies("|")
     unknown = sorted(set(encoded.columns) - set(FINDINGS))
     if unknown:
         raise UserError(

@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ def _backbone(model: ModelConfig, size: int) -> "keras.Model":
             weights=model.weights if model.weights == "imagenet" else None,
             alpha=model.alpha,
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - no network is a bare Exception in Keras
         if model.weights != "imagenet":
             raise
         raise UserError(
@@ -134,7 +135,7 @@ def _load_weights_file(model: "keras.Model", path: Path, source: str) -> None:
         raise UserError(f"model.weights {source} does not exist. Check the path.")
     try:
         model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(
             f"model.weights {source} does not fit this model "
             f"({str(error).splitlines()[0][:120]}). Use weights of the same model "

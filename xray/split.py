@@ -27,7 +27,13 @@ def split_by_patient(
     in_test = np.zeros(len(totals), dtype=bool)
     lacking = np.stack([totals.sum(axis=0) - wanted, wanted])
     scale = np.maximum(lacking.copy(), 1e-9)
+    # Patients who would more than double the test set train, before all others.
+    giant = totals[:, -1] > 2 * wanted[-1]
+    giant &= not giant.all()
+    lacking[0] -= totals[giant].sum(axis=0)
     for patient in _rarest_first(totals, seed):
+        if giant[patient]:
+            continue
         need = (lacking / scale) @ totals[patient]
         side = int(need[1] > need[0])
         in_test[patient] = bool(side)

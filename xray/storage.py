@@ -155,8 +155,9 @@ class _translated:
                 "network."
             ) from None
         if isinstance(error, errors.BotoCoreError | ValueError):
+            reason = " ".join(str(error).split())  # botocore's may have several lines
             raise UserError(
-                f"S3 request for {self._uri} is not valid: {error}"
+                f"S3 request for {self._uri} is not valid: {reason}"
             ) from None
 
     def _raise_refusal(self, error: Any) -> NoReturn:
@@ -170,7 +171,13 @@ class _translated:
                 "data.labels."
             ) from None
         if code in ("NoSuchKey", "404") or status == 404:
-            raise UnreadableObject("no such key") from None
+            if error.operation_name == "GetObject":
+                raise UnreadableObject("no such key") from None
+            raise UserError(
+                f"{self._access.endpoint_url or 'AWS S3'} does not list "
+                f"s3://{bucket}/ ({status} {code}). Check data.endpoint_url: it may "
+                "not be an S3 server."
+            ) from None
         if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch") or "Token" in code:
             raise UserError(
                 f"S3 refuses these credentials ({status} {code}). Check the key id and "

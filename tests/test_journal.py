@@ -1,0 +1,155 @@
+"""The journal: what a run leaves, however far it came."""
+
+import pytest
+
+from tests.refusals import SECRET
+from xray.config import RunConfig
+from xray.credentials import load_access
+from xray.dataset import find_dataset
+from xray.journal import Journal
+from xray.record import RunRecord, Worker
+from xray.storage import Storage
+from xray.timing import PHASES
+
+DATA = {"images": "s3://bucket/images/", "labels": "s3://bucket/labels.csv"}
+
+
+def make_config(**sections: dict) -> RunConfig:
+    return RunConfig.model_validate({"data": DATA} | sections)
+
+
+@pytest.fixture(scope="module")
+def dataset(bucket):
+    config = bucket.config()
+    return find_dataset(config.data, Storage(load_access(config.data)))
+
+
+def make_journal(bucket, dataset, **sections: dict) -> Journal:
+    return Journal("sequential", bucket.config(**sections), dataset=dataset)
+
+
+def test_record_of_an_empty_journal():
+    record = Journal("gpu", make_config()).record("failed", "no GPU")
+    assert (record.status, record.error, record.runner) == ("failed", "no GPU", "gpu")
+    assert record.work_id is None
+    assert record.work == {}
+    assert record.scores is None
+    assert record.images.listed == record.images_trained == 0
+    assert record.images_per_second.overall is None
+    assert record.global_batch_size is None
+    assert set(record.cpu_seconds) == set(PHASES)
+    assert record.phases.total > 0
+    assert record.config == make_config().to_dict()
+    assert RunRecord.model_validate_json(record.model_dump_json()) == record
+
+
+def test_rates_of_hand_made_epochs(bucket, dataset):
+    journal = make_journal(bucket, dataset)
+    journal.timer.seconds["fit"] = 10.0
+    for seconds in (6.0, 2.0, 1.0):
+        journal.add_epoch(seconds, loss=0.5)
+    record, images = journal.record(), len(dataset.train)
+    assert record.images_trained == 3 * images
+    assert record.images_per_second.overall == pytest.approx(3 * images / 10)
+    assert record.images_per_second.steady == pytest.approx(2 * images / 3)
+    assert [e.epoch for e in record.epochs] == [1, 2, 3]
+    assert [e.images_per_second for e in record.epochs] == pytest.approx(
+        [images / 6, images / 2, images]
+    )
+
+
+def test_one_epoch_has_no_steady_rate(bucket, dataset):
+    journal = make_journal(bucket, dataset)
+    journal.timer.seconds["fit"] = 10.0
+    journal.add_epoch(9.0, None, elapsed_seconds=42.0)
+    record = journal.record()
+    assert record.images_per_second.steady is None
+    assert (record.epochs[0].elapsed_seconds, record.epochs[0].loss) == (42.0, None)
+
+
+def test_skipped_images_are_counted_and_named(bucket, dataset):
+    journal = make_journal(bucket, dataset)
+    skipped = [*dataset.train.names[:3], dataset.test.names[0]]
+    journal.skipped = {str(name): "truncated" for name in skipped}
+    images = journal.record().images
+    assert images.listed == images.matched == 160
+    assert images.train == journal.train_images() == len(dataset.train) - 3
+    assert images.test == len(dataset.test) - 1
+    assert images.skipped[0] == {"image": skipped[0], "reason": "truncated"}
+    assert len(images.skipped) == 4
+
+
+def test_batches_and_cpu_seconds_of_all_workers(bucket, dataset):
+    journal = make_journal(bucket, dataset)
+    journal.workers = 2
+    journal.timer.cpu_seconds["fit"] = 1.0
+    journal.per_worker = [
+        Worker(
+            worker=n, images=64, fit_seconds=5, cpu_seconds=4, peak_memory_bytes=2**20
+        )
+        for n in range(2)
+    ]
+    record = journal.record()
+    assert record.global_batch_size == 2 * 8
+    assert record.cpu_seconds["fit"] == 9.0
+
+
+def test_work_is_the_same_for_other_runners_and_reporting(bucket, dataset):
+    first = make_journal(bucket, dataset).record()
+    other = make_journal(
+        bucket,
+        dataset,
+        runner={"workers": 3, "mode": "hogwild"},
+        training={"evaluate_every_epoch": True},
+        data={"read_threads": 2, "cache_dir": "/tmp/x"},
+    ).record()
+    assert first.work_id == other.work_id
+    assert set(first.work) == {"dataset", "split", "model", "training"}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"training": {"epochs": 3}},
+        {"training": {"seed": 1}},
+        {"model": {"dropout": 0.2}},
+        {"data": {"image_size": 64}},
+    ],
+)
+def test_work_depends_on_what_moves_a_number(bucket, dataset, sections):
+    first = make_journal(bucket, dataset).record()
+    assert make_journal(bucket, dataset, **sections).record().work_id != first.work_id
+
+
+def test_work_depends_on_the_skipped_images(bucket, dataset):
+    journal = make_journal(bucket, dataset)
+    before = journal.record().work_id
+    journal.skipped = {str(dataset.train.names[0]): "truncated"}
+    assert journal.record().work_id != before
+
+
+def test_work_holds_the_weights_themselves_not_their_place(bucket, dataset):
+    works = []
+    for place in ("/tmp/a.weights.h5", "s3://nih/b.weights.h5"):
+        journal = make_journal(bucket, dataset, model={"weights": place})
+        journal.initial_weights = "0123456789abcdef"
+        works.append(journal.record().work_id)
+    assert works[0] == works[1]
+
+
+def test_secrets_are_absent(own_bucket):
+    keys = {"aws_access_key_id": "AKID", "aws_secret_key_id": SECRET}
+    own_bucket.credentials.write_text("".join(f"{k}: {v}\n" for k, v in keys.items()))
+    journal = Journal("sequential", own_bucket.config())
+    load_access(journal.config.data)
+    text = journal.record().model_dump_json()
+    assert str(own_bucket.credentials) in text
+    assert SECRET not in text
+    assert "AKID" not in text
+
+
+def test_runner_adds_to_the_machine():
+    journal = Journal("gpu", make_config(), machine={"gpu": "Example GPU"})
+    machine = journal.record().machine
+    assert machine["gpu"] == "Example GPU"
+    assert machine["cores"] >= 1

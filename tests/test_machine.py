@@ -1,0 +1,56 @@
+"""What a record tells of the machine."""
+
+import os
+import platform
+import re
+
+import numpy as np
+import psutil
+
+from xray.machine import (
+    describe_machine,
+    git_state,
+    package_versions,
+    peak_memory_bytes,
+)
+
+
+def test_machine_without_its_name():
+    machine = describe_machine()
+    assert set(machine) == {
+        "cpu_model", "cores", "memory_bytes", "gpu", "nodes", "instance_type", "os",
+    }  # fmt: skip
+    assert machine["cores"] == len(os.sched_getaffinity(0))
+    assert machine["memory_bytes"] > 2**28
+    assert machine["cpu_model"]
+    assert platform.node() not in str(machine).split()
+
+
+def test_versions_are_those_installed():
+    versions = package_versions()
+    assert versions["python"] == platform.python_version()
+    assert versions["numpy"] == np.__version__
+    assert {"keras", "elephas", "pyspark", "boto3"} <= set(versions)
+    assert "tensorflow" in versions or "tensorflow-cpu" in versions
+
+
+def test_state_of_the_checkout():
+    state = git_state()
+    assert re.fullmatch("[0-9a-f]{40}", state["commit"])
+    assert state["dirty"] in (True, False)
+
+
+def test_no_checkout_has_no_state(monkeypatch, tmp_path):
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "none"))
+    assert git_state() == {"commit": None, "dirty": None}
+
+
+def test_no_git_has_no_state(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state() == {"commit": None, "dirty": None}
+
+
+def test_peak_memory_is_no_less_than_what_is_in_use():
+    now = psutil.Process().memory_info().rss
+    # Half: the kernel counts both in its own time.
+    assert now // 2 < peak_memory_bytes() < psutil.virtual_memory().total
