@@ -71,7 +71,6 @@ class Dataset:
             "dataset": {
                 "images": len(self.train) + len(self.test),
                 "image_size": data.image_size,
-                "limit": data.limit,
             },
             "split": {
                 "test_fraction": data.test_fraction,

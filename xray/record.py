@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 SCHEMA_VERSION = 1
+BENCHMARK_MARK = 64  # bytes within which a benchmark's file names itself
 
 
 class Part(BaseModel):
@@ -210,11 +211,17 @@ def _flatten(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def read_records(folder: Path) -> tuple[list[RunRecord], list[str]]:
-    """Every record under `folder`, oldest first, and why other files were left out."""
+    """Every record under `folder`, oldest first, and why other files were left out.
+
+    Benchmarks (xray.benchmark) live beside the records and are no records.
+    """
     records, left_out = [], []
     for path in sorted(folder.rglob("*.json")):
         try:
-            record = RunRecord.model_validate_json(path.read_bytes())
+            content = path.read_bytes()
+            if b'"benchmark"' in content[:BENCHMARK_MARK]:
+                continue
+            record = RunRecord.model_validate_json(content)
         except (OSError, ValidationError) as error:
             left_out.append(f"{path}: not a run record ({_reason(error)})")
             continue

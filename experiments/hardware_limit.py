@@ -1,0 +1,108 @@
+"""The fastest that N single-thread processes can train MobileNet on this machine.
+
+Each process is pinned to a core of its own and trains on one batch that is already in
+memory as the network wants it: no S3, no decoding, no preprocessing, no Spark. A runner
+that trains the same network on the same cores cannot be faster, so its images per
+second are judged as a share of this figure, measured in the same run.
+
+    python experiments/hardware_limit.py --processes 1 2
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+WARM_STEPS = 3
+
+
+def measure(
+    processes: int, steps: int = 30, image_size: int = 128, batch_size: int = 32
+) -> list[float]:
+    """Images per second of each of `processes` that train at the same time."""
+    cores = sorted(os.sched_getaffinity(0))
+    children = [
+        _start(cores[number % len(cores)], steps, image_size, batch_size)
+        for number in range(processes)
+    ]
+    for child in children:
+        child.stdout.readline()  # it is warm
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    rates = [float(child.stdout.readline()) for child in children]
+    for child in children:
+        child.communicate()
+    return rates
+
+
+def _start(core: int, steps: int, image_size: int, batch_size: int) -> subprocess.Popen:
+    numbers = [str(number) for number in (core, steps, image_size, batch_size)]
+    return subprocess.Popen(
+        [sys.executable, __file__, "--worker", *numbers],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def work(core: int, steps: int, image_size: int, batch_size: int) -> None:
+    """Train on one core when told to on standard input; print images per second."""
+    os.sched_setaffinity(0, {core})
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    shape = (image_size, image_size, 3)
+    network = keras.applications.MobileNet(
+        input_shape=shape, include_top=False, weights=None, pooling="avg"
+    )
+    outputs = keras.layers.Dense(15, activation="sigmoid")(network.output)
+    model = keras.Model(network.input, outputs)
+    model.compile("adam", "binary_crossentropy")
+    rng = np.random.default_rng(0)
+    images = rng.random((batch_size, *shape), dtype=np.float32)
+    labels = (rng.random((batch_size, 15)) > 0.8).astype(np.float32)
+    for _ in range(WARM_STEPS):
+        model.train_on_batch(images, labels)
+    print("warm", flush=True)
+    sys.stdin.readline()
+    start = time.perf_counter()
+    for _ in range(steps):
+        model.train_on_batch(images, labels)
+    print(steps * batch_size / (time.perf_counter() - start), flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a line per process count, then all of them as one JSON object."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["--worker"]:
+        work(*map(int, arguments[1:]))
+        return 0
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--image-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=32)
+    options = parser.parse_args(arguments)
+    totals = {}
+    for processes in options.processes:
+        rates = measure(
+            processes, options.steps, options.image_size, options.batch_size
+        )
+        totals[str(processes)] = sum(rates)
+        each = ", ".join(f"{rate:.1f}" for rate in rates)
+        print(f"{processes} process(es): {sum(rates):.1f} images/s, each {each}")
+    print(json.dumps({"images_per_second": totals}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
