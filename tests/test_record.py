@@ -162,3 +162,10 @@ def test_two_run_ids_differ_and_sort_by_time():
     names = [new_run_id(time, "gpu", 1, "abc") for time in (first, later)]
     assert names[0] < names[1]
     assert first.tzinfo is UTC
+
+
+def test_benchmarks_are_no_records(tmp_path):
+    from xray.benchmark import write_benchmark
+
+    write_benchmark(tmp_path, "sequential", {"images": 1}, {"limit": [1.0]})
+    assert read_records(tmp_path) == ([], [])
