@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--images", type=int, default=480)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=30, help="of the limit")
     parser.add_argument("--out", type=Path, default=Path("results/bench"))
     options = parser.parse_args(arguments)
     try:
@@ -56,7 +57,7 @@ def _bench(options: argparse.Namespace) -> int:
         with serve(folder / "s3") as server:
             server.write_credentials(folder / "credentials.yaml")
             for repeat in range(options.repeats):
-                limits += hardware_limit.measure(1)
+                limits += hardware_limit.measure(1, options.steps)
                 steady.append(_run(folder, repeat, options.epochs))
                 share = steady[-1] / limits[-1]
                 print(

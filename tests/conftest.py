@@ -88,10 +88,7 @@ def own_bucket(tmp_path) -> Bucket:
 
 @pytest.fixture(scope="session")
 def cluster():
-    """Two single-thread Spark workers in this machine's own local mode.
-
-    Tests that use it share the xdist group `spark`, so that it is started once.
-    """
+    """Two single-thread Spark workers in this machine's own local mode."""
     from xray.cluster import start_cluster
 
     cluster = start_cluster(RunnerConfig(workers=2))

@@ -53,14 +53,15 @@ BAD_RUNS = {
     "data.credentials=/none.yaml": "Credentials file /none.yaml cannot be read",
     "data.min_train_positives=100": "Too few: Atelectasis",
     "runner.workers=200": "at most the",
-    "training.batch_size=100": "The smallest partition has",
+    "training.batch_size=500": "training.batch_size must be at most",
+    "runner.workers=16": "The smallest partition has",
     "runner.master=spark://127.0.0.1:9": "spark://127.0.0.1:9 does not answer",
 }
 
 
 @pytest.mark.parametrize(("setting", "expected"), BAD_RUNS.items())
 def test_bad_runs_leave_a_record_that_says_why(run, setting, expected):
-    code, error, results = run(setting, "runner.spark_conf={}")
+    code, error, results = run(setting, "runner.engine=stock")
     assert code == 2
     assert_one_line(error, expected)
     record = read_record(results)

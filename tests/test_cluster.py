@@ -82,7 +82,6 @@ def test_a_package_missing_on_an_executor_is_named():
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("spark")
 class TestRunningCluster:
     def test_workers_follow_from_the_cluster(self, cluster):
         assert cluster.workers == 2

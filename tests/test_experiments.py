@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import run_script
 from xray.record import read_records
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("experiments")]
+pytestmark = pytest.mark.slow
 
 
 def test_demo_leaves_records_and_report(tmp_path):
@@ -46,7 +46,7 @@ def test_hardware_limit_measures_processes_together():
 def test_sequential_benchmark_writes_its_pairs(tmp_path):
     done = run_script(
         *("experiments/bench_sequential.py", "--repeats", 1, "--images", 60),
-        *("--epochs", 2, "--out", tmp_path),
+        *("--epochs", 2, "--steps", 3, "--out", tmp_path),
     )
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])

@@ -50,7 +50,6 @@ def is_open(address):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("keras")
 @pytest.mark.parametrize("mode", ["asynchronous", "hogwild"])
 class TestServer:
     @pytest.fixture

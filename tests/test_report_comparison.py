@@ -8,6 +8,7 @@ from xray.costs import load_prices
 from xray.record import Interval
 from xray.report import notes, tables
 from xray.report.comparison import compare, cpu_per_wall
+from xray.report.configurations import key_of, unique_labels
 from xray.report.summary import answers
 from xray.report.wording import DASH, interval, number, times
 
@@ -173,3 +174,16 @@ def test_numbers_as_written():
     assert interval(Interval()) == DASH
     assert times(2.0) == "2.00 times as fast"
     assert times(0.5) == "2.00 times as long"
+
+
+def test_engines_are_configurations_of_their_own():
+    stock = make_elephas(2, 60, engine="stock")
+    resident = make_elephas(2, 30, engine="resident")
+    often = make_elephas(2, 40, engine="resident")
+    often.config["runner"] = {"sync_every": 10, "optimizer_state": "reset"}
+    labels = unique_labels([key_of(record) for record in (stock, resident, often)])
+    assert list(labels.values()) == [
+        "Elephas 2×1 stock",
+        "Elephas 2×1 resident",
+        "Elephas 2×1 resident every 10 steps optimizer reset",
+    ]

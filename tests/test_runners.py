@@ -13,7 +13,7 @@ import yaml
 from tests.conftest import ROOT, assert_one_line, run_script
 from xray.record import RunRecord, work_differences
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("runners")]
+pytestmark = pytest.mark.slow
 
 # The gpu runner with the device replaced, so that everything behind it is tested.
 GPU_WITHOUT_GPU = """
@@ -63,28 +63,37 @@ def gpu(config, folder):
 @pytest.fixture(scope="module")
 def elephas(config, folder):
     """With Spark's event log on, so that a test can search it."""
-    results, events = folder / "elephas", folder / "events"
+    events = folder / "events"
     events.mkdir()
     spark_conf = {"spark.eventLog.enabled": "true", "spark.eventLog.dir": str(events)}
+    setting = f"runner.spark_conf={json.dumps(spark_conf)}"
+    return run_elephas(config, folder / "elephas", setting)
+
+
+@pytest.fixture(scope="module")
+def stock(config, folder):
+    return run_elephas(config, folder / "stock", "runner.engine=stock")
+
+
+def run_elephas(config, results, setting):
     done = run_script(
-        "experiments/elephas_spark.py",
-        *("--config", config, "--results", results),
-        *("--set", "runner.workers=2"),
-        *("--set", f"runner.spark_conf={json.dumps(spark_conf)}"),
+        *("experiments/elephas_spark.py", "--config", config, "--results", results),
+        *("--set", "runner.workers=2", "--set", setting),
     )
     assert done.returncode == 0, done.stderr
     (results / "output.txt").write_text(done.stdout + done.stderr)
     return read_record(results)
 
 
-@pytest.mark.parametrize("runner", ["sequential", "gpu", "elephas"])
+@pytest.mark.parametrize("runner", ["sequential", "gpu", "elephas", "stock"])
 class TestContract:
     @pytest.fixture
     def record(self, runner, request):
         return request.getfixturevalue(runner)
 
     def test_record_is_complete(self, record, runner):
-        assert (record.status, record.runner) == ("success", runner)
+        name = "elephas" if runner == "stock" else runner
+        assert (record.status, record.runner) == ("success", name)
         assert record.images.train + record.images.test == 160
         assert record.images_trained == 2 * record.images.train
         assert record.images_per_second.overall > 0
@@ -116,8 +125,10 @@ class TestContract:
             assert finding.positives + finding.negatives == record.images.test
 
 
-def test_runners_do_the_same_work_from_the_same_weights(sequential, gpu, elephas):
-    for other in (gpu, elephas):
+def test_runners_do_the_same_work_from_the_same_weights(
+    sequential, gpu, elephas, stock
+):
+    for other in (gpu, elephas, stock):
         assert not work_differences(sequential.work, other.work)
         assert other.work_id == sequential.work_id
         assert other.initial_weights == sequential.initial_weights
@@ -133,11 +144,23 @@ def test_sequential_is_one_thread(sequential):
     assert (sequential.workers, sequential.threads_per_worker) == (1, 1)
 
 
-def test_elephas_reports_its_workers(elephas):
+@pytest.mark.parametrize("engine", ["elephas", "stock"])
+def test_elephas_reports_its_workers(engine, request):
+    elephas = request.getfixturevalue(engine)
+    assert elephas.engine == ("resident" if engine == "elephas" else "stock")
     assert [worker.worker for worker in elephas.per_worker] == [0, 1]
     assert sum(w.images for w in elephas.per_worker) == elephas.images.train
     assert elephas.global_batch_size == 16
     assert (elephas.mode, elephas.workers) == ("synchronous", 2)
+
+
+def test_resident_run_records_its_exchange(elephas):
+    assert elephas.exchange["rounds"] == 2
+    assert elephas.exchange["attempts"] == 1
+    assert elephas.exchange["bytes_received"] == elephas.exchange["bytes_sent"] > 0
+    assert elephas.epochs[0].sync_gap_seconds is None
+    assert elephas.epochs[1].sync_gap_seconds >= 0
+    assert len(elephas.epochs[0].worker_seconds) == 2
 
 
 def test_no_secret_in_event_log_output_or_record(elephas, bucket, folder):

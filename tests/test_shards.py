@@ -54,7 +54,6 @@ def loaded(bucket, cluster):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("spark")
 class TestLoadShards:
     def test_rows_hold_the_same_pixels_as_the_local_runners(self, loaded):
         train, rows, bad, data, access = loaded

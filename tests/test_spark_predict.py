@@ -11,7 +11,7 @@ from xray.shards import load_shards
 from xray.spark_predict import TestSet
 from xray.storage import Storage
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
+pytestmark = pytest.mark.slow
 
 
 def test_scores_equal_the_local_ones_in_order(bucket, cluster):

@@ -11,7 +11,7 @@ from tests.conftest import ROOT, assert_one_line
 from tests.test_runners import read_record
 from xray.local_cluster import _environment, main, start_workers
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("standalone")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_more_workers_than_slots_are_refused(master, bucket, tmp_path, monkeypat
     )
     assert done.returncode == 2
     # spark-submit sends all that the program prints to standard output.
-    assert_one_line(done.stdout, "3 worker(s)", "offers 2")
+    assert_one_line(done.stdout, "3 worker(s)", "Lower runner.workers")
     assert read_record(tmp_path).status == "failed"
 
 

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -56,7 +57,7 @@ def _run(
         _write(journal.record("failed", str(error)), options.results)
         return _report_error(error)
     except Exception as error:  # noqa: BLE001 - any failure must leave a record
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        reason = _reason(error)
         _write(journal.record("failed", reason), options.results)
         if options.debug:
             traceback.print_exc()
@@ -109,6 +110,13 @@ def _write(record: RunRecord, folder: Path) -> None:
 def _report_error(error: UserError) -> int:
     print(f"error: {error}", file=sys.stderr)
     return error.exit_code
+
+
+def _reason(error: Exception) -> str:
+    """One line: of a Spark failure, what the executor's Python said."""
+    text = f"{type(error).__name__}: {error}"
+    said = re.findall(r"^(\w+(?:Error|Exception): .+)$", text, re.MULTILINE)
+    return (said[-1] if said else text.splitlines()[0])[:300]
 
 
 def _print_summary(record: RunRecord) -> None:

@@ -1,5 +1,6 @@
 """A Spark context for training: settings, Java, our code and Python on executors."""
 
+import contextlib
 import os
 import re
 import socket
@@ -9,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +47,23 @@ class Cluster:
     def stop(self) -> None:
         """End the Spark application."""
         self.context.stop()
+
+    def driver_address(self) -> str:
+        """This machine's address as the executors reach it: only there do we listen.
+
+        Raises:
+            UserError: the driver's name has no address.
+        """
+        if self.context.master.startswith("local["):
+            return "127.0.0.1"
+        host = self.context.getConf().get("spark.driver.host")
+        try:
+            return socket.gethostbyname(host)
+        except OSError as error:
+            raise UserError(
+                f"The driver's name {host!r} has no address ({error}). Set "
+                "spark.driver.host to an address the executors can reach."
+            ) from None
 
 
 def start_cluster(runner: RunnerConfig) -> Cluster:
@@ -221,26 +240,29 @@ class WorkerEnvironment:
     versions: dict[str, str]
 
 
-def import_on_workers(cluster: Cluster) -> int:
-    """Start Python and TensorFlow on every worker; the number of nodes they are on.
+def import_on_workers(cluster: Cluster, tensorflow: bool = True) -> int:
+    """Start Python on every worker and check it; the number of nodes they are on.
+
+    Args:
+        cluster: whose workers.
+        tensorflow: import it there as well, as a warm-up.
 
     Raises:
         UserError: an executor runs another Python or other versions than the driver.
     """
     slots = cluster.context.parallelize(range(cluster.workers), cluster.workers)
-    environments = slots.mapPartitions(describe_worker).collect()
+    environments = slots.mapPartitions(partial(describe_worker, tensorflow)).collect()
     ours = package_versions()
     for theirs in environments:
         _check_environment(ours, theirs)
     return len({environment.host for environment in environments})
 
 
-def describe_worker(_: Iterator[int]) -> Iterator[WorkerEnvironment]:
+def describe_worker(tensorflow: bool, _: Iterator[int]) -> Iterator[WorkerEnvironment]:
     """Runs on an executor: its versions, after importing what training needs."""
-    try:
-        import elephas.spark_model  # noqa: F401, TID253 - the import is the point
-    except ImportError:
-        pass  # the versions below tell the driver what is missing
+    if tensorflow:
+        with contextlib.suppress(ImportError):  # the versions tell what is missing
+            import elephas.spark_model  # noqa: F401 - the import is the point
     yield WorkerEnvironment(socket.gethostname(), sys.executable, package_versions())
 
 

@@ -133,6 +133,14 @@ class RunnerConfig(Section):
     mode: Literal["synchronous", "asynchronous", "hogwild"] = "synchronous"
     frequency: Literal["epoch", "batch"] = "epoch"
     """How often asynchronous workers exchange weights."""
+    engine: Literal["resident", "stock"] = "resident"
+    """Synchronous training in workers that stay alive, or as Elephas comes; the other
+    modes are always stock."""
+    sync_every: Annotated[int, Field(ge=1)] | Literal["epoch"] = "epoch"
+    """Resident engine: average after every epoch, or after so many steps."""
+    optimizer_state: Literal["kept", "averaged", "reset"] = "kept"
+    """Resident engine: after an average each worker keeps its own optimizer state,
+    takes the mean of all, or starts anew as stock Elephas does."""
     master: str | None = None
     """Spark master; null takes spark-submit's, or local[cores]."""
     executor_memory: str = "2g"

@@ -11,9 +11,13 @@ if TYPE_CHECKING:
 SCORE_BATCH = 64
 
 
-def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The order in which epoch `epoch` visits `count` images; equal in any process."""
-    return np.random.default_rng([seed, epoch]).permutation(count)
+def epoch_order(count: int, seed: int, epoch: int, worker: int = 0) -> np.ndarray:
+    """The order in which epoch `epoch` visits `count` images; equal in any process.
+
+    The first worker's order is that of a run with one worker.
+    """
+    key = [seed, epoch, worker] if worker else [seed, epoch]
+    return np.random.default_rng(key).permutation(count)
 
 
 class Feed:
@@ -21,32 +25,55 @@ class Feed:
 
     Attributes:
         epoch: whose order the next iteration takes, from 0; the trainer sets it.
+        part: which of the epoch's parts the next iteration takes, from 0.
         on_batch: called with the number of images of each batch, for progress.
 
     Args:
-        images: uint8 (N, H, W, 1).
+        images: uint8 (N, H, W, 1), or anything that gives it by row numbers.
         labels: (N, 15), 0 or 1.
-        batch_size: images per step; the last batch may be smaller.
+        batch_size: images per step; the last batch of an epoch may be smaller.
         seed: of the order.
+        worker: whose shard this is, from 0.
+        parts: consecutive parts that an epoch's batches are cut into.
     """
 
     def __init__(
-        self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        seed: int,
+        worker: int = 0,
+        parts: int = 1,
     ) -> None:
         self.images, self.labels = images, labels.astype(np.float32)
-        self.batch_size, self.seed = batch_size, seed
-        self.epoch = 0
+        self.batch_size, self.seed, self.worker = batch_size, seed, worker
+        self.parts = parts
+        self.epoch = self.part = 0
         self.on_batch: Callable[[int], object] = lambda count: None
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return -(-len(self.images) // self.batch_size)
+        return -(-len(self.labels) // self.batch_size)
+
+    def count(self) -> int:
+        """Images in the part of the epoch that comes next."""
+        return sum(map(len, self._rows()))
+
+    def _rows(self) -> list[np.ndarray]:
+        order = epoch_order(len(self.labels), self.seed, self.epoch, self.worker)
+        batches = [
+            order[start : start + self.batch_size]
+            for start in range(0, len(order), self.batch_size)
+        ]
+        first, end = (
+            len(batches) * n // self.parts for n in (self.part, self.part + 1)
+        )
+        return batches[first:end]
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """One epoch: uint8 (B, H, W, 1) and float32 (B, 15)."""
-        order = epoch_order(len(self.images), self.seed, self.epoch)
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
+        """One part of an epoch: uint8 (B, H, W, 1) and float32 (B, 15)."""
+        for rows in self._rows():
             yield self.images[rows], self.labels[rows]
             self.on_batch(len(rows))
 
@@ -66,8 +93,9 @@ def training_pipeline(feed: Feed) -> "tf.data.Dataset":
     pipeline = tf.data.Dataset.from_generator(
         lambda: iter(feed), output_signature=signature
     )
-    counted = pipeline.apply(tf.data.experimental.assert_cardinality(len(feed)))
-    return _without_autotune(counted.prefetch(2))
+    if feed.parts == 1:  # else the number of batches varies, and is not asserted
+        pipeline = pipeline.apply(tf.data.experimental.assert_cardinality(len(feed)))
+    return _without_autotune(pipeline.prefetch(2))
 
 
 def predict(model: object, images: np.ndarray) -> np.ndarray:

@@ -43,6 +43,8 @@ class Journal:
     threads_per_worker: int | None = None
     mode: str | None = None
     frequency: str | None = None
+    engine: str | None = None
+    exchange: dict[str, Any] | None = None
     dataset: Dataset | None = None
     skipped: dict[str, str] = field(default_factory=dict)
     initial_weights: str | None = None
@@ -90,6 +92,8 @@ class Journal:
             threads_per_worker=self.threads_per_worker,
             mode=self.mode,
             frequency=self.frequency,
+            engine=self.engine,
+            exchange=self.exchange,
             global_batch_size=self._global_batch_size(),
             seed=self.config.training.seed,
             config=self.config.to_dict(),

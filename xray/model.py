@@ -149,3 +149,13 @@ def weights_digest(weights: list[np.ndarray]) -> str:
     for array in weights:
         content.update(np.ascontiguousarray(array).tobytes())
     return content.hexdigest()[:16]
+
+
+def trace(model: "keras.Model", pipeline: object) -> None:
+    """Compile the training step on one batch, then put every variable back."""
+    model.optimizer.build(model.trainable_variables)
+    variables = model.variables + model.optimizer.variables
+    before = [np.array(variable) for variable in variables]
+    model.fit(pipeline.take(1), shuffle=False, verbose=0)
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)

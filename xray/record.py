@@ -51,6 +51,11 @@ class Epoch(Part):
     """On the test set; null unless `training.evaluate_every_epoch`, or undefined."""
     elapsed_seconds: float
     """From the start of the program to the end of this epoch's training."""
+    sync_gap_seconds: float | None = None
+    """Before this epoch, time in which no worker trained, scoring left out; null for
+    the first and where it is not known."""
+    worker_seconds: list[float] = []
+    """Training seconds of each worker; a straggler shows here."""
 
 
 class Images(Part):
@@ -134,6 +139,11 @@ class RunRecord(Part):
     mode: str | None = None
     """synchronous, asynchronous or hogwild; null for the local runners."""
     frequency: str | None = None
+    engine: str | None = None
+    """resident or stock, of Elephas; null for the local runners."""
+    exchange: dict[str, int] | None = None
+    """Resident engine: rounds (averages), attempts (starts of all workers), and the
+    bytes of weights that the driver received and sent."""
     global_batch_size: int | None = None
     """Images per step of all workers together."""
     seed: int

@@ -114,6 +114,52 @@ def read_shard(reader: ShardReader, descriptions: Iterator[tuple]) -> Iterator[t
             yield int(row), outcome, label
 
 
+@dataclass(frozen=True)
+class ShardPart:
+    """Images of one shard before they are read: their rows of a subset and more."""
+
+    rows: np.ndarray
+    uris: np.ndarray
+    etags: np.ndarray
+    labels: np.ndarray
+
+
+def cut_shards(subset: Subset, shards: int, seed: int | None) -> list[ShardPart]:
+    """`subset` in parts of equal size, give or take one; rows ascend within each."""
+    return [
+        ShardPart(rows, subset.uris[rows], subset.etags[rows], subset.labels[rows])
+        for rows in map(np.sort, shard_rows(len(subset), shards, seed))
+    ]
+
+
+def read_part(
+    reader: ShardReader, part: ShardPart
+) -> tuple[ShardPart, np.ndarray, list[tuple[int, str]]]:
+    """The readable images of a part, their pixels, and why others are missing.
+
+    Returns:
+        The part without the unreadable images, uint8 (n, H, W, 1), and (row, reason)
+        of each unreadable one.
+    """
+    storage = Storage(reader.access, reader.threads)
+    size = reader.image_size
+    pixels = np.empty((len(part.rows), size, size, 1), np.uint8)
+    good, bad = [], []
+    outcomes = load_images(
+        storage, part.uris, part.etags, size, reader.threads, reader.cache_dir
+    )
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, str):
+            bad.append((int(part.rows[index]), outcome))
+        else:
+            pixels[len(good)] = outcome
+            good.append(index)
+    kept = ShardPart(
+        part.rows[good], part.uris[good], part.etags[good], part.labels[good]
+    )
+    return kept, pixels[: len(good)], bad
+
+
 def _is_failure(row: tuple) -> bool:
     return isinstance(row[1], str)
 

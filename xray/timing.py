@@ -45,6 +45,10 @@ class Timer:
             self.cpu_seconds[name] += time.process_time() - cpu
             self._current = None
 
+    def add(self, name: str, seconds: float) -> None:
+        """Add wall seconds to phase `name`, measured elsewhere while none was open."""
+        self.seconds[name] += seconds
+
     def elapsed_seconds(self) -> float:
         """Seconds since the program started."""
         return time.perf_counter() - self._start

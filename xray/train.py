@@ -14,7 +14,7 @@ from xray.images import load_images
 from xray.journal import Journal
 from xray.labels import FINDINGS
 from xray.metrics import macro_auc, score_predictions
-from xray.model import build_model, weights_digest
+from xray.model import build_model, trace, weights_digest
 from xray.progress import progress_bar
 from xray.record import RunRecord, Scores
 from xray.storage import Storage
@@ -47,7 +47,7 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
             config.training.seed,
         )
         pipeline = training_pipeline(feed)
-        _trace(model, pipeline)
+        trace(model, pipeline)
     for epoch in range(config.training.epochs):
         feed.epoch = epoch
         with timer.phase("fit"):
@@ -121,16 +121,6 @@ def _load(
         journal.skipped[str(subset.names[row])] = outcomes[row]
     pixels = [outcomes[row] for row in np.flatnonzero(good)]
     return subset.take(good), np.stack(pixels) if pixels else np.empty(0, np.uint8)
-
-
-def _trace(model: "keras.Model", pipeline: object) -> None:
-    """Compile the training step on one batch, then put every variable back."""
-    model.optimizer.build(model.trainable_variables)
-    variables = model.variables + model.optimizer.variables
-    before = [np.array(variable) for variable in variables]
-    model.fit(pipeline.take(1), shuffle=False, verbose=0)
-    for variable, value in zip(variables, before, strict=True):
-        variable.assign(value)
 
 
 def _fit_epoch(

@@ -17,6 +17,7 @@ class Key(NamedTuple):
     threads_per_worker: int | None
     mode: str | None
     frequency: str | None
+    engine: str | None
     precision: str | None
     cpu_model: str | None
     gpu: str | None
@@ -34,12 +35,27 @@ def key_of(record: RunRecord) -> Key:
         record.threads_per_worker,
         record.mode,
         record.frequency,
+        _engine(record),
         plain(precision) if record.runner == "gpu" else None,
         plain(machine.get("cpu_model")),
         plain(machine.get("gpu")),
         node_count(record),
         plain(machine.get("instance_type")),
     )
+
+
+def _engine(record: RunRecord) -> str | None:
+    """The engine of a synchronous Elephas run, with what differs from its defaults."""
+    if record.engine is None or record.mode != "synchronous":
+        return None
+    words = [record.engine]
+    runner = record.config.get("runner")
+    if record.engine == "resident" and isinstance(runner, dict):
+        if runner.get("sync_every", "epoch") != "epoch":
+            words.append(f"every {runner['sync_every']} steps")
+        if runner.get("optimizer_state", "kept") != "kept":
+            words.append(f"optimizer {runner['optimizer_state']}")
+    return plain(" ".join(words))
 
 
 def plain(value: Any) -> str | None:
@@ -77,7 +93,8 @@ def _label(key: Key) -> str:
         return "GPU" if key.precision in (None, "float32") else f"GPU {key.precision}"
     name = "Elephas" if key.runner == "elephas" else plain(key.runner)
     label = f"{name} {key.workers or 1}×{key.threads_per_worker or 1}"
-    how = [key.mode] if key.mode not in (None, "synchronous") else []
-    if how and key.frequency:
+    asynchronous = key.mode not in (None, "synchronous")
+    how = [key.mode if asynchronous else key.engine]
+    if asynchronous and key.frequency:
         how.append(f"per {key.frequency}")
-    return " ".join([label, *(plain(word) or "" for word in how)])
+    return " ".join([label, *filter(None, map(plain, how))])

@@ -41,7 +41,14 @@ def _identity(
     record: RunRecord, group: Group | None, part: Configuration | None
 ) -> dict[str, Any]:
     names = ("run_id", "status", "error", "work_id", "runner", "workers")
-    names += ("threads_per_worker", "mode", "frequency", "global_batch_size", "seed")
+    names += (
+        "threads_per_worker",
+        "mode",
+        "frequency",
+        "engine",
+        "global_batch_size",
+        "seed",
+    )
     machine = ("cpu_model", "cores", "gpu", "nodes", "instance_type")
     return {
         "created": record.created.isoformat(),

@@ -1,0 +1,180 @@
+"""Resident workers on a real Spark context: equal to plain Keras, and hard to kill."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.test_elephas_training import small_model
+from xray.credentials import load_access
+from xray.dataset import find_dataset
+from xray.exchange import WeightServer
+from xray.feed import Feed, training_pipeline
+from xray.resident import Plan, WeightVector, make_resident_model
+from xray.shards import ShardReader, cut_shards, read_part
+from xray.storage import Storage
+
+pytestmark = pytest.mark.slow
+
+EPOCHS, BATCH, SEED = 3, 8, 5
+
+
+@pytest.fixture(scope="module")
+def data(bucket):
+    config = bucket.config().data
+    access = load_access(config)
+    dataset = find_dataset(config, Storage(access))
+    return dataset, ShardReader(access, config.image_size, 4, None)
+
+
+def fit(data, cluster, workers, on_gather=lambda kind, contents: None, **plan):
+    """The server and the trained model after a resident fit on `workers` workers."""
+    dataset, reader = data
+    model = small_model()
+    settings = {"parts": 1, "optimizer_state": "kept", "score_every_epoch": False}
+    plan = Plan(reader, EPOCHS, BATCH, SEED, **{**settings, **plan})
+    vector = WeightVector(model, plan.optimizer_state == "averaged")
+
+    def answer(kind, contents):
+        on_gather(kind, contents)
+        return server.rounds if kind == "loaded" else None
+
+    server = WeightServer(cluster.driver_address(), workers, vector.values, answer)
+    pairs = zip(
+        cut_shards(dataset.train, workers, SEED),
+        cut_shards(dataset.test, workers, None),
+        strict=True,
+    )
+    rdd = cluster.context.parallelize(list(pairs), workers)
+    try:
+        make_resident_model(model, plan, server.address).fit(rdd)
+    finally:
+        server.close()
+    assert server.error is None
+    vector.restore()
+    return server, model
+
+
+def shards(data, workers):
+    """Pixels and labels of each worker's shard, as it reads them."""
+    dataset, reader = data
+    for part in cut_shards(dataset.train, workers, SEED):
+        kept, pixels, _ = read_part(reader, part)
+        yield pixels, kept.labels
+
+
+def train_epoch(model, pixels, labels, epoch, worker):
+    feed = Feed(pixels, labels, BATCH, SEED, worker)
+    feed.epoch = epoch
+    model.fit(training_pipeline(feed), shuffle=False, verbose=0)
+
+
+def assert_equal_weights(one, other, atol=2e-4):
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=atol)
+
+
+def test_one_worker_equals_sequential_training(data, cluster):
+    _, resident = fit(data, cluster, workers=1)
+    ((pixels, labels),) = shards(data, 1)
+    plain = small_model()
+    for epoch in range(EPOCHS):
+        train_epoch(plain, pixels, labels, epoch, worker=0)
+    assert_equal_weights(resident, plain)
+
+
+def test_two_workers_equal_a_weighted_average_by_hand(data, cluster):
+    _, resident = fit(data, cluster, workers=2)
+    models = [small_model(), small_model()]
+    parts = list(shards(data, 2))
+    images = [len(pixels) for pixels, _ in parts]
+    for epoch in range(EPOCHS):
+        for worker, (model, part) in enumerate(zip(models, parts, strict=True)):
+            train_epoch(model, *part, epoch, worker)
+        both = zip(*(model.get_weights() for model in models), strict=True)
+        mean = [np.average(pair, axis=0, weights=images) for pair in both]
+        for model in models:
+            model.set_weights(mean)
+    assert_equal_weights(resident, models[0])
+
+
+@pytest.mark.parametrize("state", ["kept", "averaged", "reset"])
+def test_every_policy_for_the_optimizer_trains(data, cluster, state):
+    _, resident = fit(data, cluster, workers=2, optimizer_state=state, parts=4)
+    before, after = small_model().get_weights(), resident.get_weights()
+    assert all((a != b).any() for a, b in zip(before, after, strict=True))
+    assert all(np.isfinite(weight).all() for weight in after)
+
+
+def test_averages_follow_the_parts_and_are_counted(data, cluster):
+    reports = []
+
+    def note(kind, contents):
+        if kind == "epoch":
+            reports.append(contents)
+
+    server, _ = fit(data, cluster, workers=2, on_gather=note, parts=3)
+    assert server.rounds == EPOCHS * 3
+    for epoch, workers in enumerate(reports):
+        assert [report.epoch for report in workers] == [epoch, epoch]
+        assert sum(r.images for r in workers) == len(data[0].train)
+
+
+def test_a_shard_smaller_than_a_batch_trains(data, cluster):
+    dataset, reader = data
+    few = dataset.train.take(np.arange(5))
+    small = (type(dataset)(few, dataset.test, 5), reader)
+    _, resident = fit(small, cluster, workers=2)
+    before = small_model().get_weights()
+    assert any(
+        (a != b).any() for a, b in zip(before, resident.get_weights(), strict=True)
+    )
+
+
+def test_a_killed_worker_costs_a_round_and_nothing_else(data, cluster):
+    killed = threading.Event()
+
+    def kill_one(kind, contents):
+        # After the first epoch's report, in the middle of the fit.
+        if kind == "epoch" and contents[0].epoch == 1 and not killed.is_set():
+            killed.set()
+            os.kill(python_workers()[0], signal.SIGKILL)
+            time.sleep(0.5)
+
+    server, survived = fit(data, cluster, workers=2, on_gather=kill_one)
+    assert killed.is_set()
+    assert server.attempts == 2
+    assert server.rounds == EPOCHS
+    _, undisturbed = fit(data, cluster, workers=2)
+    # Adam starts anew in the second try, so the weights are near, not equal.
+    assert_equal_weights(survived, undisturbed, atol=0.05)
+
+
+def python_workers() -> list[int]:
+    """Process ids of Spark's Python workers that hold TensorFlow."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (path / "cmdline").read_bytes()
+            if b"pyspark.daemon" in command and "tensorflow" in (
+                path / "maps"
+            ).read_text(errors="replace"):
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_worker_that_cannot_read_ends_the_job_at_once(data, cluster):
+    dataset, reader = data
+    closed = type(reader)(
+        type(reader.access)("a" * 20, "b" * 20, endpoint_url="http://127.0.0.1:9"),
+        *(reader.image_size, reader.threads, reader.cache_dir),
+    )
+    with pytest.raises(AssertionError) as caught:
+        fit((dataset, closed), cluster, workers=2)
+    assert "does not answer" in str(caught.value)

@@ -1,0 +1,289 @@
+"""Averaging of weights between workers that train in one long Spark task each.
+
+The driver runs a `WeightServer`; every worker holds one connection to it for the whole
+fit. A round ends when each worker has sent its weights and the number of images it
+trained them on; all get the mean, weighted by images, in return. The driver adds each
+arriving vector to one sum: it holds three vectors, however many workers there are.
+
+Connections are the standard library's (multiprocessing.connection): framed, and open
+only to those who know the job's key.
+"""
+
+import contextlib
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from xray.errors import UserError
+
+CLOSED = (EOFError, OSError)
+
+
+@dataclass(frozen=True)
+class ServerKey:
+    """Where the weight server listens, and the key that opens it."""
+
+    host: str
+    port: int
+    key: bytes = field(repr=False)
+
+
+class RoundLost(Exception):
+    """A worker is gone; Spark will start all of them again."""
+
+
+class Stopped(Exception):
+    """The driver has ended the job and knows why."""
+
+
+@dataclass
+class Attempt:
+    """One try of all workers together; a lost worker ends it for all.
+
+    Attributes:
+        number: grows from one try to the next.
+        lost: whether a worker is gone.
+        arrived: what has come in the round under way.
+        finished: rounds answered so far.
+        images: of the round under way.
+        reply: of the last round.
+    """
+
+    number: int
+    lost: bool = False
+    arrived: list[tuple[int, Any]] = field(default_factory=list)
+    finished: int = 0
+    images: int = 0
+    reply: Any = None
+
+
+class WeightServer:
+    """Gathers from all workers, then answers all of them, again and again.
+
+    Two kinds of round: `gather` of small objects, which the driver answers through
+    `on_gather`, and `average` of weight vectors.
+
+    Attributes:
+        weights: float32 vector, the mean after the last finished round.
+        rounds: averages so far, over all attempts.
+        attempts: how often the workers were started.
+        bytes_received: weights received, in bytes.
+        bytes_sent: weights sent, in bytes.
+
+    Args:
+        host: address to listen on.
+        workers: how many take part in each round.
+        weights: float32 vector at the start.
+        on_gather: called with the kind of a gather and one object a worker, in the
+            order of the workers; what it returns goes to all. It may raise UserError,
+            which ends the job.
+        on_average: called with the number of rounds after each average.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        workers: int,
+        weights: np.ndarray,
+        on_gather: Callable[[str, list[Any]], Any],
+        on_average: Callable[[int], Any] = lambda rounds: None,
+    ) -> None:
+        self.weights = weights
+        self.attempts = self.rounds = 0
+        self.bytes_received = self.bytes_sent = 0
+        self.error: BaseException | None = None
+        self._workers = workers
+        self._on_gather, self._on_average = on_gather, on_average
+        self._sum = np.zeros_like(weights)
+        self._buffer = np.empty_like(weights)
+        self._changed = threading.Condition()
+        self._receiving = threading.Lock()
+        self._attempt: Attempt | None = None
+        key = secrets.token_bytes(32)
+        self._listener = Listener((host, 0), backlog=workers + 8, authkey=key)
+        self.address = ServerKey(host, self._listener.address[1], key)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening; workers that still wait see their connection end."""
+        self._listener.close()
+        self._leave(self._attempt)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self._listener.accept()
+            except AuthenticationError:
+                continue  # a stranger
+            except CLOSED:
+                return
+            threading.Thread(
+                target=self._serve, args=(connection,), daemon=True
+            ).start()
+
+    def _serve(self, connection: Connection) -> None:
+        attempt = None
+        try:
+            attempt = self._join(connection.recv())
+            while True:
+                kind, worker, content = connection.recv()
+                if kind == "average":
+                    self._average(connection, attempt, content)
+                elif kind == "weights":
+                    connection.send_bytes(self.weights)
+                elif kind == "failed":
+                    raise content
+                else:
+                    connection.send(self._gather(attempt, kind, worker, content))
+        except (*CLOSED, RoundLost):
+            self._leave(attempt)
+        except (RuntimeError, UserError) as error:
+            self.error = self.error or error
+            self._leave(attempt)
+        finally:
+            connection.close()
+
+    def _join(self, number: int) -> Attempt:
+        """The attempt that the worker belongs to; a newer one ends the older."""
+        with self._changed:
+            if self._attempt is None or number > self._attempt.number:
+                if self._attempt:
+                    self._attempt.lost = True
+                    self._changed.notify_all()
+                self._attempt = Attempt(number)
+                self._sum[:] = 0
+                self.attempts += 1
+            if number < self._attempt.number:
+                raise RoundLost
+            return self._attempt
+
+    def _leave(self, attempt: Attempt | None) -> None:
+        with self._changed:
+            if attempt:
+                attempt.lost = True
+            self._changed.notify_all()
+
+    def _gather(self, attempt: Attempt, kind: str, worker: int, content: Any) -> Any:
+        with self._changed:
+            attempt.arrived.append((worker, content))
+            if len(attempt.arrived) < self._workers:
+                return self._wait(attempt)
+            attempt.arrived.sort(key=itemgetter(0))
+            try:
+                contents = [content for _, content in attempt.arrived]
+                reply = ("go", self._on_gather(kind, contents))
+            except UserError as error:
+                self.error, reply = error, ("stop", None)
+            return self._finish(attempt, reply)
+
+    def _average(self, connection: Connection, attempt: Attempt, images: int) -> None:
+        with self._receiving:  # one vector at a time, into the one buffer
+            connection.recv_bytes_into(self._buffer)
+            with self._changed:
+                if attempt.lost:
+                    raise RoundLost
+                self._buffer *= np.float32(images)
+                self._sum += self._buffer
+                attempt.images += images
+                self.bytes_received += self._buffer.nbytes
+        with self._changed:
+            attempt.arrived.append((0, None))
+            if len(attempt.arrived) < self._workers:
+                self._wait(attempt)
+            else:
+                np.divide(self._sum, np.float32(attempt.images), out=self.weights)
+                self._sum[:] = 0
+                attempt.images = 0
+                self.rounds += 1
+                self._on_average(self.rounds)
+                self._finish(attempt, None)
+            self.bytes_sent += self.weights.nbytes
+        # Nobody changes the mean now: the next one needs this worker's next vector.
+        connection.send_bytes(self.weights)
+
+    def _wait(self, attempt: Attempt) -> Any:
+        before = attempt.finished
+        self._changed.wait_for(lambda: attempt.finished > before or attempt.lost)
+        if attempt.finished == before:
+            raise RoundLost
+        return attempt.reply
+
+    def _finish(self, attempt: Attempt, reply: Any) -> Any:
+        attempt.arrived, attempt.reply = [], reply
+        attempt.finished += 1
+        self._changed.notify_all()
+        return reply
+
+
+class Link:
+    """A worker's side of the server.
+
+    Args:
+        address: of the server.
+        worker: number of this worker, from 0.
+        attempt: number of this try, larger than that of any before.
+    """
+
+    def __init__(self, address: ServerKey, worker: int, attempt: int) -> None:
+        self._connection = Client((address.host, address.port), authkey=address.key)
+        self._worker = worker
+        self._connection.send(attempt)
+
+    def gather(self, kind: str, content: Any) -> Any:
+        """The driver's answer to what all workers sent.
+
+        Raises:
+            RoundLost: another worker or the driver is gone.
+            Stopped: the driver ends the job.
+        """
+        with _lost_when_closed():
+            self._connection.send((kind, self._worker, content))
+            word, answer = self._connection.recv()
+        if word == "stop":
+            raise Stopped
+        return answer
+
+    def average(self, vector: np.ndarray, images: int) -> None:
+        """Replace float32 `vector` by the mean over the workers, by their images.
+
+        Raises:
+            RoundLost: another worker or the driver is gone.
+        """
+        with _lost_when_closed():
+            self._connection.send(("average", self._worker, images))
+            self._connection.send_bytes(vector)
+            self._connection.recv_bytes_into(vector)
+
+    def weights(self, vector: np.ndarray) -> None:
+        """Fill float32 `vector` with the last finished round's mean.
+
+        Raises:
+            RoundLost: another worker or the driver is gone.
+        """
+        with _lost_when_closed():
+            self._connection.send(("weights", self._worker, None))
+            self._connection.recv_bytes_into(vector)
+
+    def fail(self, error: Exception) -> None:
+        """End the job for all workers; trying again would fail again.
+
+        Args:
+            error: a UserError or RuntimeError, raised again on the driver.
+        """
+        with contextlib.suppress(*CLOSED):
+            self._connection.send(("failed", self._worker, error))
+
+
+@contextlib.contextmanager
+def _lost_when_closed() -> Iterator[None]:
+    try:
+        yield
+    except CLOSED:
+        raise RoundLost from None

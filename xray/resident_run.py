@@ -1,0 +1,212 @@
+"""The driver's side of resident training: phases, epochs and scores as they come."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xray.cluster import Cluster
+from xray.credentials import S3Access
+from xray.errors import UserError
+from xray.exchange import WeightServer
+from xray.journal import Journal
+from xray.metrics import macro_auc
+from xray.progress import progress_bar
+from xray.record import Worker
+from xray.resident import EpochReport, Loaded, Plan, WeightVector, make_resident_model
+from xray.shards import ShardReader, cut_shards
+from xray.train import check_loss, check_skipped, score_test_set
+
+if TYPE_CHECKING:
+    import keras
+
+
+def parts_per_epoch(journal: Journal, workers: int) -> int:
+    """Averages in an epoch: one, or one for every `runner.sync_every` steps."""
+    every = journal.config.runner.sync_every
+    if every == "epoch":
+        return 1
+    largest_shard = -(-len(journal.dataset.train) // workers)
+    steps = -(-largest_shard // journal.config.training.batch_size)
+    return -(-steps // every)
+
+
+def train_resident(
+    journal: Journal, cluster: Cluster, model: "keras.Model", access: S3Access
+) -> None:
+    """Fill the journal with a whole resident fit, and `model` with its weights.
+
+    Raises:
+        UserError: the images or the settings cannot be used, or training diverged.
+        RuntimeError: a worker failed.
+    """
+    config = journal.config
+    plan = Plan(
+        reader=ShardReader(
+            access,
+            config.data.image_size,
+            config.data.read_threads,
+            config.data.cache_dir,
+        ),
+        epochs=config.training.epochs,
+        batch_size=config.training.batch_size,
+        seed=config.training.seed,
+        parts=parts_per_epoch(journal, cluster.workers),
+        optimizer_state=config.runner.optimizer_state,
+        score_every_epoch=config.training.evaluate_every_epoch,
+    )
+    vector = WeightVector(model, plan.optimizer_state == "averaged")
+    images = len(journal.dataset.train) * plan.epochs
+    with progress_bar(images, "fit") as bar:
+        listener = RoundListener(journal, plan, bar)
+        server = WeightServer(
+            cluster.driver_address(),
+            cluster.workers,
+            vector.values,
+            listener.on_gather,
+            listener.on_average,
+        )
+        try:
+            _fit(journal, cluster, model, plan, server)
+        finally:
+            server.close()
+    journal.exchange = {
+        "rounds": server.rounds,
+        "attempts": server.attempts,
+        "bytes_received": server.bytes_received,
+        "bytes_sent": server.bytes_sent,
+    }
+    vector.restore()
+    _score(journal, listener.scores)
+
+
+def _fit(
+    journal: Journal,
+    cluster: Cluster,
+    model: "keras.Model",
+    plan: Plan,
+    server: WeightServer,
+) -> None:
+    dataset, workers = journal.dataset, cluster.workers
+    pairs = zip(
+        cut_shards(dataset.train, workers, plan.seed),
+        cut_shards(dataset.test, workers, None),
+        strict=True,
+    )
+    rdd = cluster.context.parallelize(list(pairs), workers)
+    try:
+        make_resident_model(model, plan, server.address).fit(rdd)
+    except Exception as error:  # noqa: BLE001 - the server knows the cause better
+        raise (server.error or error) from None
+    if server.error:
+        raise server.error
+
+
+class RoundListener:
+    """Turns what the workers send into phases, epochs and scores of the journal.
+
+    Called by the server's threads, one at a time, while the driver waits for Spark.
+
+    Attributes:
+        scores: float (N, 15) of the whole test set, NaN where an image is unreadable.
+    """
+
+    def __init__(self, journal: Journal, plan: Plan, bar: Any) -> None:
+        self.journal, self.plan, self.bar = journal, plan, bar
+        shape = journal.dataset.test.labels.shape
+        self.scores = np.full(shape, np.nan)
+        self._mark = time.perf_counter()
+        self._rounds = 0
+        self._reports: list[EpochReport] = []
+        self._ended = 0.0  # when the last worker ended the epoch before
+
+    def on_gather(self, kind: str, contents: list[Any]) -> Any:
+        """The driver's answer to one object of each worker."""
+        return getattr(self, f"_on_{kind}")(contents)
+
+    def on_average(self, rounds: int) -> None:
+        """Close the epoch when its last average is done."""
+        self._rounds = rounds
+        if rounds % self.plan.parts == 0:
+            self._add_epoch(self._reports)
+
+    def _spend(self, phase: str) -> float:
+        """Seconds since the last mark, added to `phase`."""
+        now = time.perf_counter()
+        seconds, self._mark = now - self._mark, now
+        self.journal.timer.add(phase, seconds)
+        return seconds
+
+    def _on_loaded(self, contents: list[Loaded]) -> int:
+        self._spend("load")
+        dataset = self.journal.dataset
+        for subset, name in ((dataset.train, "bad_train"), (dataset.test, "bad_test")):
+            for loaded in contents:
+                for row, reason in getattr(loaded, name):
+                    self.journal.skipped[str(subset.names[row])] = reason
+        check_skipped(self.journal)
+        return self._rounds
+
+    def _on_ready(self, _: list[None]) -> None:
+        self._spend("warmup")
+
+    def _on_epoch(self, reports: list[EpochReport]) -> None:
+        self._reports = reports
+
+    def _add_epoch(self, reports: list[EpochReport]) -> None:
+        seconds = self._spend("fit")
+        trained = [report for report in reports if report.images]
+        weights = [report.images for report in trained]
+        loss = np.average([report.loss for report in trained], weights=weights)
+        self.journal.add_epoch(seconds, float(loss))
+        last = self.journal.epochs[-1]
+        if last.epoch > 1:
+            last.sync_gap_seconds = max(
+                0.0, min(r.started for r in trained) - self._ended
+            )
+        last.worker_seconds = [report.fit_seconds for report in reports]
+        self._ended = max(r.ended for r in trained)
+        self._add_workers(reports)
+        self.bar.update(sum(weights))
+
+    def _add_workers(self, reports: list[EpochReport]) -> None:
+        known = {worker.worker: worker for worker in self.journal.per_worker}
+        table = []
+        for report in reports:
+            before = known.get(report.worker)
+            table.append(
+                Worker(
+                    worker=report.worker,
+                    images=report.images,
+                    fit_seconds=report.fit_seconds
+                    + (before.fit_seconds if before else 0),
+                    cpu_seconds=report.cpu_seconds
+                    + (before.cpu_seconds if before else 0),
+                    peak_memory_bytes=report.peak_memory_bytes,
+                )
+            )
+        self.journal.per_worker = table
+
+    def _on_scores(self, contents: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        for rows, scores in contents:
+            self.scores[rows] = scores
+        check_loss(self.journal)
+        subset, scores = readable(self.journal, self.scores)
+        self.journal.epochs[-1].auc_macro = macro_auc(subset.labels, scores)
+        self._spend("evaluate")
+        self._ended = time.time()
+
+
+def readable(journal: Journal, scores: np.ndarray) -> tuple[Any, np.ndarray]:
+    """The test images that could be read, and their rows of `scores`."""
+    test = journal.dataset.test
+    good = np.array([name not in journal.skipped for name in test.names])
+    return test.take(good), scores[good]
+
+
+def _score(journal: Journal, scores: np.ndarray) -> None:
+    if not journal.epochs:
+        raise UserError("No epoch was finished. See the executors' logs.")
+    with journal.timer.phase("evaluate"):
+        subset, scores = readable(journal, scores)
+        journal.scores = score_test_set(subset, scores, journal.config)
