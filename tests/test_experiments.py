@@ -54,3 +54,22 @@ def test_sequential_benchmark_writes_its_pairs(tmp_path):
     results = json.loads(path.read_text())["results"]
     ratio = results["sequential"][0] / results["limit"][0]
     assert summary["sequential_over_limit"] == pytest.approx(ratio)
+
+
+def test_spark_benchmark_ends_with_its_ratios(tmp_path):
+    done = run_script("experiments/bench_spark.py", "--quick", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert set(summary) == {
+        "steady_over_limit",
+        "fit_over_stock",
+        "steady_over_torch",
+        "sync_gap_seconds",
+    }
+    assert summary["steady_over_limit"] > 0
+    assert summary["steady_over_torch"] is None
+    (path,) = tmp_path.glob("*_spark.json")
+    (repeat,) = json.loads(path.read_text())["results"]["repeats"]
+    ours = repeat["resident"]["load_warmup_fit_seconds"]
+    ratio = repeat["stock"]["load_warmup_fit_seconds"] / ours
+    assert summary["fit_over_stock"] == pytest.approx(ratio)

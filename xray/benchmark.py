@@ -1,13 +1,80 @@
-"""Paired measurements: what they ran on, their medians and ratios, as one JSON file."""
+"""Paired measurements: runs on drawn images, medians, ratios, and one JSON file."""
 
+import contextlib
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xray.errors import UserError
+from xray.local_s3 import serve
 from xray.machine import describe_machine, git_state, package_versions
-from xray.record import utc_now
+from xray.record import RunRecord, read_records, utc_now
+from xray.synthetic import generate
+
+# The network of the hardware limit: MobileNet 128x128, mean pooling, 15 sigmoids.
+CONFIG = """
+data: {images: s3://bench/images/, labels: s3://bench/Data_Entry_2017_v2020.csv,
+       credentials: CREDENTIALS, min_train_positives: 0}
+model: {pooling: avg, head_units: []}
+training: {optimizer: adam, learning_rate: 0.001, batch_size: 32}
+"""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Runs scripts on the same drawn images.
+
+    Attributes:
+        folder: of the images, the configuration and the records.
+        scripts: folder of the runners.
+    """
+
+    folder: Path
+    scripts: Path
+
+    def run(self, script: str, *settings: str) -> RunRecord:
+        """The record of one runner, in a process of its own.
+
+        Raises:
+            UserError: it failed.
+        """
+        results = Path(tempfile.mkdtemp(dir=self.folder))
+        overrides = [part for setting in settings for part in ("--set", setting)]
+        done = subprocess.run(
+            [
+                *(sys.executable, self.scripts / script),
+                *("--config", self.folder / "bench.yaml", "--results", results),
+                *overrides,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            raise UserError(f"{script} failed in the benchmark: {last}")
+        ((record,), _) = read_records(results)
+        return record
+
+
+@contextlib.contextmanager
+def start_bench(images: int, scripts: Path) -> Iterator[Bench]:
+    """A bench with `images` drawn images on an embedded S3 server."""
+    with tempfile.TemporaryDirectory("-bench") as name:
+        folder = Path(name)
+        generate(folder / "s3" / "bench", images, size=256)
+        credentials = folder / "credentials.yaml"
+        text = CONFIG.replace("CREDENTIALS", str(credentials))
+        (folder / "bench.yaml").write_text(text, encoding="utf-8")
+        with serve(folder / "s3") as server:
+            server.write_credentials(credentials)
+            yield Bench(folder, scripts)
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
