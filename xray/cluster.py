@@ -3,9 +3,11 @@
 import contextlib
 import os
 import re
+import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 EXECUTOR_WAIT_SECONDS = float(os.environ.get("XRAY_EXECUTOR_WAIT_SECONDS", "180"))
 SETTLED_SECONDS = 4  # no further executor has come for so long
 MASTER_WAIT_SECONDS = 3
+STOP_SECONDS = 30
 # Versions that must agree between driver and executors, or pickles and weights differ.
 SHARED_PACKAGES = ("keras", "elephas", "numpy", "pyspark")
 
@@ -45,8 +48,13 @@ class Cluster:
     threads_per_worker: int
 
     def stop(self) -> None:
-        """End the Spark application."""
-        self.context.stop()
+        """End the Spark application, also after Ctrl-C in the middle of a job.
+
+        From a thread of its own: this one's connection to Java may hold half a reply.
+        """
+        thread = threading.Thread(target=self.context.stop, daemon=True)
+        thread.start()
+        thread.join(STOP_SECONDS)
 
     def driver_address(self) -> str:
         """This machine's address as the executors reach it: only there do we listen.
@@ -92,6 +100,9 @@ def start_cluster(runner: RunnerConfig) -> Cluster:
         raise UserError(
             f"Spark cannot start on {conf.get('spark.master')}: {reason}."
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        # PySpark's own handler talks to Java in the middle of a call to Java.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     context.setLogLevel("OFF")  # a failure reaches the user as one line of ours
     try:
         _ship_code(context)
