@@ -1,5 +1,6 @@
 """Journal: what a run has found and measured so far; its record, even if it fails."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -73,6 +74,27 @@ class Journal:
                 elapsed_seconds=elapsed_seconds or self.timer.elapsed_seconds(),
             )
         )
+
+    def add_workers(self, reports: Sequence[Any]) -> None:
+        """Add one round of every worker to the table of workers.
+
+        Args:
+            reports: one a worker, each with `worker`, `images`, `fit_seconds`,
+                `cpu_seconds` and `peak_memory_bytes`.
+        """
+        before = {worker.worker: worker for worker in self.per_worker}
+        for report in reports:
+            known = before.get(report.worker)
+            before[report.worker] = Worker(
+                worker=report.worker,
+                images=report.images,
+                fit_seconds=report.fit_seconds + (known.fit_seconds if known else 0),
+                cpu_seconds=report.cpu_seconds + (known.cpu_seconds if known else 0),
+                peak_memory_bytes=max(
+                    report.peak_memory_bytes, known.peak_memory_bytes if known else 0
+                ),
+            )
+        self.per_worker = [before[number] for number in sorted(before)]
 
     def record(
         self,

@@ -12,7 +12,6 @@ from xray.exchange import WeightServer
 from xray.journal import Journal
 from xray.metrics import macro_auc
 from xray.progress import progress_bar
-from xray.record import Worker
 from xray.resident import EpochReport, Loaded, Plan, WeightVector, make_resident_model
 from xray.shards import ShardReader, cut_shards
 from xray.train import check_loss, check_skipped, score_test_set
@@ -166,26 +165,8 @@ class RoundListener:
             )
         last.worker_seconds = [report.fit_seconds for report in reports]
         self._ended = max(r.ended for r in trained)
-        self._add_workers(reports)
+        self.journal.add_workers(reports)
         self.bar.update(sum(weights))
-
-    def _add_workers(self, reports: list[EpochReport]) -> None:
-        known = {worker.worker: worker for worker in self.journal.per_worker}
-        table = []
-        for report in reports:
-            before = known.get(report.worker)
-            table.append(
-                Worker(
-                    worker=report.worker,
-                    images=report.images,
-                    fit_seconds=report.fit_seconds
-                    + (before.fit_seconds if before else 0),
-                    cpu_seconds=report.cpu_seconds
-                    + (before.cpu_seconds if before else 0),
-                    peak_memory_bytes=report.peak_memory_bytes,
-                )
-            )
-        self.journal.per_worker = table
 
     def _on_scores(self, contents: list[tuple[np.ndarray, np.ndarray]]) -> None:
         for rows, scores in contents:

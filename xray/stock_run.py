@@ -16,7 +16,6 @@ from xray.elephas_training import (
 from xray.journal import Journal
 from xray.metrics import macro_auc
 from xray.progress import progress_bar
-from xray.record import Worker
 from xray.shards import check_shards, load_shards, pixels_and_labels
 from xray.spark_predict import TestSet
 from xray.train import check_loss, check_skipped, score_test_set
@@ -84,7 +83,7 @@ def _fit_synchronous(
                 reports = spark_model.reports
                 seconds = time.perf_counter() - start
                 journal.add_epoch(seconds, _mean_loss(reports, -1))
-            _add_reports(journal, reports)
+            journal.add_workers(reports)
             check_loss(journal)
             bar.update(journal.train_images())
             if training.evaluate_every_epoch and epoch < training.epochs - 1:
@@ -111,7 +110,7 @@ def _fit_asynchronous(
         spark_model.fit(
             rows, epochs=training.epochs, batch_size=training.batch_size, verbose=0
         )
-    _add_reports(journal, spark_model.reports)
+    journal.add_workers(spark_model.reports)
     _add_asynchronous_epochs(journal, spark_model.reports, started, before)
     check_loss(journal)
 
@@ -122,23 +121,6 @@ def _mean_loss(reports: Sequence[WorkerReport], epoch: int) -> float | None:
         return None
     weights = [report.images for report in reports]
     return float(np.average([r.losses[epoch] for r in reports], weights=weights))
-
-
-def _add_reports(journal: Journal, reports: Sequence[WorkerReport]) -> None:
-    """Add one round's seconds to the journal's table of workers."""
-    table = {worker.worker: worker for worker in journal.per_worker}
-    for report in reports:
-        known = table.get(report.worker)
-        table[report.worker] = Worker(
-            worker=report.worker,
-            images=report.images,
-            fit_seconds=report.fit_seconds + (known.fit_seconds if known else 0),
-            cpu_seconds=report.cpu_seconds + (known.cpu_seconds if known else 0),
-            peak_memory_bytes=max(
-                report.peak_memory_bytes, known.peak_memory_bytes if known else 0
-            ),
-        )
-    journal.per_worker = [table[worker] for worker in sorted(table)]
 
 
 def _add_asynchronous_epochs(
