@@ -1,5 +1,6 @@
 """The weight server with real connections; a thread stands for each worker."""
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import AuthenticationError
@@ -155,5 +156,13 @@ def test_strangers_are_refused_and_the_key_is_not_shown(serve):
     with pytest.raises((AuthenticationError, EOFError, OSError)):
         Link(replace(server.address, key=b"guess"), 0, 1)
     assert repr(server.address.key) not in repr(server.address)
+    Link(server.address, 0, 1).average(vector(3), 1)
+    assert float(server.weights[0]) == 3
+
+
+def test_a_stranger_who_hangs_up_does_not_end_the_server(serve):
+    server = serve(1, [0])
+    for _ in range(3):
+        socket.create_connection((server.address.host, server.address.port)).close()
     Link(server.address, 0, 1).average(vector(3), 1)
     assert float(server.weights[0]) == 3

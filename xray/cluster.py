@@ -1,8 +1,10 @@
 """A Spark context for training: settings, Java, our code and Python on executors."""
 
+import atexit
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -191,6 +193,7 @@ def _ship_code(context: "SparkContext") -> None:
     """Give every executor the driver's own copy of this package."""
     package = Path(__file__).resolve().parent
     folder = Path(tempfile.mkdtemp(prefix="xray-code-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     archive = folder / "xray.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(package.glob("*.py")):

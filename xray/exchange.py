@@ -106,6 +106,7 @@ class WeightServer:
         self._changed = threading.Condition()
         self._receiving = threading.Lock()
         self._attempt: Attempt | None = None
+        self._closed = False
         key = secrets.token_bytes(32)
         self._listener = Listener((host, 0), backlog=workers + 8, authkey=key)
         self.address = ServerKey(host, self._listener.address[1], key)
@@ -113,6 +114,7 @@ class WeightServer:
 
     def close(self) -> None:
         """Stop listening; workers that still wait see their connection end."""
+        self._closed = True
         self._listener.close()
         self._leave(self._attempt)
 
@@ -120,10 +122,10 @@ class WeightServer:
         while True:
             try:
                 connection = self._listener.accept()
-            except AuthenticationError:
-                continue  # a stranger
-            except CLOSED:
-                return
+            except (AuthenticationError, *CLOSED):
+                if self._closed:
+                    return
+                continue  # a stranger, or one who hung up
             threading.Thread(
                 target=self._serve, args=(connection,), daemon=True
             ).start()

@@ -150,6 +150,9 @@ class RoundListener:
         self._spend("warmup")
 
     def _on_epoch(self, reports: list[EpochReport]) -> None:
+        for report in reports:
+            if report.images:
+                check_loss(report.loss, report.epoch + 1, self.journal.config)
         self._reports = reports
 
     def _add_epoch(self, reports: list[EpochReport]) -> None:
@@ -171,7 +174,6 @@ class RoundListener:
     def _on_scores(self, contents: list[tuple[np.ndarray, np.ndarray]]) -> None:
         for rows, scores in contents:
             self.scores[rows] = scores
-        check_loss(self.journal)
         subset, scores = readable(self.journal, self.scores)
         self.journal.epochs[-1].auc_macro = macro_auc(subset.labels, scores)
         self._spend("evaluate")

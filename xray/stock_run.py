@@ -34,8 +34,6 @@ def train_stock(
         UserError: the images or the settings cannot be used, or training diverged.
     """
     timer, config = journal.timer, journal.config
-    batch_size = config.training.batch_size
-    check_shards(len(journal.dataset.train), cluster.workers, batch_size)
     with timer.phase("load"):
         rows, test_set = _load(journal, cluster, access)
     if journal.mode == "synchronous":
@@ -84,7 +82,7 @@ def _fit_synchronous(
                 seconds = time.perf_counter() - start
                 journal.add_epoch(seconds, _mean_loss(reports, -1))
             journal.add_workers(reports)
-            check_loss(journal)
+            check_loss(journal.epochs[-1].loss, epoch + 1, journal.config)
             bar.update(journal.train_images())
             if training.evaluate_every_epoch and epoch < training.epochs - 1:
                 with journal.timer.phase("evaluate"):
@@ -112,7 +110,8 @@ def _fit_asynchronous(
         )
     journal.add_workers(spark_model.reports)
     _add_asynchronous_epochs(journal, spark_model.reports, started, before)
-    check_loss(journal)
+    last = journal.epochs[-1]
+    check_loss(last.loss, last.epoch, journal.config)
 
 
 def _mean_loss(reports: Sequence[WorkerReport], epoch: int) -> float | None:

@@ -75,17 +75,16 @@ def check_batch_size(config: RunConfig, images: int) -> None:
         )
 
 
-def check_loss(journal: Journal) -> None:
-    """Stop a run whose last epoch diverged.
+def check_loss(loss: float | None, epoch: int, config: RunConfig) -> None:
+    """Stop a run that diverged in `epoch`, counted from 1.
 
     Raises:
         UserError: the loss is NaN or infinite.
     """
-    last = journal.epochs[-1]
-    if last.loss is not None and not np.isfinite(last.loss):
+    if loss is not None and not np.isfinite(loss):
         raise UserError(
-            f"The loss is {last.loss} after epoch {last.epoch}. Lower "
-            f"training.learning_rate={journal.config.training.learning_rate}."
+            f"The loss is {loss} after epoch {epoch}. Lower "
+            f"training.learning_rate={config.training.learning_rate}."
         )
 
 
@@ -133,7 +132,7 @@ def _fit_epoch(
         history = model.fit(pipeline, shuffle=False, verbose=0)
     loss = history.history["loss"][0]
     journal.add_epoch(time.perf_counter() - start, loss)
-    check_loss(journal)
+    check_loss(loss, epoch, journal.config)
 
 
 def score_test_set(test: Subset, scores: np.ndarray, config: RunConfig) -> Scores:
