@@ -3,6 +3,8 @@
 import os
 import platform
 import re
+import subprocess
+import sys
 
 import numpy as np
 import psutil
@@ -54,3 +56,12 @@ def test_peak_memory_is_no_less_than_what_is_in_use():
     now = psutil.Process().memory_info().rss
     # Half: the kernel counts both in its own time.
     assert now // 2 < peak_memory_bytes() < psutil.virtual_memory().total
+
+
+def test_peak_memory_does_not_begin_with_that_of_the_parent():
+    code = "from xray.machine import peak_memory_bytes; print(peak_memory_bytes())"
+    held = bytearray(b"x") * 2**28
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < len(held)

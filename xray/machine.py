@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 import resource
 import subprocess
 from pathlib import Path
@@ -100,5 +101,12 @@ def _git(*arguments: str) -> str | None:
 
 
 def peak_memory_bytes() -> int:
-    """Largest resident set of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Largest resident set of this process so far.
+
+    Not getrusage's ru_maxrss: that one begins at the size of the process which started
+    this one, for instance Spark's Java.
+    """
+    found = re.search(r"VmHWM:\s+(\d+) kB", _read("/proc/self/status"))
+    if found is None:  # no Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return int(found[1]) * 1024
