@@ -14,8 +14,9 @@ from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.exchange import WeightServer
 from xray.feed import Feed, training_pipeline
+from xray.reader import ImageReader
 from xray.resident import Plan, WeightVector, make_resident_model
-from xray.shards import ShardReader, cut_shards, read_part
+from xray.shards import cut_shards, read_part
 from xray.storage import Storage
 
 pytestmark = pytest.mark.slow
@@ -28,7 +29,7 @@ def data(bucket):
     config = bucket.config().data
     access = load_access(config)
     dataset = find_dataset(config, Storage(access))
-    return dataset, ShardReader(access, config.image_size, 4, None)
+    return dataset, ImageReader(access, config.image_size, 4)
 
 
 def fit(data, cluster, workers, on_gather=lambda kind, contents: None, **plan):
@@ -45,8 +46,8 @@ def fit(data, cluster, workers, on_gather=lambda kind, contents: None, **plan):
 
     server = WeightServer(cluster.driver_address(), workers, vector.values, answer)
     pairs = zip(
-        cut_shards(dataset.train, workers, SEED),
-        cut_shards(dataset.test, workers, None),
+        cut_shards(dataset.train, workers),
+        cut_shards(dataset.test, workers),
         strict=True,
     )
     rdd = cluster.context.parallelize(list(pairs), workers)
@@ -62,7 +63,7 @@ def fit(data, cluster, workers, on_gather=lambda kind, contents: None, **plan):
 def shards(data, workers):
     """Pixels and labels of each worker's shard, as it reads them."""
     dataset, reader = data
-    for part in cut_shards(dataset.train, workers, SEED):
+    for part in cut_shards(dataset.train, workers):
         kept, pixels, _ = read_part(reader, part)
         yield pixels, kept.labels
 

@@ -10,22 +10,50 @@ from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.errors import UserError
 from xray.images import load_images
-from xray.shards import check_shards, load_shards, shard_rows
+from xray.reader import ImageReader
+from xray.shards import check_shards, cut_shards, load_shards, spread
 from xray.storage import Storage
 
 
-@pytest.mark.parametrize(("count", "shards"), [(10, 3), (1281, 2), (7, 7)])
-def test_shards_are_equal_and_complete(count, shards):
-    parts = shard_rows(count, shards, seed=1)
-    sizes = [len(part) for part in parts]
+@pytest.fixture(scope="module")
+def subset(bucket):
+    data = bucket.config().data
+    return find_dataset(data, Storage(load_access(data))).train
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 7])
+def test_shards_are_equal_and_complete(subset, shards):
+    parts = cut_shards(subset, shards)
+    sizes = [len(part.rows) for part in parts]
     assert max(sizes) - min(sizes) <= 1
-    assert sorted(np.concatenate(parts)) == list(range(count))
+    assert sorted(np.concatenate([part.rows for part in parts])) == [
+        *range(len(subset))
+    ]
+    for part in parts:
+        assert list(part.rows) == sorted(part.rows)
+        np.testing.assert_array_equal(part.uris, subset.uris[part.rows])
+        np.testing.assert_array_equal(part.labels, subset.labels[part.rows])
 
 
-def test_order_is_seeded():
-    first, again, other = (np.concatenate(shard_rows(50, 2, s)) for s in (1, 1, 2))
+def test_a_worker_keeps_its_images_when_others_are_added(subset):
+    """Places are decided by the name alone, so a grown data set moves few images."""
+    few = subset.take(np.arange(len(subset)) % 8 != 0)
+    old = {*few.names[cut_shards(few, 2)[0].rows]}
+    new = {*subset.names[cut_shards(subset, 2)[0].rows]}
+    assert len(old - new) <= len(subset) // 8
+
+
+def test_names_are_spread_evenly():
+    places = spread([f"{number:08d}_000.png" for number in range(8000)])
+    counts = np.bincount((places >> np.uint64(61)).astype(int), minlength=8)
+    assert counts.min() > 880  # of 1000, eight times
+
+
+def test_order_within_a_shard_is_seeded(subset):
+    first, again, other = (cut_shards(subset, 2, seed)[0].rows for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+    assert set(first) == set(other)
 
 
 def test_more_workers_than_images_are_refused():
@@ -49,7 +77,7 @@ def loaded(bucket, cluster):
     data = bucket.config().data
     access = load_access(data)
     train = find_dataset(data, Storage(access)).train
-    rows, bad = load_shards(cluster, train, data, access, seed=0)
+    rows, bad = load_shards(cluster, train, ImageReader.of(data, access), 0)
     return train, rows, bad, data, access
 
 
@@ -79,7 +107,7 @@ class TestLoadShards:
         train, _, _, data, access = loaded
         first = train.take(np.arange(4))
         first.uris[1] = "s3://nih/images/gone.png"
-        rows, bad = load_shards(cluster, first, data, access, seed=None)
+        rows, bad = load_shards(cluster, first, ImageReader.of(data, access), 0)
         assert bad == {str(first.names[1]): "no such key"}
         assert sorted(row for row, _, _ in rows.collect()) == [0, 2, 3]
 

@@ -7,6 +7,7 @@ from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.feed import predict
 from xray.model import build_model
+from xray.reader import ImageReader
 from xray.shards import load_shards
 from xray.spark_predict import TestSet
 from xray.storage import Storage
@@ -18,7 +19,7 @@ def test_scores_equal_the_local_ones_in_order(bucket, cluster):
     config = bucket.config()
     access = load_access(config.data)
     test = find_dataset(config.data, Storage(access)).test
-    rows, _ = load_shards(cluster, test, config.data, access, seed=None)
+    rows, _ = load_shards(cluster, test, ImageReader.of(config.data, access), 0)
     model = build_model(config)
     readable = np.ones(len(test), dtype=bool)
     scores = TestSet(test, readable, rows).predict(model)
@@ -35,7 +36,7 @@ def test_unreadable_images_are_left_out(bucket, cluster):
     access = load_access(config.data)
     test = find_dataset(config.data, Storage(access)).test.take(np.arange(5))
     test.uris[2] = "s3://nih/images/gone.png"
-    rows, bad = load_shards(cluster, test, config.data, access, seed=None)
+    rows, bad = load_shards(cluster, test, ImageReader.of(config.data, access), 0)
     readable = np.array([name not in bad for name in test.names])
     test_set = TestSet(test, readable, rows)
     assert len(test_set.subset) == 4

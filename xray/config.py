@@ -58,6 +58,9 @@ class DataConfig(Section):
     """Share of the images that may be unreadable before the run is refused."""
     cache_dir: Path | None = None
     """Folder for decoded images, keyed by ETag and size; null keeps them in memory."""
+    memory_mib: Annotated[int, Field(ge=0)] = 1024
+    """Pixels that each process keeps in memory; more go to a file, in `cache_dir` or
+    the system's temporary folder."""
     read_threads: Annotated[int, Field(ge=1, le=256)] = 16
     """S3 reads under way at once, per process."""
 

@@ -157,7 +157,7 @@ def _limit(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
 def _to_subset(table: pd.DataFrame) -> Subset:
     return Subset(
         names=table.index.to_numpy(dtype=str),
-        uris=table["uri"].to_numpy(dtype=str),
+        uris=table["uri"].to_numpy(dtype=object),
         etags=table["etag"].to_numpy(dtype=str),
         patients=table["patient"].to_numpy(dtype=str),
         labels=table[list(FINDINGS)].to_numpy(dtype=np.uint8),

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xray.pixels import PixelFile
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -29,7 +31,7 @@ class Feed:
         on_batch: called with the number of images of each batch, for progress.
 
     Args:
-        images: uint8 (N, H, W, 1), or anything that gives it by row numbers.
+        images: uint8 (N, H, W, 1), in memory or in a file.
         labels: (N, 15), 0 or 1.
         batch_size: images per step; the last batch of an epoch may be smaller.
         seed: of the order.
@@ -39,7 +41,7 @@ class Feed:
 
     def __init__(
         self,
-        images: np.ndarray,
+        images: np.ndarray | PixelFile,
         labels: np.ndarray,
         batch_size: int,
         seed: int,
@@ -98,12 +100,16 @@ def training_pipeline(feed: Feed) -> "tf.data.Dataset":
     return _without_autotune(pipeline.prefetch(2))
 
 
-def predict(model: object, images: np.ndarray) -> np.ndarray:
+def predict(model: object, images: np.ndarray | PixelFile) -> np.ndarray:
     """Scores of `images`, float (N, 15), in their order."""
     import tensorflow as tf
 
-    pipeline = tf.data.Dataset.from_tensor_slices(images).batch(SCORE_BATCH)
-    return model.predict(_without_autotune(pipeline), verbose=0)
+    starts = range(0, len(images), SCORE_BATCH)
+    pipeline = tf.data.Dataset.from_generator(
+        lambda: (images[start : start + SCORE_BATCH] for start in starts),
+        output_signature=tf.TensorSpec((None, *images.shape[1:]), tf.uint8),
+    ).apply(tf.data.experimental.assert_cardinality(len(starts)))
+    return model.predict(_without_autotune(pipeline.prefetch(2)), verbose=0)
 
 
 def _without_autotune(pipeline: "tf.data.Dataset") -> "tf.data.Dataset":

@@ -3,7 +3,7 @@
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from xray.errors import UserError
 from xray.storage import Storage, UnreadableObject
 
 EXTENSIONS = (".png", ".jpg", ".jpeg")
-BATCH_OF_READS = 1024
+AHEAD_BYTES = 2**26  # of pixels read before anyone asks for them
 
 
 def decode_image(content: bytes, size: int) -> np.ndarray:
@@ -64,7 +64,6 @@ def load_images(
     size: int,
     threads: int,
     cache_dir: Path | None = None,
-    progress: Callable[[int], object] = lambda count: None,
 ) -> Iterator[np.ndarray | str]:
     """Pixels of each image in order, uint8 (size, size, 1), or why it has none.
 
@@ -75,7 +74,6 @@ def load_images(
         size: height and width in pixels.
         threads: reads under way at once.
         cache_dir: folder of decoded images kept between runs; None keeps nothing.
-        progress: called with 1 after each image.
 
     Raises:
         UserError: S3 itself fails, or `cache_dir` cannot be written.
@@ -88,12 +86,11 @@ def load_images(
             return str(error)
 
     pairs = zip(uris, etags, strict=True)
+    batch_size = max(threads, AHEAD_BYTES // size**2)
     with ThreadPoolExecutor(threads) as pool:
         # In batches, so that reading never runs far ahead of whoever consumes this.
-        while batch := list(islice(pairs, BATCH_OF_READS)):
-            for outcome in pool.map(load, batch):
-                progress(1)
-                yield outcome
+        while batch := list(islice(pairs, batch_size)):
+            yield from pool.map(load, batch)
 
 
 def _load_one(

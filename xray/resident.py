@@ -20,7 +20,9 @@ from xray.exchange import Link, RoundLost, ServerKey, Stopped
 from xray.feed import Feed, predict, training_pipeline
 from xray.machine import peak_memory_bytes
 from xray.model import trace
-from xray.shards import ShardPart, ShardReader, read_part
+from xray.pixels import PixelFile
+from xray.reader import ImageReader
+from xray.shards import ShardPart, read_part
 
 if TYPE_CHECKING:
     import keras
@@ -42,7 +44,7 @@ class Plan:
         score_every_epoch: whether the test set is scored after every epoch.
     """
 
-    reader: ShardReader
+    reader: ImageReader
     epochs: int
     batch_size: int
     seed: int
@@ -245,7 +247,11 @@ class ResidentTraining:
         self.fresh_optimizer = [np.array(v) for v in model.optimizer.variables]
 
     def _train(
-        self, feed: Feed, test_rows: np.ndarray, test: np.ndarray, first_round: int
+        self,
+        feed: Feed,
+        test_rows: np.ndarray,
+        test: np.ndarray | PixelFile,
+        first_round: int,
     ) -> None:
         plan, pipeline = self.plan, training_pipeline(feed)
         for number in range(first_round, plan.epochs * plan.parts):
@@ -270,7 +276,7 @@ class ResidentTraining:
             for variable, value in zip(variables, self.fresh_optimizer, strict=True):
                 variable.assign(value)
 
-    def _predict(self, images: np.ndarray) -> np.ndarray:
+    def _predict(self, images: np.ndarray | PixelFile) -> np.ndarray:
         if not len(images):
             return np.empty((0, self.model.output_shape[-1]))
         return predict(self.model, images)

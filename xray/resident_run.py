@@ -12,8 +12,9 @@ from xray.exchange import WeightServer
 from xray.journal import Journal
 from xray.metrics import macro_auc
 from xray.progress import progress_bar
+from xray.reader import ImageReader
 from xray.resident import EpochReport, Loaded, Plan, WeightVector, make_resident_model
-from xray.shards import ShardReader, cut_shards
+from xray.shards import cut_shards
 from xray.train import check_loss, check_skipped, score_test_set
 
 if TYPE_CHECKING:
@@ -41,12 +42,7 @@ def train_resident(
     """
     config = journal.config
     plan = Plan(
-        reader=ShardReader(
-            access,
-            config.data.image_size,
-            config.data.read_threads,
-            config.data.cache_dir,
-        ),
+        reader=ImageReader.of(config.data, access),
         epochs=config.training.epochs,
         batch_size=config.training.batch_size,
         seed=config.training.seed,
@@ -88,8 +84,8 @@ def _fit(
 ) -> None:
     dataset, workers = journal.dataset, cluster.workers
     pairs = zip(
-        cut_shards(dataset.train, workers, plan.seed),
-        cut_shards(dataset.test, workers, None),
+        cut_shards(dataset.train, workers),
+        cut_shards(dataset.test, workers),
         strict=True,
     )
     rdd = cluster.context.parallelize(list(pairs), workers)

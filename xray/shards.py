@@ -1,51 +1,79 @@
-"""Images as Spark partitions: every executor reads its own from S3."""
+"""Which worker trains which images, and stock Elephas' RDD of them."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xray.cluster import Cluster
-from xray.config import DataConfig
-from xray.credentials import S3Access
 from xray.dataset import Subset
 from xray.errors import UserError
-from xray.images import load_images
-from xray.storage import Storage
+from xray.pixels import PixelFile
+from xray.reader import ImageReader
 
 if TYPE_CHECKING:
     from pyspark import RDD
 
 
 @dataclass(frozen=True)
-class ShardReader:
-    """What an executor needs to read images.
+class ShardPart:
+    """Images of one shard before they are read: their rows of a subset and more."""
 
-    It travels inside the pickled task, which Spark shows nowhere: not in its UI, its
-    logs or its event log. Settings, which Spark does show, hold no secret.
+    rows: np.ndarray
+    uris: np.ndarray
+    etags: np.ndarray
+    labels: np.ndarray
+
+    def take(self, kept: np.ndarray) -> "ShardPart":
+        """The images at `kept`."""
+        return ShardPart(
+            self.rows[kept], self.uris[kept], self.etags[kept], self.labels[kept]
+        )
+
+
+def spread(names: Sequence[str]) -> np.ndarray:
+    """uint64 (N,): a place for each image, spread evenly and decided by its name.
+
+    Staged shards and workers' shards are both runs of images in this order. So every
+    worker gets a random sample of images, the same from raw images and staged ones,
+    and reads few staged shards besides its own share.
     """
-
-    access: S3Access
-    image_size: int
-    threads: int
-    cache_dir: Path | None
+    digests = (hashlib.blake2b(str(n).encode(), digest_size=8).digest() for n in names)
+    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
 
 
-def shard_rows(count: int, shards: int, seed: int | None = None) -> list[np.ndarray]:
-    """`shards` lists of row numbers of equal length, give or take one.
+def cut_shards(
+    subset: Subset, shards: int, order_seed: int | None = None
+) -> list[ShardPart]:
+    """`subset` in parts of equal size, give or take one.
 
     Args:
-        count: rows in all.
-        shards: how many lists.
-        seed: of the shuffle before cutting; None keeps the order.
+        subset: the images.
+        shards: how many parts.
+        order_seed: of the order within each part; None is that of the subset.
     """
-    order = np.arange(count)
-    if seed is not None:
-        order = np.random.default_rng(seed).permutation(count)
-    return np.array_split(order, shards)
+    whole = ShardPart(np.arange(len(subset)), subset.uris, subset.etags, subset.labels)
+    parts = np.array_split(np.argsort(spread(subset.names), kind="stable"), shards)
+    if order_seed is None:
+        return [whole.take(np.sort(part)) for part in parts]
+    rng = np.random.default_rng(order_seed)
+    return [whole.take(rng.permutation(part)) for part in parts]
+
+
+def read_part(
+    reader: ImageReader, part: ShardPart
+) -> tuple[ShardPart, np.ndarray | PixelFile, list[tuple[int, str]]]:
+    """The readable images of a part, their pixels, and why others are missing.
+
+    Returns:
+        The part without the unreadable images, uint8 (n, H, W, 1), and (row, reason)
+        of each unreadable one.
+    """
+    pixels, good, bad = reader.load(part.uris, part.etags)
+    return part.take(good), pixels, [(int(part.rows[n]), why) for n, why in bad.items()]
 
 
 def check_shards(images: int, workers: int, batch_size: int) -> None:
@@ -69,13 +97,15 @@ def check_shards(images: int, workers: int, batch_size: int) -> None:
 
 
 def load_shards(
-    cluster: Cluster,
-    subset: Subset,
-    data: DataConfig,
-    access: S3Access,
-    seed: int | None,
+    cluster: Cluster, subset: Subset, reader: ImageReader, seed: int
 ) -> tuple["RDD", dict[str, str]]:
     """The images of `subset`, one partition a worker, read, decoded and kept.
+
+    Args:
+        cluster: whose executors read.
+        subset: the images.
+        reader: how to read them.
+        seed: of the order of the images within a partition.
 
     Returns:
         An RDD of (row of `subset`, uint8 (H, W, 1), float32 (15,)), persisted with
@@ -84,16 +114,11 @@ def load_shards(
     """
     from pyspark import StorageLevel
 
-    rows = shard_rows(len(subset), cluster.workers, seed)
     # One element a partition: Spark cuts longer lists in batches of its own choice.
-    descriptions = [
-        (part, subset.uris[part], subset.etags[part], subset.labels[part])
-        for part in rows
-    ]
-    reader = ShardReader(access, data.image_size, data.read_threads, data.cache_dir)
+    parts = cut_shards(subset, cluster.workers, seed)
     outcomes = (
-        cluster.context.parallelize(descriptions, cluster.workers)
-        .mapPartitions(partial(read_shard, reader))
+        cluster.context.parallelize(parts, cluster.workers)
+        .mapPartitions(partial(_read_rows, reader))
         .persist(StorageLevel.MEMORY_AND_DISK)
     )
     outcomes.setName("images")
@@ -102,62 +127,15 @@ def load_shards(
     return outcomes.filter(_is_image), bad
 
 
-def read_shard(reader: ShardReader, descriptions: Iterator[tuple]) -> Iterator[tuple]:
+def _read_rows(reader: ImageReader, parts: Iterator[ShardPart]) -> Iterator[tuple]:
     """Runs on an executor: (row, pixels or reason, labels) of each image."""
-    storage = Storage(reader.access, reader.threads)
-    for rows, uris, etags, labels in descriptions:
-        outcomes = load_images(
-            storage, uris, etags, reader.image_size, reader.threads, reader.cache_dir
-        )
-        floats = labels.astype(np.float32)
-        for row, outcome, label in zip(rows, outcomes, floats, strict=True):
-            yield int(row), outcome, label
-
-
-@dataclass(frozen=True)
-class ShardPart:
-    """Images of one shard before they are read: their rows of a subset and more."""
-
-    rows: np.ndarray
-    uris: np.ndarray
-    etags: np.ndarray
-    labels: np.ndarray
-
-
-def cut_shards(subset: Subset, shards: int, seed: int | None) -> list[ShardPart]:
-    """`subset` in parts of equal size, give or take one; rows ascend within each."""
-    return [
-        ShardPart(rows, subset.uris[rows], subset.etags[rows], subset.labels[rows])
-        for rows in map(np.sort, shard_rows(len(subset), shards, seed))
-    ]
-
-
-def read_part(
-    reader: ShardReader, part: ShardPart
-) -> tuple[ShardPart, np.ndarray, list[tuple[int, str]]]:
-    """The readable images of a part, their pixels, and why others are missing.
-
-    Returns:
-        The part without the unreadable images, uint8 (n, H, W, 1), and (row, reason)
-        of each unreadable one.
-    """
-    storage = Storage(reader.access, reader.threads)
-    size = reader.image_size
-    pixels = np.empty((len(part.rows), size, size, 1), np.uint8)
-    good, bad = [], []
-    outcomes = load_images(
-        storage, part.uris, part.etags, size, reader.threads, reader.cache_dir
-    )
-    for index, outcome in enumerate(outcomes):
-        if isinstance(outcome, str):
-            bad.append((int(part.rows[index]), outcome))
-        else:
-            pixels[len(good)] = outcome
-            good.append(index)
-    kept = ShardPart(
-        part.rows[good], part.uris[good], part.etags[good], part.labels[good]
-    )
-    return kept, pixels[: len(good)], bad
+    for part in parts:
+        kept, pixels, bad = read_part(reader, part)
+        for row, reason in bad:
+            yield row, reason, None
+        labels = kept.labels.astype(np.float32)
+        for number, row in enumerate(kept.rows):
+            yield int(row), pixels[number : number + 1][0], labels[number]
 
 
 def _is_failure(row: tuple) -> bool:

@@ -16,6 +16,7 @@ from xray.elephas_training import (
 from xray.journal import Journal
 from xray.metrics import macro_auc
 from xray.progress import progress_bar
+from xray.reader import ImageReader
 from xray.shards import check_shards, load_shards, pixels_and_labels
 from xray.spark_predict import TestSet
 from xray.train import check_loss, check_skipped, score_test_set
@@ -51,12 +52,9 @@ def _load(
 ) -> tuple["RDD", TestSet]:
     """Training rows as Elephas wants them, and the test set, both on the executors."""
     config, dataset = journal.config, journal.dataset
-    train_rows, bad = load_shards(
-        cluster, dataset.train, config.data, access, seed=config.training.seed
-    )
-    test_rows, bad_test = load_shards(
-        cluster, dataset.test, config.data, access, seed=None
-    )
+    reader, seed = ImageReader.of(config.data, access), config.training.seed
+    train_rows, bad = load_shards(cluster, dataset.train, reader, seed)
+    test_rows, bad_test = load_shards(cluster, dataset.test, reader, seed)
     journal.skipped = {**bad, **bad_test}
     check_skipped(journal)
     sizes = train_rows.mapPartitions(lambda rows: [sum(1 for _ in rows)]).collect()

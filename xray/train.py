@@ -10,12 +10,13 @@ from xray.credentials import load_access
 from xray.dataset import Subset, check_bad_images, find_dataset
 from xray.errors import UserError
 from xray.feed import Feed, predict, training_pipeline
-from xray.images import load_images
 from xray.journal import Journal
 from xray.labels import FINDINGS
 from xray.metrics import macro_auc, score_predictions
 from xray.model import build_model, trace, weights_digest
+from xray.pixels import PixelFile
 from xray.progress import progress_bar
+from xray.reader import ImageReader
 from xray.record import RunRecord, Scores
 from xray.storage import Storage
 
@@ -31,11 +32,13 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
     """
     timer = journal.timer
     with timer.phase("load"):
-        storage = Storage(load_access(config.data), config.data.read_threads)
+        access = load_access(config.data)
+        storage = Storage(access, config.data.read_threads)
         journal.dataset = find_dataset(config.data, storage)
         check_batch_size(config, len(journal.dataset.train))
-        train, train_images = _load(journal.dataset.train, config, storage, journal)
-        test, test_images = _load(journal.dataset.test, config, storage, journal)
+        reader = ImageReader.of(config.data, access)
+        train, train_images = _load(journal.dataset.train, reader, journal)
+        test, test_images = _load(journal.dataset.test, reader, journal)
         check_skipped(journal)
     with timer.phase("warmup"):
         model = build_model(config, storage)
@@ -99,27 +102,14 @@ def check_skipped(journal: Journal) -> None:
 
 
 def _load(
-    subset: Subset, config: RunConfig, storage: Storage, journal: Journal
-) -> tuple[Subset, np.ndarray]:
+    subset: Subset, reader: ImageReader, journal: Journal
+) -> tuple[Subset, np.ndarray | PixelFile]:
     """The readable images of `subset`, uint8 (N, H, W, 1); the others are noted."""
-    data = config.data
     with progress_bar(len(subset), "load") as bar:
-        outcomes = list(
-            load_images(
-                storage,
-                subset.uris,
-                subset.etags,
-                data.image_size,
-                data.read_threads,
-                data.cache_dir,
-                bar.update,
-            )
-        )
-    good = np.array([not isinstance(outcome, str) for outcome in outcomes])
-    for row in np.flatnonzero(~good):
-        journal.skipped[str(subset.names[row])] = outcomes[row]
-    pixels = [outcomes[row] for row in np.flatnonzero(good)]
-    return subset.take(good), np.stack(pixels) if pixels else np.empty(0, np.uint8)
+        pixels, good, bad = reader.load(subset.uris, subset.etags, bar.update)
+    for row, reason in bad.items():
+        journal.skipped[str(subset.names[row])] = reason
+    return subset.take(good), pixels
 
 
 def _fit_epoch(

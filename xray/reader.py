@@ -1,0 +1,91 @@
+"""ImageReader: the pixels of any images of a run, for every runner and worker."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xray.config import DataConfig
+from xray.credentials import S3Access
+from xray.images import load_images
+from xray.pixels import PixelFile, empty_pixels, keep_rows
+from xray.storage import Storage
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """What a process needs to read images.
+
+    It travels to executors inside the pickled task, which Spark shows nowhere: not in
+    its UI, its logs or its event log. Settings, which Spark does show, hold no secret.
+
+    Attributes:
+        access: credentials and endpoint.
+        image_size: height and width in pixels of what is returned.
+        threads: reads under way at once.
+        cache_dir: folder of decoded images kept between runs; None keeps nothing.
+        memory_bytes: pixels beyond which `load` keeps them in a file.
+    """
+
+    access: S3Access
+    image_size: int
+    threads: int
+    cache_dir: Path | None = None
+    memory_bytes: int = 2**30
+
+    @classmethod
+    def of(cls, data: DataConfig, access: S3Access) -> "ImageReader":
+        """The reader that the configuration asks for."""
+        return cls(
+            access,
+            data.image_size,
+            data.read_threads,
+            data.cache_dir,
+            data.memory_mib * 2**20,
+        )
+
+    def outcomes(
+        self, uris: Sequence[str], etags: Sequence[str]
+    ) -> Iterator[tuple[int, np.ndarray | str]]:
+        """(number, pixels or why there are none) of each image, in any order.
+
+        Raises:
+            UserError: S3 itself fails, or `cache_dir` cannot be written.
+        """
+        storage, size = Storage(self.access, self.threads), self.image_size
+        yield from enumerate(
+            load_images(storage, uris, etags, size, self.threads, self.cache_dir)
+        )
+
+    def load(
+        self,
+        uris: Sequence[str],
+        etags: Sequence[str],
+        progress: Callable[[int], object] = lambda count: None,
+    ) -> tuple[np.ndarray | PixelFile, np.ndarray, dict[int, str]]:
+        """The readable images together.
+
+        Returns:
+            uint8 (n, H, W, 1) in memory or in a file, their numbers (n,) ascending,
+            and why the others are missing, by number.
+
+        Args:
+            uris: addresses of the images.
+            etags: their ETags.
+            progress: called with 1 after each image.
+
+        Raises:
+            UserError: S3 itself fails, or a folder cannot be written.
+        """
+        folder, size = self.cache_dir, self.image_size
+        pixels = empty_pixels(len(uris), size, self.memory_bytes, folder)
+        bad = {}
+        for number, outcome in self.outcomes(uris, etags):
+            if isinstance(outcome, str):
+                bad[number] = outcome
+            else:
+                pixels[number] = outcome
+            progress(1)
+        good = np.array([n for n in range(len(uris)) if n not in bad], dtype=int)
+        return keep_rows(pixels, good), good, bad
