@@ -40,6 +40,9 @@ class DataConfig(Section):
     """Where the images are: s3://bucket/prefix/"""
     labels: Annotated[str, Field(pattern=r"^s3://[^/]+/.+\.csv(\.gz)?$")]
     """The NIH label file: s3://bucket/key.csv or .csv.gz"""
+    staged: Annotated[str, Field(pattern=r"^s3://[^/]+/.+$")] | None = None
+    """Read decoded images from here, s3://bucket/prefix/, as experiments/stage.py wrote
+    them; null reads the raw images."""
     credentials: Path | None = None
     """YAML file with the keys; without it boto3's own chain is asked."""
     endpoint_url: str | None = None

@@ -13,6 +13,7 @@ from xray.errors import UserError
 from xray.images import EXTENSIONS
 from xray.labels import FINDINGS, image_name, read_labels
 from xray.split import split_by_patient
+from xray.staged import read_index
 from xray.storage import Storage, UnreadableObject, split_uri
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ class Subset:
 
     Attributes:
         names: (N,) file names.
-        uris: (N,) s3:// addresses.
+        uris: (N,) where the pixels are: s3://BUCKET/KEY of an image,
+            staged+s3://BUCKET/KEY#ROW of one in a shard, or unreadable:REASON.
         etags: (N,) ETags.
         patients: (N,) patient ids.
         labels: uint8 (N, 15), 0 or 1, columns as in `labels.FINDINGS`.
@@ -90,6 +92,26 @@ def find_dataset(data: DataConfig, storage: Storage) -> Dataset:
         UserError: the bucket or the label file cannot be used, no image has a label,
             or a finding has too few positives to be learned.
     """
+    if data.staged:
+        known, listed = read_index(data, storage)
+    else:
+        known, listed = match_images(data, storage)
+    everything = _to_subset(_limit(known.sort_index(), data.limit, data.seed))
+    dataset = _split(everything, data, listed)
+    _check_findings(dataset, data)
+    return dataset
+
+
+def match_images(data: DataConfig, storage: Storage) -> tuple[pd.DataFrame, int]:
+    """The raw images that the label file knows, and how many the bucket lists.
+
+    Returns:
+        A row an image, indexed by name, with `uri`, `etag`, `patient` and the findings,
+        `data.limit` of them; and the number of images under `data.images`.
+
+    Raises:
+        UserError: the bucket or the label file cannot be used, or no image has a label.
+    """
     listed = _list_images(data, storage)
     try:
         labels = read_labels(storage.read(data.labels), data.labels)
@@ -110,10 +132,7 @@ def find_dataset(data: DataConfig, storage: Storage) -> Dataset:
             len(listed),
             data.images,
         )
-    everything = _to_subset(_limit(known.sort_index(), data.limit, data.seed))
-    dataset = _split(everything, data, len(listed))
-    _check_findings(dataset, data)
-    return dataset
+    return _limit(known.sort_index(), data.limit, data.seed), len(listed)
 
 
 def _list_images(data: DataConfig, storage: Storage) -> pd.DataFrame:

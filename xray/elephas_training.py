@@ -1,6 +1,5 @@
 """Elephas' SparkModel and AsynchronousSparkModel, seeded, measured and made right."""
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,14 +10,12 @@ import numpy as np
 
 from xray.machine import peak_memory_bytes
 from xray.parameter_server import choose_address, make_client, make_server
-from xray.progress import progress_bar
+from xray.progress import progress_bar, watch
 
 if TYPE_CHECKING:
     import keras
     from elephas.spark_model import AsynchronousSparkModel, SparkModel
     from pyspark import RDD
-
-POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -236,17 +233,9 @@ def _updates(images: int, workers: int, config: dict[str, Any], frequency: str) 
 @contextmanager
 def _watch(counter: Any, updates: int, images: int) -> Iterator[None]:
     """Show the server's updates as images trained while the block runs."""
-    done = threading.Event()
 
-    def show() -> None:
-        with progress_bar(images, "fit") as bar:
-            while not done.wait(POLL_SECONDS):
-                bar.update(min(images, counter.value * images // updates) - bar.n)
+    def trained() -> int:
+        return min(images, counter.value * images // updates)
 
-    thread = threading.Thread(target=show, daemon=True)
-    thread.start()
-    try:
+    with progress_bar(images, "fit") as bar, watch(trained, bar.update):
         yield
-    finally:
-        done.set()
-        thread.join()

@@ -1,8 +1,13 @@
 """Progress of long work on the terminal: count, rate and time left."""
 
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
+
+POLL_SECONDS = 0.5
 
 
 def progress_bar(total: int, description: str) -> tqdm:
@@ -17,3 +22,25 @@ def progress_bar(total: int, description: str) -> tqdm:
         leave=False,
         file=sys.stderr,
     )
+
+
+@contextmanager
+def watch(count: Callable[[], int], update: Callable[[int], object]) -> Iterator[None]:
+    """Tell `update` how much `count` has grown, now and then while the block runs."""
+    ended = threading.Event()
+
+    def poll() -> None:
+        told, last = 0, False
+        while not last:
+            last = ended.wait(POLL_SECONDS)
+            now = count()
+            update(now - told)
+            told = now
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

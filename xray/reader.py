@@ -10,6 +10,7 @@ from xray.config import DataConfig
 from xray.credentials import S3Access
 from xray.images import load_images
 from xray.pixels import PixelFile, empty_pixels, keep_rows
+from xray.staged import STAGED, UNREADABLE, staged_pixels
 from xray.storage import Storage
 
 
@@ -50,13 +51,33 @@ class ImageReader:
     ) -> Iterator[tuple[int, np.ndarray | str]]:
         """(number, pixels or why there are none) of each image, in any order.
 
+        Args:
+            uris: addresses as in `Subset.uris`; staged images are not cached again.
+            etags: their ETags.
+
         Raises:
-            UserError: S3 itself fails, or `cache_dir` cannot be written.
+            UserError: S3 itself or a staged shard fails, or `cache_dir` cannot be
+                written.
         """
         storage, size = Storage(self.access, self.threads), self.image_size
-        yield from enumerate(
-            load_images(storage, uris, etags, size, self.threads, self.cache_dir)
+        staged, raw = [], []
+        for number, uri in enumerate(uris):
+            if uri.startswith(UNREADABLE):
+                yield number, uri.removeprefix(UNREADABLE)
+            elif uri.startswith(STAGED):
+                staged.append((number, uri))
+            else:
+                raw.append(number)
+        yield from staged_pixels(storage, staged, size, self.threads)
+        images = load_images(
+            storage,
+            [uris[number] for number in raw],
+            [etags[number] for number in raw],
+            size,
+            self.threads,
+            self.cache_dir,
         )
+        yield from zip(raw, images, strict=True)
 
     def load(
         self,

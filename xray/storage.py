@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from xray.credentials import S3Access
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from botocore.client import BaseClient
 
 BODY_ATTEMPTS = 4
+CLIENTS_LOCK = threading.Lock()
+RIGHTS = {"PutObject": "s3:PutObject", "DeleteObject": "s3:DeleteObject"}
 
 
 class UnreadableObject(Exception):
@@ -43,8 +46,6 @@ class Storage:
     def __init__(self, access: S3Access, connections: int = 16) -> None:
         self.access = access
         self._connections = connections
-        self._lock = threading.Lock()
-        self._client: BaseClient | None = None
 
     def list_objects(self, uri: str) -> list[StoredObject]:
         """Every object under the prefix `uri`, sorted by key; empty ones left out.
@@ -92,6 +93,27 @@ class Storage:
                         raise UnreadableObject(type(error).__name__) from None
         raise AssertionError("unreachable")
 
+    def write(self, uri: str, content: bytes) -> str:
+        """Write one object, whole or not at all; its ETag.
+
+        Raises:
+            UserError: refused or unreachable.
+        """
+        bucket, key = split_uri(uri)
+        with _translated(self.access, uri):
+            reply = self.client.put_object(Bucket=bucket, Key=key, Body=content)
+        return reply["ETag"].strip('"')
+
+    def delete(self, uri: str) -> None:
+        """Remove one object; none there is no error.
+
+        Raises:
+            UserError: refused or unreachable.
+        """
+        bucket, key = split_uri(uri)
+        with _translated(self.access, uri):
+            self.client.delete_object(Bucket=bucket, Key=key)
+
     def _check(self, bucket: str) -> None:
         """Fail within seconds, where the patient client would retry for a minute."""
         with _translated(self.access, f"s3://{bucket}/"):
@@ -102,12 +124,11 @@ class Storage:
     @property
     def client(self) -> "BaseClient":
         """The boto3 S3 client, made at first use (an executor makes its own)."""
-        with self._lock:
-            if self._client is None:
-                self._client = _make_client(self.access, self._connections, attempts=6)
-        return self._client
+        with CLIENTS_LOCK:
+            return _make_client(self.access, self._connections, attempts=6)
 
 
+@lru_cache(maxsize=16)  # boto3 reads its models anew for each, a fifth of a second
 def _make_client(access: S3Access, connections: int, attempts: int) -> "BaseClient":
     import boto3
     from botocore.config import Config
@@ -184,8 +205,9 @@ class _translated:
                 "the secret in data.credentials."
             ) from None
         if status == 403:
+            needed = RIGHTS.get(error.operation_name, "s3:ListBucket and s3:GetObject")
             raise UserError(
                 f"S3 denies access to {self._uri} (403 {code}). The keys need "
-                "s3:ListBucket and s3:GetObject there."
+                f"{needed} there."
             ) from None
         raise UserError(f"S3 failed on {self._uri} ({status} {code}).") from None

@@ -1,0 +1,90 @@
+"""Decode the images of a bucket once, into shards that every runner reads.
+
+    python experiments/stage.py --config my.yaml --set data.staged=s3://BUCKET/staged-128/
+
+Writes Parquet (or, with --format tfrecord, TFRecord) shards of uint8 images at
+data.image_size with labels and patients, an index and a manifest. A run whose
+configuration has the same data.staged reads them instead of the raw images: the same
+pixels, the same work. Run it again after images or labels have changed, or after it was
+interrupted: it writes only what is missing. On a Spark cluster, one task a shard:
+
+    spark-submit --num-executors 4 experiments/stage.py --config my.yaml ...
+"""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from xray.cluster import start_cluster, under_spark_submit
+from xray.config import RunConfig, load_config
+from xray.credentials import load_access
+from xray.errors import UserError
+from xray.progress import progress_bar
+from xray.shard_files import FORMATS
+from xray.staging import plan_staging, write_on_spark
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Stage as the command line says; exit code 0, 2 after bad input, 130 stopped."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path, required=True, help="YAML of the run")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one setting; may be repeated",
+    )
+    parser.add_argument("--format", choices=tuple(FORMATS), default="parquet")
+    options = parser.parse_args(arguments)
+    try:
+        config = load_config(options.config, options.set)
+        if config.data.staged is None:
+            raise UserError(
+                "data.staged is not set. Give the prefix to write to, for instance "
+                "--set data.staged=s3://BUCKET/staged-128/."
+            )
+        _stage(config, options.format)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; run it again to go on", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _stage(config: RunConfig, form: str) -> None:
+    start, data = time.perf_counter(), config.data
+    staging = plan_staging(data, load_access(data), form)
+    images = sum(len(plan.images) for plan in staging.missing)
+    with progress_bar(images, "stage") as bar:
+        if staging.missing and (under_spark_submit() or config.runner.master):
+            cluster = start_cluster(config.runner)
+            try:
+                write_on_spark(staging, cluster, bar.update)
+            finally:
+                cluster.stop()
+        else:
+            for plan in staging.missing:
+                bar.update(staging.write(plan))
+    manifest = staging.finish()
+    size = sum(shard.bytes for shard in manifest.shards)
+    print(
+        f"{manifest.images} images at {data.image_size}x{data.image_size} in "
+        f"{len(manifest.shards)} {form} shards ({size / 2**20:.1f} MiB) under "
+        f"{data.staged}; {len(staging.missing)} written, {manifest.unreadable} images "
+        f"unreadable; {time.perf_counter() - start:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
