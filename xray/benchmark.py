@@ -45,13 +45,21 @@ class Bench:
             UserError: it failed.
         """
         results = Path(tempfile.mkdtemp(dir=self.folder))
+        self.call(script, *settings, options=("--results", results))
+        ((record,), _) = read_records(results)
+        return record
+
+    def call(self, script: str, *settings: str, options: Sequence[Any] = ()) -> None:
+        """Run one of the scripts on the bench's configuration, in its own process.
+
+        Raises:
+            UserError: it failed.
+        """
         overrides = [part for setting in settings for part in ("--set", setting)]
+        config = self.folder / "bench.yaml"
+        command = [self.scripts / script, "--config", config, *options, *overrides]
         done = subprocess.run(
-            [
-                *(sys.executable, self.scripts / script),
-                *("--config", self.folder / "bench.yaml", "--results", results),
-                *overrides,
-            ],
+            [sys.executable, *map(str, command)],
             capture_output=True,
             text=True,
             check=False,
@@ -59,16 +67,14 @@ class Bench:
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise UserError(f"{script} failed in the benchmark: {last}")
-        ((record,), _) = read_records(results)
-        return record
 
 
 @contextlib.contextmanager
-def start_bench(images: int, scripts: Path) -> Iterator[Bench]:
-    """A bench with `images` drawn images on an embedded S3 server."""
+def start_bench(images: int, scripts: Path, size: int = 256) -> Iterator[Bench]:
+    """A bench with `images` drawn images, `size` square, on an embedded S3 server."""
     with tempfile.TemporaryDirectory("-bench") as name:
         folder = Path(name)
-        generate(folder / "s3" / "bench", images, size=256)
+        generate(folder / "s3" / "bench", images, size=size, listed_per_image=1)
         credentials = folder / "credentials.yaml"
         text = CONFIG.replace("CREDENTIALS", str(credentials))
         (folder / "bench.yaml").write_text(text, encoding="utf-8")
