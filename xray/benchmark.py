@@ -45,22 +45,24 @@ class Bench:
             UserError: it failed.
         """
         results = Path(tempfile.mkdtemp(dir=self.folder))
-        overrides = [part for setting in settings for part in ("--set", setting)]
-        done = subprocess.run(
-            [
-                *(sys.executable, self.scripts / script),
-                *("--config", self.folder / "bench.yaml", "--results", results),
-                *overrides,
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-            raise UserError(f"{script} failed in the benchmark: {last}")
+        self._run(script, *self._configure(settings), "--results", results)
         ((record,), _) = read_records(results)
         return record
+
+    def run_peer(self, script: str, *settings: str) -> dict[str, Any]:
+        """The JSON object in the last line of a peer that takes our configuration.
+
+        Raises:
+            UserError: it failed.
+        """
+        return last_json(self._run(script, *self._configure(settings)))
+
+    def _configure(self, settings: Sequence[str]) -> list[object]:
+        overrides = [part for setting in settings for part in ("--set", setting)]
+        return ["--config", self.folder / "bench.yaml", *overrides]
+
+    def _run(self, script: str, *arguments: object) -> str:
+        return run_script([sys.executable, self.scripts / script, *arguments])
 
 
 @contextlib.contextmanager
@@ -75,6 +77,37 @@ def start_bench(images: int, scripts: Path) -> Iterator[Bench]:
         with serve(folder / "s3") as server:
             server.write_credentials(credentials)
             yield Bench(folder, scripts)
+
+
+def run_script(
+    command: Sequence[object], environment: Mapping[str, str] | None = None
+) -> str:
+    """What a command prints.
+
+    Args:
+        command: a Python, the script and its arguments.
+        environment: None is this process' own.
+
+    Raises:
+        UserError: it failed; with the last line of its errors.
+    """
+    done = subprocess.run(
+        [*map(str, command)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        name = Path(str(command[1])).name
+        raise UserError(f"{name} failed in the benchmark: {last}")
+    return done.stdout
+
+
+def last_json(output: str) -> dict[str, Any]:
+    """The JSON object in the last line of a script's output."""
+    return json.loads(output.strip().splitlines()[-1])
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
