@@ -190,6 +190,9 @@ def _figures(record: RunRecord) -> dict[str, Any]:
         WHOLE: record.epochs[-1].elapsed_seconds,
         "phases": record.phases.model_dump(),
         "sync_gap_seconds": gaps,
+        # Where a steady epoch goes: the slowest worker, the gap, CPU taken by others.
+        "worker_seconds": [epoch.worker_seconds for epoch in record.epochs],
+        "worker_cpu_seconds": [worker.cpu_seconds for worker in record.per_worker],
         "macro_auc": record.scores.macro_auc.value,
     }
 
