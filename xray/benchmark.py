@@ -14,6 +14,7 @@ from typing import Any
 from xray.errors import UserError
 from xray.local_s3 import serve
 from xray.machine import describe_machine, git_state, package_versions
+from xray.processes import die_with_parent
 from xray.record import RunRecord, read_records, utc_now
 from xray.synthetic import generate
 
@@ -97,6 +98,7 @@ def run_script(
         text=True,
         check=False,
         env=environment,
+        preexec_fn=die_with_parent,
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
