@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _compare_loads(bench: Bench, repeats: int) -> list[dict[str, float]]:
     """Seconds of the load phase in each repeat, raw and staged."""
     sources = {"raw": "data.staged=null", "staged": "data.staged=s3://bench/staged/"}
-    bench.call("stage.py", sources["staged"])
+    bench.run_tool("stage.py", sources["staged"])
     loads = []
     for number in range(repeats):
         seconds = {
@@ -115,7 +115,7 @@ def _compare_memory(bench: Bench, images: int) -> dict[str, float]:
 def _train(bench: Bench, prefix: str, *settings: str) -> RunRecord:
     """The record of two Elephas workers that train on images staged for it."""
     staged = f"data.staged=s3://bench/{prefix}/"
-    bench.call("stage.py", *settings, staged)
+    bench.run_tool("stage.py", *settings, staged)
     workers = f"runner.workers={WORKERS}"
     return bench.run("elephas_spark.py", *SMALL, *settings, staged, workers)
 

@@ -1,22 +1,40 @@
-"""Elephas on Spark beside the hardware's limit: stock and resident, measured in turn.
+"""Elephas on Spark beside the hardware's limit and its peers, measured in turn.
 
-    python experiments/bench_spark.py            # 3 repeats, about 12 minutes
-    python experiments/bench_spark.py --quick    # one small repeat
+    python experiments/bench_spark.py            # 3 repeats, about 25 minutes
+    python experiments/bench_spark.py --quick    # one small repeat, a minute or two
+    python experiments/bench_spark.py --torch-python torch-env/bin/python
 
-Each repeat measures as many pinned processes as there are workers
-(experiments/hardware_limit.py), then both engines on the same images from the embedded
-S3 server, each with single-threaded workers in a process of its own. The last line is
-one JSON object; its ratios are medians over the repeats:
+Each repeat measures, one after the other and each in processes of its own, with as many
+single-threaded workers:
 
-- steady_over_limit: resident images/s from the second epoch on, over the limit.
-- fit_over_stock: seconds of load, warmup and fit together, stock over resident.
-- steady_over_torch: null; no PyTorch peer is measured yet.
+- limit: pinned processes that train on one batch in memory
+  (experiments/hardware_limit.py)
+- resident: runner.engine=resident, on images of an embedded S3 server
+- torch: PyTorch DDP on Spark's TorchDistributor (experiments/torch_peer.py, which tells
+  how to make its environment), where --torch-python or XRAY_TORCH_PYTHON names one
+- stock: Elephas as it comes, used as its tutorial shows (experiments/stock_peer.py)
+- stock_engine: runner.engine=stock, the same algorithm with Elephas' sharp edges mended
+
+The last line is one JSON object. Its ratios are medians over the repeats:
+
+- steady_over_limit: resident images/s from the second epoch on, over the limit. The
+  limit neither reads images nor exchanges weights.
+- fit_over_stock: whole seconds of stock over those of resident, from the start of the
+  program to the end of `fit`: Python, imports, Spark, tracing and training are in both.
+  Resident lists, reads and decodes its images from S3 within that time; stock has them
+  in memory for nothing.
+- fit_over_stock_engine: the same for stock_engine, which reads from S3 as well.
+- steady_over_torch: resident over torch, images/s from the second epoch on, torch on
+  images in memory; null where torch was not measured, for a reason that is printed.
+- stock_engine_over_limit: as steady_over_limit, of stock_engine.
 - sync_gap_seconds: median time between epochs in which no resident worker trains.
 """
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,14 +44,20 @@ from experiments import hardware_limit
 from xray.benchmark import (
     CONFIG,
     Bench,
+    last_json,
     median_ratio,
+    run_script,
     start_bench,
     write_benchmark,
 )
 from xray.errors import UserError
+from xray.java import find_java_home
 from xray.record import RunRecord
 
+SCRIPTS = Path(__file__).resolve().parent
 QUICK = {"repeats": 1, "images": 160, "epochs": 2, "steps": 5}
+STEADY = "steady_images_per_second"
+WHOLE = "whole_seconds"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30, help="of the limit")
     parser.add_argument("--quick", action="store_true", help="one small repeat")
+    parser.add_argument(
+        "--torch-python",
+        default=os.environ.get("XRAY_TORCH_PYTHON"),
+        help="Python with torch and pyspark (default: $XRAY_TORCH_PYTHON)",
+    )
     parser.add_argument("--out", type=Path, default=Path("results/bench"))
     options = parser.parse_args(arguments)
     if options.quick:
@@ -59,78 +88,140 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    torch = TorchPeer(options.torch_python)
     repeats = []
-    with start_bench(options.images, Path(__file__).resolve().parent) as bench:
+    with start_bench(options.images, SCRIPTS) as bench:
         for number in range(options.repeats):
-            repeats.append(_repeat(bench, options))
+            repeats.append(_repeat(bench, options, torch))
             _print_repeat(f"{number + 1}/{options.repeats}", repeats[-1])
     summary = _summarize(repeats)
-    settings = {key: value for key, value in vars(options).items() if key != "out"}
+    kept = ("workers", "repeats", "images", "epochs", "steps", "quick")
     path = write_benchmark(
         options.out,
         "spark",
-        {**settings, "config": CONFIG},
-        {"repeats": repeats, **summary},
+        {**{name: getattr(options, name) for name in kept}, "config": CONFIG},
+        {"repeats": repeats, **summary, "torch_note": torch.note},
     )
+    if torch.note:
+        print(f"steady_over_torch is null: {torch.note}")
     print(path)
     print(json.dumps(summary))
     return 0
 
 
-def _repeat(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
-    limit = sum(hardware_limit.measure(options.workers, options.steps))
+class TorchPeer:
+    """The PyTorch peer, as long as it can be run.
+
+    Attributes:
+        note: why it cannot; None while it can.
+
+    Args:
+        python: of an environment with torch and pyspark; None runs nothing.
+    """
+
+    def __init__(self, python: str | None) -> None:
+        self.python, self.note = python, self._check(python)
+        if self.note and python:  # said before the long measurement, not after it
+            print(f"warning: {self.note}", file=sys.stderr, flush=True)
+
+    def measure(self, images: int, options: argparse.Namespace) -> dict | None:
+        """The peer's figures for `images` in all; None where it cannot be run."""
+        if self.note:
+            return None
+        sizes = ("--images", images, "--epochs", options.epochs)
+        command = (self.python, SCRIPTS / "torch_peer.py", *sizes)
+        environment = {
+            name: value
+            for name, value in os.environ.items()  # ours would mislead its Python
+            if not name.startswith(("PYTHON", "PYSPARK_", "SPARK_", "VIRTUAL_ENV"))
+        }
+        environment |= {"JAVA_HOME": find_java_home(), "SPARK_LOCAL_IP": "127.0.0.1"}
+        try:
+            peer = last_json(
+                run_script([*command, "--workers", options.workers], environment)
+            )
+        except UserError as error:
+            self.note = str(error)  # the others' measurements are not lost
+            return None
+        return {STEADY: peer.pop("steady"), WHOLE: peer.pop("seconds"), **peer}
+
+    @staticmethod
+    def _check(python: str | None) -> str | None:
+        if not python:
+            return "no --torch-python was given"
+        code = "import torch, pyarrow, pyspark.ml.torch.distributor"
+        try:
+            subprocess.run([python, "-c", code], capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = getattr(error, "stderr", b"").decode(errors="replace").strip()
+            return f"--torch-python {python}: {(said or str(error)).splitlines()[-1]}"
+        return None
+
+
+def _repeat(
+    bench: Bench, options: argparse.Namespace, torch: TorchPeer
+) -> dict[str, Any]:
     settings = (
         f"training.epochs={options.epochs}",
         f"runner.workers={options.workers}",
     )
-    repeat: dict[str, Any] = {"limit": {"images_per_second": limit}}
-    for engine in ("stock", "resident"):
-        record = bench.run("elephas_spark.py", *settings, f"runner.engine={engine}")
-        repeat[engine] = _figures(record)
-    return repeat
+
+    def run(engine: str) -> dict[str, Any]:
+        engine_setting = f"runner.engine={engine}"
+        return _figures(bench.run("elephas_spark.py", *settings, engine_setting))
+
+    limit = hardware_limit.measure(options.workers, options.steps)
+    resident = run("resident")
+    train_images = resident["images_trained"] // options.epochs
+    return {
+        "limit": {STEADY: sum(limit)},
+        "resident": resident,
+        "torch": torch.measure(train_images, options),
+        "stock": bench.run_peer("stock_peer.py", *settings),
+        "stock_engine": run("stock"),
+    }
 
 
 def _figures(record: RunRecord) -> dict[str, Any]:
-    phases = record.phases
     gaps = [epoch.sync_gap_seconds for epoch in record.epochs[1:]]
     return {
         "images_trained": record.images_trained,
-        "steady_images_per_second": record.images_per_second.steady,
-        "phases": phases.model_dump(),
-        "load_warmup_fit_seconds": phases.load + phases.warmup + phases.fit,
+        STEADY: record.images_per_second.steady,
+        WHOLE: record.epochs[-1].elapsed_seconds,
+        "phases": record.phases.model_dump(),
         "sync_gap_seconds": gaps,
+        # Where a steady epoch goes: the slowest worker, the gap, CPU taken by others.
+        "worker_seconds": [epoch.worker_seconds for epoch in record.epochs],
+        "worker_cpu_seconds": [worker.cpu_seconds for worker in record.per_worker],
         "macro_auc": record.scores.macro_auc.value,
     }
 
 
 def _print_repeat(name: str, repeat: dict[str, Any]) -> None:
-    print(f"{name}: limit {repeat['limit']['images_per_second']:.1f} images/s")
-    for engine in ("stock", "resident"):
-        figures = repeat[engine]
-        print(
-            f"  {engine:9} steady {figures['steady_images_per_second']:6.1f} images/s, "
-            f"load, warmup and fit {figures['load_warmup_fit_seconds']:6.1f} s",
-            flush=True,
-        )
+    print(f"{name:14} images/s from epoch 2   seconds to the end of fit")
+    for peer, figures in repeat.items():
+        cells = [(figures or {}).get(figure) for figure in (STEADY, WHOLE)]
+        steady, whole = ("-" if cell is None else f"{cell:.1f}" for cell in cells)
+        print(f"  {peer:12} {steady:>21} {whole:>27}", flush=True)
 
 
 def _summarize(repeats: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    def column(name: str, figure: str) -> list[float]:
-        return [repeat[name][figure] for repeat in repeats]
+    def ratio(one: str, other: str, figure: str) -> float | None:
+        pairs = [(repeat[one], repeat[other]) for repeat in repeats]
+        if not all(a and b and a[figure] and b[figure] for a, b in pairs):
+            return None
+        return median_ratio(
+            *zip(*((a[figure], b[figure]) for a, b in pairs), strict=True)
+        )
 
+    gaps = [gap for repeat in repeats for gap in repeat["resident"]["sync_gap_seconds"]]
     return {
-        "steady_over_limit": median_ratio(
-            column("resident", "steady_images_per_second"),
-            column("limit", "images_per_second"),
-        ),
-        "fit_over_stock": median_ratio(
-            column("stock", "load_warmup_fit_seconds"),
-            column("resident", "load_warmup_fit_seconds"),
-        ),
-        "steady_over_torch": None,
-        "sync_gap_seconds": statistics.median(
-            gap for gaps in column("resident", "sync_gap_seconds") for gap in gaps
-        ),
+        "steady_over_limit": ratio("resident", "limit", STEADY),
+        "fit_over_stock": ratio("stock", "resident", WHOLE),
+        "fit_over_stock_engine": ratio("stock_engine", "resident", WHOLE),
+        "steady_over_torch": ratio("resident", "torch", STEADY),
+        "stock_engine_over_limit": ratio("stock_engine", "limit", STEADY),
+        "sync_gap_seconds": statistics.median(gaps) if gaps else None,
     }
 
 

@@ -1,10 +1,14 @@
 """Paired measurements and their file."""
 
 import json
+import re
+import sys
 
 import pytest
 
-from xray.benchmark import median_ratio, write_benchmark
+from experiments.bench_spark import TorchPeer
+from tests.refusals import refused
+from xray.benchmark import last_json, median_ratio, run_script, write_benchmark
 
 
 def test_ratio_is_of_pairs_not_of_medians():
@@ -25,3 +29,32 @@ def test_file_tells_machine_versions_and_commit(tmp_path):
     assert content["machine"]["cores"]
     assert content["packages"]["keras"]
     assert set(content["git"]) == {"commit", "dirty"}
+
+
+def test_peer_tells_its_figures_in_its_last_line(tmp_path):
+    script = tmp_path / "peer.py"
+    script.write_text("print('>>> Fit model'); print('{\"seconds\": 1.5}')")
+    assert last_json(run_script([sys.executable, script])) == {"seconds": 1.5}
+
+
+def test_peer_that_fails_is_one_line(tmp_path):
+    script = tmp_path / "peer.py"
+    script.write_text("raise MemoryError('no room')")
+    with refused("peer.py failed in the benchmark: MemoryError: no room"):
+        run_script([sys.executable, script])
+
+
+@pytest.mark.parametrize(
+    ("python", "reason"),
+    [
+        (None, "no --torch-python"),
+        ("/nowhere/python", "/nowhere/python: .*No such file"),
+        (sys.executable, "No module named 'torch'"),
+    ],
+)
+def test_torch_that_cannot_be_used_is_noted(python, reason, capsys):
+    peer = TorchPeer(python)
+    assert re.search(reason, peer.note)
+    assert "\n" not in peer.note
+    assert peer.measure(64, None) is None
+    assert ("warning" in capsys.readouterr().err) == bool(python)

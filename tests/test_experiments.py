@@ -57,19 +57,33 @@ def test_sequential_benchmark_writes_its_pairs(tmp_path):
 
 
 def test_spark_benchmark_ends_with_its_ratios(tmp_path):
-    done = run_script("experiments/bench_spark.py", "--quick", "--out", tmp_path)
+    done = run_script(
+        *("experiments/bench_spark.py", "--quick", "--out", tmp_path),
+        *("--torch-python", tmp_path / "none"),
+        timeout=600,
+    )
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])
     assert set(summary) == {
         "steady_over_limit",
         "fit_over_stock",
+        "fit_over_stock_engine",
         "steady_over_torch",
+        "stock_engine_over_limit",
         "sync_gap_seconds",
     }
     assert summary["steady_over_limit"] > 0
     assert summary["steady_over_torch"] is None
     (path,) = tmp_path.glob("*_spark.json")
-    (repeat,) = json.loads(path.read_text())["results"]["repeats"]
-    ours = repeat["resident"]["load_warmup_fit_seconds"]
-    ratio = repeat["stock"]["load_warmup_fit_seconds"] / ours
-    assert summary["fit_over_stock"] == pytest.approx(ratio)
+    results = json.loads(path.read_text())["results"]
+    assert "none: [Errno 2]" in results["torch_note"]
+    assert results["torch_note"] in done.stderr
+    (repeat,) = results["repeats"]
+    for name, peer in (
+        ("fit_over_stock", "stock"),
+        ("fit_over_stock_engine", "stock_engine"),
+    ):
+        ratio = repeat[peer]["whole_seconds"] / repeat["resident"]["whole_seconds"]
+        assert summary[name] == pytest.approx(ratio)
+    assert repeat["stock"]["images"] * 2 == repeat["resident"]["images_trained"]
+    assert repeat["stock"]["whole_seconds"] > repeat["stock"]["fit_seconds"] > 0

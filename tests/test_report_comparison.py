@@ -187,3 +187,15 @@ def test_engines_are_configurations_of_their_own():
         "Elephas 2×1 resident",
         "Elephas 2×1 resident every 10 steps optimizer reset",
     ]
+
+
+def test_sync_every_is_named_and_sorted_by_its_number():
+    runs = [make_elephas(2, 40, engine="resident") for _ in range(4)]
+    for run, every in zip(runs, (10, 1, "epoch", 5), strict=True):
+        run.config["runner"] = {"sync_every": every}
+    assert [part.label for part in only_group(*runs).configurations] == [
+        "Elephas 2×1 resident every 1 step",
+        "Elephas 2×1 resident every 5 steps",
+        "Elephas 2×1 resident every 10 steps",
+        "Elephas 2×1 resident",
+    ]

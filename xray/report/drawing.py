@@ -6,8 +6,10 @@ import warnings
 from dataclasses import dataclass
 from html import escape
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -134,6 +136,15 @@ def inline_svg(document: str, name: str, title: str) -> str:
 def colour(runner: str) -> str:
     """The colour of a runner."""
     return RUNNER_COLOURS.get(runner, INK)
+
+
+def shades(runner: str, count: int) -> list[tuple[float, ...]]:
+    """The colour of a runner in `count` shades, dark to light, for lines that cross."""
+    own = np.array(to_rgb(colour(runner)))
+    ends = np.array([own * 0.45, own, own + 0.55 * (1 - own)])
+    place = np.linspace(0, 2, count) if count > 1 else [1.0]
+    mixed = [np.interp(place, (0, 1, 2), column) for column in ends.T]
+    return [tuple(map(float, shade)) for shade in zip(*mixed, strict=True)]
 
 
 def markers() -> str:

@@ -16,6 +16,7 @@ from xray.report.drawing import (
     colour,
     markers,
     plain_log_axis,
+    shades,
     shortened,
 )
 from xray.report.summary import fastest
@@ -131,13 +132,15 @@ def history_chart(
     if not parts:
         return None
     sheet = Sheet(height=3.4)
+    runners = [part.key.runner for part in parts]
+    paints = {name: iter(shades(name, runners.count(name))) for name in runners}
     for part, marker in zip(parts, markers(), strict=False):
         seconds, scores = zip(*points(part.representative), strict=True)
         sheet.axes.plot(
             seconds,
             scores,
             marker=marker,
-            color=colour(part.key.runner),
+            color=next(paints[part.key.runner]),
             label=part.label,
         )
     sheet.axes.set_xlabel("Seconds since the program started")

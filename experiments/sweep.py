@@ -1,0 +1,123 @@
+"""Run one runner over a grid of settings, resumably, and write the report.
+
+    python experiments/sweep.py --config experiments/configs/nih-sample.yaml \
+        --runner elephas --set runner.workers=2 \
+        --vary runner.sync_every=epoch,10,1 --vary training.seed=0,1 \
+        --results results/sync_every
+
+Every combination of the varied values is a run in a process of its own. Values are
+YAML, separated by commas; values that hold commas are given as one YAML list:
+--vary 'model.head_units=[[8], [16, 4]]'. All configurations are checked before the
+first run. A run whose record stands in the results' folder already (same runner, same
+resolved configuration, success) is not run again, so that a sweep that was interrupted
+goes on where it stopped. A run that fails is named, and the others go on.
+
+Exit codes: 0 all runs are done. 2 a setting was refused, or runs failed for something
+you can mend; 3 if the device was missing. 1 a run failed for a fault of the program.
+130 interrupted.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from experiments import report
+from xray.cli import INTERRUPTED
+from xray.errors import UserError
+from xray.processes import run_command
+from xray.record import read_records
+from xray.report.wording import duration
+from xray.sweep import SweepRun, find_done, plan_runs, sweep_table
+
+SCRIPTS = {
+    "sequential": "sequential.py",
+    "gpu": "gpu.py",
+    "elephas": "elephas_spark.py",
+}
+FOLDER = Path(__file__).resolve().parent
+MENDABLE = (2, 3)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is missing, report, and return the exit code of the module's text."""
+    options = _parser().parse_args(arguments)
+    try:
+        runs = plan_runs(options.config, options.set, options.vary)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    failed = run_missing(runs, options)
+    if INTERRUPTED in failed.values():
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    code = report.main([str(options.results), "--out", str(options.results / "report")])
+    records, _ = read_records(options.results)
+    print(*sweep_table(runs, options.runner, records), sep="\n")
+    for name, exit_code in failed.items():
+        print(f"failed with exit code {exit_code}: {name}", file=sys.stderr)
+    return _exit_code(failed.values()) if failed else code
+
+
+def run_missing(
+    runs: Sequence[SweepRun], options: argparse.Namespace
+) -> dict[str, int]:
+    """The exit code of every run that failed, by its name; stops when interrupted."""
+    failed: dict[str, int] = {}
+    records, _ = read_records(options.results)
+    missing = [
+        run for run in runs if not find_done(options.runner, run.config, records)
+    ]
+    started = time.monotonic()
+    print(f"{len(runs)} runs, {len(runs) - len(missing)} done already", flush=True)
+    for number, run in enumerate(missing):
+        spent = time.monotonic() - started
+        left = spent / number * (len(missing) - number) if number else None
+        eta = f", about {duration(left)} left" if left else ""
+        print(f"== run {number + 1}/{len(missing)}: {run.name}{eta}", flush=True)
+        code = run_command(_command(run, options))
+        if code:
+            failed[run.name] = code
+        if code == INTERRUPTED:
+            break
+    return failed
+
+
+def _command(run: SweepRun, options: argparse.Namespace) -> list[str]:
+    overrides = [
+        part for text in (*options.set, *run.settings) for part in ("--set", text)
+    ]
+    script = str(FOLDER / SCRIPTS[options.runner])
+    files = ("--config", str(options.config), "--results", str(options.results))
+    return [sys.executable, script, *files, *overrides]
+
+
+def _exit_code(codes: Collection[int]) -> int:
+    return 1 if any(code not in MENDABLE for code in codes) else min(codes)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path, required=True, help="YAML of the runs")
+    parser.add_argument("--runner", choices=SCRIPTS, required=True)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="for every run"
+    )
+    parser.add_argument(
+        "--vary",
+        action="append",
+        required=True,
+        metavar="KEY=VALUE,VALUE",
+        help="one axis of the grid; may be repeated",
+    )
+    parser.add_argument(
+        "--results", type=Path, required=True, help="folder of records and report"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
