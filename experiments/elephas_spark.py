@@ -42,6 +42,7 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
         storage = Storage(access, config.data.read_threads)
         journal.dataset = find_dataset(config.data, storage)
         _check_shards(journal, journal.workers or 1)
+        journal.check_resume(loaded=False)
     with journal.timer.phase("warmup"):
         model = build_model(config, storage)
         journal.initial_weights = weights_digest(model.get_weights())

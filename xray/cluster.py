@@ -58,6 +58,18 @@ class Cluster:
         thread.start()
         thread.join(STOP_SECONDS)
 
+    def last_failure(self) -> str | None:
+        """Why Spark last had to start a stage again, in one line; None: it had not."""
+        scala, gateway = self.context._jsc.sc(), self.context._gateway
+        failed = gateway.jvm.java.util.ArrayList()
+        failed.add(gateway.jvm.org.apache.spark.status.api.v1.StageStatus.FAILED)
+        none, empty = gateway.new_array(gateway.jvm.double, 0), failed.subList(0, 0)
+        stages = scala.statusStore().stageList(failed, False, False, none, empty)
+        if not stages.size():
+            return None
+        reason = stages.apply(0).failureReason()  # the newest comes first
+        return " ".join(reason.get().split())[:300] if reason.isDefined() else None
+
     def driver_address(self) -> str:
         """This machine's address as the executors reach it: only there do we listen.
 

@@ -12,7 +12,7 @@ only to those who know the job's key.
 import contextlib
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
@@ -24,6 +24,7 @@ import numpy as np
 from xray.errors import UserError
 
 CLOSED = (EOFError, OSError)
+COUNTS = ("rounds", "attempts", "bytes_received", "bytes_sent")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Attempt:
     Attributes:
         number: grows from one try to the next.
         lost: whether a worker is gone.
+        lost_worker: the first that went, where it is known.
         arrived: what has come in the round under way.
         finished: rounds answered so far.
         images: of the round under way.
@@ -58,6 +60,7 @@ class Attempt:
 
     number: int
     lost: bool = False
+    lost_worker: int | None = None
     arrived: list[tuple[int, Any]] = field(default_factory=list)
     finished: int = 0
     images: int = 0
@@ -84,7 +87,10 @@ class WeightServer:
         on_gather: called with the kind of a gather and one object a worker, in the
             order of the workers; what it returns goes to all. It may raise UserError,
             which ends the job.
-        on_average: called with the number of rounds after each average.
+        on_average: called with `counts` after each average, while the workers wait.
+        on_retry: called with the rounds so far and the worker lost first, or None,
+            when the workers are started again.
+        earlier: `counts` of an earlier run that this one goes on from.
     """
 
     def __init__(
@@ -93,14 +99,17 @@ class WeightServer:
         workers: int,
         weights: np.ndarray,
         on_gather: Callable[[str, list[Any]], Any],
-        on_average: Callable[[int], Any] = lambda rounds: None,
+        on_average: Callable[[dict[str, int]], Any] = lambda counts: None,
+        on_retry: Callable[[int, int | None], Any] = lambda rounds, worker: None,
+        earlier: Mapping[str, int] | None = None,
     ) -> None:
         self.weights = weights
-        self.attempts = self.rounds = 0
-        self.bytes_received = self.bytes_sent = 0
+        for name in COUNTS:
+            setattr(self, name, (earlier or {}).get(name, 0))
         self.error: BaseException | None = None
         self._workers = workers
         self._on_gather, self._on_average = on_gather, on_average
+        self._on_retry = on_retry
         self._sum = np.zeros_like(weights)
         self._buffer = np.empty_like(weights)
         self._changed = threading.Condition()
@@ -112,11 +121,15 @@ class WeightServer:
         self.address = ServerKey(host, self._listener.address[1], key)
         threading.Thread(target=self._accept, daemon=True).start()
 
+    def counts(self) -> dict[str, int]:
+        """rounds, attempts, bytes_received and bytes_sent."""
+        return {name: getattr(self, name) for name in COUNTS}
+
     def close(self) -> None:
         """Stop listening; workers that still wait see their connection end."""
         self._closed = True
         self._listener.close()
-        self._leave(self._attempt)
+        self._leave(self._attempt, None)
 
     def _accept(self) -> None:
         while True:
@@ -131,7 +144,7 @@ class WeightServer:
             ).start()
 
     def _serve(self, connection: Connection) -> None:
-        attempt = None
+        attempt = worker = None
         try:
             attempt = self._join(connection.recv())
             while True:
@@ -145,10 +158,10 @@ class WeightServer:
                 else:
                     connection.send(self._gather(attempt, kind, worker, content))
         except (*CLOSED, RoundLost):
-            self._leave(attempt)
+            self._leave(attempt, worker)
         except (RuntimeError, UserError) as error:
             self.error = self.error or error
-            self._leave(attempt)
+            self._leave(attempt, worker)
         finally:
             connection.close()
 
@@ -159,6 +172,7 @@ class WeightServer:
                 if self._attempt:
                     self._attempt.lost = True
                     self._changed.notify_all()
+                    self._on_retry(self.rounds, self._attempt.lost_worker)
                 self._attempt = Attempt(number)
                 self._sum[:] = 0
                 self.attempts += 1
@@ -166,10 +180,10 @@ class WeightServer:
                 raise RoundLost
             return self._attempt
 
-    def _leave(self, attempt: Attempt | None) -> None:
+    def _leave(self, attempt: Attempt | None, worker: int | None) -> None:
         with self._changed:
-            if attempt:
-                attempt.lost = True
+            if attempt and not attempt.lost:
+                attempt.lost, attempt.lost_worker = True, worker
             self._changed.notify_all()
 
     def _gather(self, attempt: Attempt, kind: str, worker: int, content: Any) -> Any:
@@ -204,9 +218,9 @@ class WeightServer:
                 self._sum[:] = 0
                 attempt.images = 0
                 self.rounds += 1
-                self._on_average(self.rounds)
+                self.bytes_sent += self._workers * self.weights.nbytes
+                self._on_average(self.counts())
                 self._finish(attempt, None)
-            self.bytes_sent += self.weights.nbytes
         # Nobody changes the mean now: the next one needs this worker's next vector.
         connection.send_bytes(self.weights)
 

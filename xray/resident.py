@@ -104,11 +104,7 @@ class WeightVector:
         model.optimizer.build(model.trainable_variables)
         self._variables = list(model.weights)
         if with_optimizer:
-            self._variables += [
-                variable
-                for variable in model.optimizer.variables
-                if "float" in str(variable.dtype)
-            ]
+            self._variables += model.optimizer.variables
         self.values = np.empty(
             sum(int(np.prod(v.shape)) for v in self._variables), np.float32
         )
@@ -122,6 +118,8 @@ class WeightVector:
     def restore(self) -> None:
         """Fill the model from the vector."""
         for variable, part in self._parts():
+            if "int" in str(variable.dtype):  # the number of steps so far
+                part = np.rint(part)
             variable.assign(part.reshape(variable.shape))
 
     def _parts(self) -> Iterator[tuple[Any, np.ndarray]]:
@@ -258,8 +256,9 @@ class ResidentTraining:
                 self.link.gather("epoch", tally.report())
             self._average(images)
             last_epoch = feed.epoch == plan.epochs - 1
-            if last_part and (last_epoch or plan.score_every_epoch):
+            if last_part and plan.score_every_epoch and not last_epoch:
                 self.link.gather("scores", (test_rows, self._predict(test)))
+        self.link.gather("scores", (test_rows, self._predict(test)))
 
     def _average(self, images: int) -> None:
         self.vector.collect()

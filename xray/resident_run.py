@@ -1,10 +1,12 @@
 """The driver's side of resident training: phases, epochs and scores as they come."""
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xray.checkpoint import BackgroundSaver
 from xray.cluster import Cluster
 from xray.credentials import S3Access
 from xray.errors import UserError
@@ -12,6 +14,7 @@ from xray.exchange import WeightServer
 from xray.journal import Journal
 from xray.metrics import macro_auc
 from xray.progress import progress_bar
+from xray.record import Retry
 from xray.resident import EpochReport, Loaded, Plan, WeightVector, make_resident_model
 from xray.shards import ShardReader, cut_shards
 from xray.train import check_loss, check_skipped, score_test_set
@@ -55,26 +58,28 @@ def train_resident(
         score_every_epoch=config.training.evaluate_every_epoch,
     )
     vector = WeightVector(model, plan.optimizer_state == "averaged")
+    for array in journal.take_up([vector.values.shape]):
+        vector.values[:] = array
     images = len(journal.dataset.train) * plan.epochs
-    with progress_bar(images, "fit") as bar:
-        listener = RoundListener(journal, plan, bar)
+    with (
+        progress_bar(images, "fit") as bar,
+        BackgroundSaver(journal.checkpoint_file) as saver,
+    ):
+        listener = RoundListener(journal, plan, bar, saver, vector.values)
         server = WeightServer(
             cluster.driver_address(),
             cluster.workers,
             vector.values,
             listener.on_gather,
             listener.on_average,
+            partial(listener.on_retry, cluster),
+            earlier=journal.exchange,
         )
         try:
             _fit(journal, cluster, model, plan, server)
         finally:
             server.close()
-    journal.exchange = {
-        "rounds": server.rounds,
-        "attempts": server.attempts,
-        "bytes_received": server.bytes_received,
-        "bytes_sent": server.bytes_sent,
-    }
+    journal.exchange = server.counts()
     vector.restore()
     _score(journal, listener.scores)
 
@@ -110,24 +115,51 @@ class RoundListener:
         scores: float (N, 15) of the whole test set, NaN where an image is unreadable.
     """
 
-    def __init__(self, journal: Journal, plan: Plan, bar: Any) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        plan: Plan,
+        bar: Any,
+        saver: BackgroundSaver,
+        weights: np.ndarray,
+    ) -> None:
         self.journal, self.plan, self.bar = journal, plan, bar
+        self._saver, self._weights = saver, weights
         shape = journal.dataset.test.labels.shape
         self.scores = np.full(shape, np.nan)
         self._mark = time.perf_counter()
-        self._rounds = 0
+        self._rounds = len(journal.epochs) * plan.parts
         self._reports: list[EpochReport] = []
-        self._ended = 0.0  # when the last worker ended the epoch before
+        self._ended = 0.0  # when the last worker ended this try's epoch before
 
     def on_gather(self, kind: str, contents: list[Any]) -> Any:
         """The driver's answer to one object of each worker."""
         return getattr(self, f"_on_{kind}")(contents)
 
-    def on_average(self, rounds: int) -> None:
-        """Close the epoch when its last average is done."""
-        self._rounds = rounds
-        if rounds % self.plan.parts == 0:
+    def on_average(self, counts: dict[str, int]) -> None:
+        """Close the epoch when its last average is done, and keep a checkpoint."""
+        self.journal.exchange, self._rounds = counts, counts["rounds"]
+        if self._rounds % self.plan.parts == 0:
             self._add_epoch(self._reports)
+            if self._last_epoch() or not self.plan.score_every_epoch:
+                self._keep()
+
+    def on_retry(self, cluster: Cluster, rounds: int, worker: int | None) -> None:
+        """Note that all workers start again."""
+        epoch = min(rounds // self.plan.parts + 1, self.plan.epochs)
+        reason = cluster.last_failure()
+        self.journal.retries.append(
+            Retry(epoch=epoch, rounds=rounds, worker=worker, reason=reason)
+        )
+
+    def _last_epoch(self) -> bool:
+        return len(self.journal.epochs) == self.plan.epochs
+
+    def _keep(self) -> None:
+        """Workers wait meanwhile: only copy here, and write in the background."""
+        if self.journal.checkpoint_file:
+            checkpoint = self.journal.checkpoint([self._weights.copy()])
+            self._saver.save(checkpoint)
 
     def _spend(self, phase: str) -> float:
         """Seconds since the last mark, added to `phase`."""
@@ -144,6 +176,7 @@ class RoundListener:
                 for row, reason in getattr(loaded, name):
                     self.journal.skipped[str(subset.names[row])] = reason
         check_skipped(self.journal)
+        self.journal.check_resume(loaded=True)
         return self._rounds
 
     def _on_ready(self, _: list[None]) -> None:
@@ -162,7 +195,7 @@ class RoundListener:
         loss = np.average([report.loss for report in trained], weights=weights)
         self.journal.add_epoch(seconds, float(loss))
         last = self.journal.epochs[-1]
-        if last.epoch > 1:
+        if self._ended:
             last.sync_gap_seconds = max(
                 0.0, min(r.started for r in trained) - self._ended
             )
@@ -178,6 +211,8 @@ class RoundListener:
         self.journal.epochs[-1].auc_macro = macro_auc(subset.labels, scores)
         self._spend("evaluate")
         self._ended = time.time()
+        if not self._last_epoch():
+            self._keep()
 
 
 def readable(journal: Journal, scores: np.ndarray) -> tuple[Any, np.ndarray]:

@@ -59,6 +59,7 @@ def _load(
     )
     journal.skipped = {**bad, **bad_test}
     check_skipped(journal)
+    journal.check_resume(loaded=True)
     sizes = train_rows.mapPartitions(lambda rows: [sum(1 for _ in rows)]).collect()
     batch_size = config.training.batch_size
     check_shards(min(sizes) * len(sizes), cluster.workers, batch_size)
@@ -70,9 +71,12 @@ def _fit_synchronous(
     journal: Journal, model: "keras.Model", rows: "RDD", test_set: TestSet
 ) -> None:
     training = journal.config.training
+    if arrays := journal.take_up([weight.shape for weight in model.weights]):
+        model.set_weights(arrays)
     spark_model = make_synchronous_model(model, training.seed)
+    spark_model.epoch = len(journal.epochs)
     with progress_bar(journal.train_images() * training.epochs, "fit") as bar:
-        for epoch in range(training.epochs):
+        for epoch in range(len(journal.epochs), training.epochs):
             start = time.perf_counter()
             with journal.timer.phase("fit"):
                 spark_model.fit(
@@ -88,6 +92,7 @@ def _fit_synchronous(
                 with journal.timer.phase("evaluate"):
                     auc = macro_auc(test_set.subset.labels, test_set.predict(model))
                     journal.epochs[-1].auc_macro = auc
+            journal.save(model.get_weights())
 
 
 def _fit_asynchronous(
