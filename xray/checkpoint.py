@@ -195,9 +195,13 @@ def check_shapes(
 
 
 class BackgroundSaver:
-    """Saves in a thread of its own; a newer checkpoint replaces one that waits."""
+    """Saves in a thread of its own; a newer checkpoint replaces one that waits.
 
-    def __init__(self, file: CheckpointFile) -> None:
+    Args:
+        file: where; None where nothing will be saved.
+    """
+
+    def __init__(self, file: CheckpointFile | None) -> None:
         self._file = file
         self._waiting: Checkpoint | None = None
         self._closed = False

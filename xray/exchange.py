@@ -10,12 +10,21 @@ only to those who know the job's key.
 """
 
 import contextlib
+import os
 import secrets
+import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import (
+    Client,
+    Connection,
+    Listener,
+    answer_challenge,
+    deliver_challenge,
+)
 from operator import itemgetter
 from typing import Any
 
@@ -24,6 +33,7 @@ import numpy as np
 from xray.errors import UserError
 
 CLOSED = (EOFError, OSError)
+HANDSHAKE_SECONDS = 10
 COUNTS = ("rounds", "attempts", "bytes_received", "bytes_sent")
 
 
@@ -117,7 +127,8 @@ class WeightServer:
         self._attempt: Attempt | None = None
         self._closed = False
         key = secrets.token_bytes(32)
-        self._listener = Listener((host, 0), backlog=workers + 8, authkey=key)
+        # Without the key: it would be asked for before the next one is let in.
+        self._listener = Listener((host, 0), backlog=workers + 8)
         self.address = ServerKey(host, self._listener.address[1], key)
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -135,10 +146,10 @@ class WeightServer:
         while True:
             try:
                 connection = self._listener.accept()
-            except (AuthenticationError, *CLOSED):
+            except OSError:
                 if self._closed:
                     return
-                continue  # a stranger, or one who hung up
+                continue  # hung up already
             threading.Thread(
                 target=self._serve, args=(connection,), daemon=True
             ).start()
@@ -146,6 +157,7 @@ class WeightServer:
     def _serve(self, connection: Connection) -> None:
         attempt = worker = None
         try:
+            _authenticate(connection, self.address.key)
             attempt = self._join(connection.recv())
             while True:
                 kind, worker, content = connection.recv()
@@ -157,7 +169,7 @@ class WeightServer:
                     raise content
                 else:
                     connection.send(self._gather(attempt, kind, worker, content))
-        except (*CLOSED, RoundLost):
+        except (*CLOSED, AuthenticationError, RoundLost):
             self._leave(attempt, worker)
         except (RuntimeError, UserError) as error:
             self.error = self.error or error
@@ -236,6 +248,21 @@ class WeightServer:
         attempt.finished += 1
         self._changed.notify_all()
         return reply
+
+
+def _authenticate(connection: Connection, key: bytes) -> None:
+    """Have the other side prove that it knows the key, and prove it in turn.
+
+    Raises:
+        AuthenticationError: it does not know it.
+        OSError: it hung up, or stays silent.
+    """
+    with socket.socket(fileno=os.dup(connection.fileno())) as same:
+        patience = struct.pack("ll", HANDSHAKE_SECONDS, 0)
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+        deliver_challenge(connection, key)
+        answer_challenge(connection, key)
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
 
 
 class Link:

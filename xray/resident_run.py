@@ -1,6 +1,7 @@
 """The driver's side of resident training: phases, epochs and scores as they come."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,12 @@ def train_resident(
         progress_bar(images, "fit") as bar,
         BackgroundSaver(journal.checkpoint_file) as saver,
     ):
-        listener = RoundListener(journal, plan, bar, saver, vector.values)
+
+        def keep() -> None:
+            if journal.checkpoint_file:
+                saver.save(journal.checkpoint([vector.values.copy()]))
+
+        listener = RoundListener(journal, plan, bar, keep)
         server = WeightServer(
             cluster.driver_address(),
             cluster.workers,
@@ -111,6 +117,12 @@ class RoundListener:
 
     Called by the server's threads, one at a time, while the driver waits for Spark.
 
+    Args:
+        journal: to fill in.
+        plan: of the workers.
+        bar: of progress, in images.
+        keep: called when an epoch is finished, while the workers wait.
+
     Attributes:
         scores: float (N, 15) of the whole test set, NaN where an image is unreadable.
     """
@@ -120,11 +132,10 @@ class RoundListener:
         journal: Journal,
         plan: Plan,
         bar: Any,
-        saver: BackgroundSaver,
-        weights: np.ndarray,
+        keep: Callable[[], None] = lambda: None,
     ) -> None:
         self.journal, self.plan, self.bar = journal, plan, bar
-        self._saver, self._weights = saver, weights
+        self._keep = keep
         shape = journal.dataset.test.labels.shape
         self.scores = np.full(shape, np.nan)
         self._mark = time.perf_counter()
@@ -154,12 +165,6 @@ class RoundListener:
 
     def _last_epoch(self) -> bool:
         return len(self.journal.epochs) == self.plan.epochs
-
-    def _keep(self) -> None:
-        """Workers wait meanwhile: only copy here, and write in the background."""
-        if self.journal.checkpoint_file:
-            checkpoint = self.journal.checkpoint([self._weights.copy()])
-            self._saver.save(checkpoint)
 
     def _spend(self, phase: str) -> float:
         """Seconds since the last mark, added to `phase`."""
