@@ -1,5 +1,6 @@
 """Resident workers on a real Spark context: equal to plain Keras, and hard to kill."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -7,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from tests.test_elephas_training import small_model
@@ -154,18 +156,42 @@ def test_a_killed_worker_costs_a_round_and_nothing_else(data, cluster):
     assert_equal_weights(survived, undisturbed, atol=0.05)
 
 
+def test_a_straggler_shows_in_the_seconds_of_its_epochs(data, cluster):
+    reports, done = [], threading.Event()
+
+    def slow_one_down():
+        pid = python_workers()[0]
+        while not done.is_set():
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.2)
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.02)
+
+    slower = threading.Thread(target=slow_one_down)
+
+    def note(kind, contents):
+        if kind == "ready":
+            slower.start()
+        if kind == "epoch":
+            reports.append([report.fit_seconds for report in contents])
+
+    try:
+        fit(data, cluster, workers=2, on_gather=note)
+    finally:
+        done.set()
+        slower.join()
+    one, other = np.sum(reports, axis=0)
+    assert max(one, other) > 2 * min(one, other)
+
+
 def python_workers() -> list[int]:
-    """Process ids of Spark's Python workers that hold TensorFlow."""
+    """Process ids of this test's Spark Python workers that hold TensorFlow."""
     found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (path / "cmdline").read_bytes()
-            if b"pyspark.daemon" in command and "tensorflow" in (
-                path / "maps"
-            ).read_text(errors="replace"):
-                found.append(int(path.name))
-        except OSError:
-            continue
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error, OSError):
+            maps = Path(f"/proc/{process.pid}/maps").read_text(errors="replace")
+            if "pyspark.daemon" in process.cmdline() and "tensorflow" in maps:
+                found.append(process.pid)
     return found
 
 
