@@ -35,6 +35,7 @@ def make_checkpoint(epochs=2, **fields):
         "per_worker": [],
         "exchange": None,
         "peak_memory_bytes": 2**40,
+        "first_step_seconds": 4.0,
         "resumed": [],
         "retries": [],
     }

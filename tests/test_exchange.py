@@ -1,6 +1,7 @@
 """The weight server with real connections; a thread stands for each worker."""
 
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import AuthenticationError
@@ -196,3 +197,31 @@ def test_what_an_earlier_run_exchanged_is_added(serve):
         "bytes_received": 8,
         "bytes_sent": 8,
     }
+
+
+def test_each_worker_gets_what_it_asks_for(serve):
+    server = serve(2, [0], on_ask=lambda worker: f"shard {worker}")
+    answers = together(2, lambda number: Link(server.address, number, 1).ask())
+    assert answers == ["shard 0", "shard 1"]
+
+
+def test_an_answer_that_takes_long_keeps_nobody_else_waiting(serve):
+    listed = threading.Event()
+    server = serve(2, [0], on_ask=lambda worker: worker or listed.wait(60))
+
+    def work(number):
+        answer = Link(server.address, number, 1).ask()
+        listed.set()  # by the second worker, for the first
+        return answer
+
+    assert together(2, work) == [True, 1]
+
+
+def test_a_failing_answer_stops_the_job_with_its_reason(serve):
+    def fail(worker):
+        raise UserError("no image")
+
+    server = serve(1, [0], on_ask=fail)
+    with pytest.raises(Stopped):
+        Link(server.address, 0, 1).ask()
+    assert str(server.error) == "no image"

@@ -1,5 +1,6 @@
 """Processes really killed in the middle of an epoch, and what is left of the run."""
 
+import contextlib
 import shutil
 import signal
 import subprocess
@@ -135,14 +136,19 @@ def executor_killed(config, tmp_path_factory):
         *("--set", "runner.master=local-cluster[2,1,1024]"),
         *("--set", "runner.executor_memory=1g"),
     )
-    executors = [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if any("CoarseGrainedExecutorBackend" in part for part in child.cmdline())
-    ]
-    executors[0].kill()
+    executors(process)[0].kill()
     assert process.wait(WAIT_SECONDS) == 0
     return read_record(results)
+
+
+def executors(process: subprocess.Popen) -> list[psutil.Process]:
+    """Java processes of the executors that `process` started."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended
+            if any("CoarseGrainedExecutorBackend" in part for part in child.cmdline()):
+                found.append(child)
+    return found
 
 
 def test_a_killed_driver_goes_on_after_its_last_epoch(driver_killed):

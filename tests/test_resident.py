@@ -11,12 +11,16 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.refusals import refused
 from tests.test_elephas_training import small_model
 from xray.credentials import load_access
 from xray.dataset import find_dataset
+from xray.errors import UserError
 from xray.exchange import WeightServer
 from xray.feed import Feed, training_pipeline
-from xray.resident import Plan, WeightVector, make_resident_model
+from xray.journal import Journal
+from xray.resident import Plan, Shard, WeightVector, make_resident_model
+from xray.resident_run import train_resident
 from xray.shards import ShardReader, cut_shards, read_part
 from xray.storage import Storage
 
@@ -33,11 +37,11 @@ def data(bucket):
     return dataset, ShardReader(access, config.image_size, 4, None)
 
 
-def fit(data, cluster, workers, on_gather=lambda kind, contents: None, **plan):
+def fit(data, cluster, workers, on_gather=lambda kind, contents: None, parts=1, **plan):
     """The server and the trained model after a resident fit on `workers` workers."""
     dataset, reader = data
     model = small_model()
-    settings = {"parts": 1, "optimizer_state": "kept", "score_every_epoch": False}
+    settings = {"optimizer_state": "kept", "score_every_epoch": False}
     plan = Plan(reader, EPOCHS, BATCH, SEED, **{**settings, **plan})
     vector = WeightVector(model, plan.optimizer_state == "averaged")
 
@@ -45,13 +49,13 @@ def fit(data, cluster, workers, on_gather=lambda kind, contents: None, **plan):
         on_gather(kind, contents)
         return server.rounds if kind == "loaded" else None
 
-    server = WeightServer(cluster.driver_address(), workers, vector.values, answer)
-    pairs = zip(
-        cut_shards(dataset.train, workers, SEED),
-        cut_shards(dataset.test, workers, None),
-        strict=True,
+    train = cut_shards(dataset.train, workers, SEED)
+    test = cut_shards(dataset.test, workers, None)
+    server = WeightServer(
+        *(cluster.driver_address(), workers, vector.values, answer),
+        lambda worker: Shard(train[worker], test[worker], parts),
     )
-    rdd = cluster.context.parallelize(list(pairs), workers)
+    rdd = cluster.context.parallelize(range(workers), workers)
     try:
         make_resident_model(model, plan, server.address).fit(rdd)
     finally:
@@ -160,12 +164,13 @@ def test_a_straggler_shows_in_the_seconds_of_its_epochs(data, cluster):
     reports, done = [], threading.Event()
 
     def slow_one_down():
-        pid = python_workers()[0]
-        while not done.is_set():
-            os.kill(pid, signal.SIGSTOP)
-            time.sleep(0.2)
-            os.kill(pid, signal.SIGCONT)
-            time.sleep(0.02)
+        worker = psutil.Process(python_workers()[0])
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has done its work
+            while not done.is_set():
+                worker.suspend()
+                time.sleep(0.2)
+                worker.resume()
+                time.sleep(0.02)
 
     slower = threading.Thread(target=slow_one_down)
 
@@ -193,6 +198,24 @@ def python_workers() -> list[int]:
             if "pyspark.daemon" in process.cmdline() and "tensorflow" in maps:
                 found.append(process.pid)
     return found
+
+
+def test_workers_start_before_the_listing_ends_and_end_when_it_fails(bucket, cluster):
+    config = bucket.config(runner={"workers": 2})
+    journal = Journal("elephas", config)
+    journal.workers = 2
+
+    def find_dataset():
+        while "nodes" not in journal.machine:  # the workers have not said hello yet
+            time.sleep(0.05)
+        raise UserError("No image.")
+
+    with refused("No image."):
+        train_resident(
+            journal, cluster, small_model(), load_access(config.data), find_dataset
+        )
+    assert journal.epochs == []
+    assert cluster.context.statusTracker().getActiveStageIds() == []
 
 
 def test_a_worker_that_cannot_read_ends_the_job_at_once(data, cluster):

@@ -53,6 +53,7 @@ class Progress(Part):
     per_worker: list[Worker]
     exchange: dict[str, int] | None
     peak_memory_bytes: int
+    first_step_seconds: float | None
     resumed: list[Resume]
     retries: list[Retry]
 

@@ -12,9 +12,8 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -266,30 +265,37 @@ class WorkerEnvironment:
     versions: dict[str, str]
 
 
-def import_on_workers(cluster: Cluster, tensorflow: bool = True) -> int:
-    """Start Python on every worker and check it; the number of nodes they are on.
+def describe_worker() -> WorkerEnvironment:
+    """What runs here, on an executor."""
+    return WorkerEnvironment(socket.gethostname(), sys.executable, package_versions())
 
-    Args:
-        cluster: whose workers.
-        tensorflow: import it there as well, as a warm-up.
+
+def check_workers(environments: Collection[WorkerEnvironment]) -> int:
+    """The number of nodes that the workers are on.
 
     Raises:
-        UserError: an executor runs another Python or other versions than the driver.
+        UserError: one runs another Python or other versions than the driver.
     """
-    slots = cluster.context.parallelize(range(cluster.workers), cluster.workers)
-    environments = slots.mapPartitions(partial(describe_worker, tensorflow)).collect()
     ours = package_versions()
     for theirs in environments:
         _check_environment(ours, theirs)
     return len({environment.host for environment in environments})
 
 
-def describe_worker(tensorflow: bool, _: Iterator[int]) -> Iterator[WorkerEnvironment]:
-    """Runs on an executor: its versions, after importing what training needs."""
-    if tensorflow:
+def import_on_workers(cluster: Cluster) -> int:
+    """Import TensorFlow on every worker; the number of nodes they are on.
+
+    Raises:
+        UserError: a worker runs another Python or other versions than the driver.
+    """
+
+    def imported(_: Iterator[int]) -> Iterator[WorkerEnvironment]:
         with contextlib.suppress(ImportError):  # the versions tell what is missing
             import elephas.spark_model  # noqa: F401 - the import is the point
-    yield WorkerEnvironment(socket.gethostname(), sys.executable, package_versions())
+        yield describe_worker()
+
+    slots = cluster.context.parallelize(range(cluster.workers), cluster.workers)
+    return check_workers(slots.mapPartitions(imported).collect())
 
 
 def _check_environment(ours: dict[str, str], theirs: WorkerEnvironment) -> None:

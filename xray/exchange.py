@@ -81,7 +81,8 @@ class WeightServer:
     """Gathers from all workers, then answers all of them, again and again.
 
     Two kinds of round: `gather` of small objects, which the driver answers through
-    `on_gather`, and `average` of weight vectors.
+    `on_gather`, and `average` of weight vectors. Apart from rounds, a worker may `ask`
+    for what is its alone.
 
     Attributes:
         weights: float32 vector, the mean after the last finished round.
@@ -97,6 +98,8 @@ class WeightServer:
         on_gather: called with the kind of a gather and one object a worker, in the
             order of the workers; what it returns goes to all. It may raise UserError,
             which ends the job.
+        on_ask: called with the number of a worker that asks; it may take its time, and
+            what it returns goes to that worker alone. What it raises ends the job.
         on_average: called with `counts` after each average, while the workers wait.
         on_retry: called with the rounds so far and the worker lost first, or None,
             when the workers are started again.
@@ -109,6 +112,7 @@ class WeightServer:
         workers: int,
         weights: np.ndarray,
         on_gather: Callable[[str, list[Any]], Any],
+        on_ask: Callable[[int], Any] = lambda worker: None,
         on_average: Callable[[dict[str, int]], Any] = lambda counts: None,
         on_retry: Callable[[int, int | None], Any] = lambda rounds, worker: None,
         earlier: Mapping[str, int] | None = None,
@@ -119,7 +123,7 @@ class WeightServer:
         self.error: BaseException | None = None
         self._workers = workers
         self._on_gather, self._on_average = on_gather, on_average
-        self._on_retry = on_retry
+        self._on_ask, self._on_retry = on_ask, on_retry
         self._sum = np.zeros_like(weights)
         self._buffer = np.empty_like(weights)
         self._changed = threading.Condition()
@@ -165,6 +169,8 @@ class WeightServer:
                     self._average(connection, attempt, content)
                 elif kind == "weights":
                     connection.send_bytes(self.weights)
+                elif kind == "ask":
+                    connection.send(self._ask(worker))
                 elif kind == "failed":
                     raise content
                 else:
@@ -197,6 +203,18 @@ class WeightServer:
             if attempt and not attempt.lost:
                 attempt.lost, attempt.lost_worker = True, worker
             self._changed.notify_all()
+
+    def fail(self, error: BaseException) -> None:
+        """End the job for all workers because of `error`."""
+        self.error = self.error or error
+        self._leave(self._attempt, None)
+
+    def _ask(self, worker: int) -> Any:
+        try:
+            return ("go", self._on_ask(worker))
+        except Exception as error:  # noqa: BLE001 - the driver raises it
+            self.error = self.error or error
+            return ("stop", None)
 
     def _gather(self, attempt: Attempt, kind: str, worker: int, content: Any) -> Any:
         with self._changed:
@@ -292,6 +310,15 @@ class Link:
         if word == "stop":
             raise Stopped
         return answer
+
+    def ask(self) -> Any:
+        """The driver's answer to this worker alone, when it has one.
+
+        Raises:
+            RoundLost: the driver is gone.
+            Stopped: the driver ends the job.
+        """
+        return self.gather("ask", None)
 
     def average(self, vector: np.ndarray, images: int) -> None:
         """Replace float32 `vector` by the mean over the workers, by their images.

@@ -72,6 +72,7 @@ class Journal:
     resumed: list[Resume] = field(default_factory=list)
     retries: list[Retry] = field(default_factory=list)
     peak_memory_bytes: int = 0
+    first_step_seconds: float | None = None
 
     def add_epoch(
         self, seconds: float, loss: float | None, elapsed_seconds: float | None = None
@@ -93,6 +94,11 @@ class Journal:
                 elapsed_seconds=elapsed_seconds or self.timer.elapsed_seconds(),
             )
         )
+
+    def note_first_step(self, seconds_ago: float = 0.0) -> None:
+        """Note when the run's first training step began; later calls do nothing."""
+        if self.first_step_seconds is None:
+            self.first_step_seconds = self.timer.elapsed_seconds() - seconds_ago
 
     def add_workers(self, reports: Sequence[Any]) -> None:
         """Add one round of every worker to the table of workers.
@@ -131,6 +137,7 @@ class Journal:
             per_worker=self.per_worker,
             exchange=self.exchange,
             peak_memory_bytes=self._peak_memory_bytes(),
+            first_step_seconds=self.first_step_seconds,
             resumed=self.resumed,
             retries=self.retries,
         )
@@ -179,6 +186,7 @@ class Journal:
         self.exchange = before.exchange
         self.retries = list(before.retries)
         self.peak_memory_bytes = before.peak_memory_bytes
+        self.first_step_seconds = before.first_step_seconds
         this_try = Resume(
             epoch=len(before.epochs),
             earlier_seconds=before.total_seconds,
@@ -215,6 +223,7 @@ class Journal:
             work_id=work_id(work) if work else None,
             work=work,
             initial_weights=self.initial_weights,
+            first_step_seconds=self.first_step_seconds,
             phases=Phases(**self.timer.phases()),
             epochs=self.epochs,
             images=self._images(),

@@ -5,8 +5,11 @@ import sys
 from tqdm import tqdm
 
 
-def progress_bar(total: int, description: str) -> tqdm:
-    """A bar over `total` images on standard error; a line every 10 s in a log file."""
+def progress_bar(total: int | None, description: str) -> tqdm:
+    """A bar over `total` images on standard error; a line every 10 s in a log file.
+
+    A total that is not known yet can be given to `reset`.
+    """
     terminal = sys.stderr.isatty()
     return tqdm(
         total=total,

@@ -22,14 +22,22 @@ class Part(BaseModel):
 
 
 class Phases(Part):
-    """Seconds per phase; they do not overlap and `total` is measured on its own."""
+    """Seconds per phase, as the driving process waits for them one after the other.
+
+    They do not overlap. What runs beside a phase adds nothing to it: Elephas lists the
+    images and builds the model while Spark starts, and resident workers import
+    TensorFlow and trace while images are listed and read. What no phase names, such as
+    writing checkpoints, is in `total` alone, which is measured on its own.
+    """
 
     startup: float = 0.0
-    """Program start to ready: Python, TensorFlow or the Spark context."""
+    """Program start to ready: Python, TensorFlow, or the Spark context and the
+    resident workers' Python."""
     load: float = 0.0
     """Listing, reading and decoding every image once."""
     warmup: float = 0.0
-    """Building and tracing the model before the clock of `fit` starts."""
+    """Building and tracing the model before the clock of `fit` starts, as far as that
+    is not done by then."""
     fit: float = 0.0
     """Training, every epoch."""
     evaluate: float = 0.0
@@ -184,6 +192,9 @@ class RunRecord(Part):
     """Its parts: dataset, split, model and training."""
     initial_weights: str | None = None
     """Hash of the weights before the first step."""
+    first_step_seconds: float | None = None
+    """From the start of the program to the first training step, by the worker's clock;
+    of a resumed run, in its first try. Null for stock Elephas."""
     phases: Phases = Phases()
     epochs: list[Epoch] = []
     images: Images = Images()

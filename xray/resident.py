@@ -2,19 +2,22 @@
 
 Stock Elephas starts a Spark job an epoch, and in each rebuilds, compiles and traces the
 model. Here one barrier task per worker reads its shard, traces once and trains every
-epoch, exchanging weights with the driver's `WeightServer` after each round. Reading and
-decoding run beside TensorFlow's import and tracing.
+epoch, exchanging weights with the driver's `WeightServer` after each round. Importing
+TensorFlow and tracing run beside the driver's listing, and reading and decoding here.
 """
 
+import pickle
 import time
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xray.cluster import describe_worker
 from xray.errors import UserError
 from xray.exchange import Link, RoundLost, ServerKey, Stopped
 from xray.feed import Feed, predict, training_pipeline
@@ -37,7 +40,6 @@ class Plan:
         epochs: in all.
         batch_size: of each worker.
         seed: of the order of the images.
-        parts: averages per epoch.
         optimizer_state: kept (each worker's own), averaged, or reset after each round.
         score_every_epoch: whether the test set is scored after every epoch.
     """
@@ -46,9 +48,23 @@ class Plan:
     epochs: int
     batch_size: int
     seed: int
-    parts: int
     optimizer_state: str
     score_every_epoch: bool
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one worker trains and scores.
+
+    Attributes:
+        train: its training images.
+        test: its share of the test set.
+        parts: averages per epoch, the same for all workers.
+    """
+
+    train: ShardPart
+    test: ShardPart
+    parts: int
 
 
 @dataclass(frozen=True)
@@ -135,15 +151,12 @@ def make_resident_model(
 ) -> "SparkModel":
     """An Elephas SparkModel whose `fit` is one barrier stage.
 
-    `fit` takes an RDD with one pair of `ShardPart` a partition, training and test
-    images. The trained weights are in the server; `model` stays as it is.
+    `fit` takes an RDD with a partition a worker, whose content does not matter: the
+    workers ask the server for their shards. The trained weights are in the server;
+    `model` stays as it is.
     """
     from elephas.spark_model import SparkModel
     from elephas.worker import SparkWorker
-
-    class ResidentWorker(SparkWorker):
-        def train(self, shards: Iterator[tuple[ShardPart, ShardPart]]) -> Iterator:
-            return _run_worker(self, plan, server, shards)
 
     class ResidentModel(SparkModel):
         def fit(self, rdd: "RDD", **_: Any) -> None:
@@ -151,8 +164,9 @@ def make_resident_model(
 
         def _fit(self, rdd: "RDD", **_: Any) -> None:
             from keras import optimizers
+            from pyspark import cloudpickle
 
-            worker = ResidentWorker(
+            worker = SparkWorker(
                 self._master_network.to_json(),
                 None,  # the weights come from the server, also after a failure
                 {},
@@ -161,20 +175,25 @@ def make_resident_model(
                 self.master_metrics,
                 self.custom_objects,
             )
+            # Pickled apart: unpickling imports TensorFlow, and takes seconds.
+            run = partial(run_worker, cloudpickle.dumps(worker), plan, server)
             # Spark starts a barrier stage again after a failure only if it is no last
             # stage: hence an (empty) shuffle after it.
-            rdd.barrier().mapPartitions(worker.train).repartition(1).collect()
+            rdd.barrier().mapPartitions(run).repartition(1).collect()
 
     return ResidentModel(model)
 
 
-def _run_worker(
-    worker: Any,
-    plan: Plan,
-    server: ServerKey,
-    shards: Iterator[tuple[ShardPart, ShardPart]],
+def run_worker(
+    worker: bytes, plan: Plan, server: ServerKey, _: Iterator[Any]
 ) -> Iterator[None]:
-    """Runs on an executor for the whole fit; yields nothing."""
+    """Runs on an executor for the whole fit; yields nothing.
+
+    Args:
+        worker: Elephas' SparkWorker, pickled.
+        plan: of all workers.
+        server: of this job.
+    """
     from pyspark import BarrierTaskContext
 
     warnings.filterwarnings("ignore", message="Your input ran out of data")
@@ -184,8 +203,7 @@ def _run_worker(
     attempt = min(map(int, context.allGather(str(context.taskAttemptId()))))
     link = Link(server, number, attempt)
     try:
-        train, test = next(shards)
-        ResidentTraining(link, number, plan, worker).run(train, test)
+        ResidentTraining(link, number, plan).run(worker)
     except Stopped:
         pass
     except RoundLost:
@@ -200,17 +218,15 @@ def _run_worker(
 class ResidentTraining:
     """One worker's whole fit."""
 
-    def __init__(self, link: Link, number: int, plan: Plan, worker: Any) -> None:
-        self.link, self.number, self.plan, self.worker = link, number, plan, worker
+    def __init__(self, link: Link, number: int, plan: Plan) -> None:
+        self.link, self.number, self.plan = link, number, plan
 
-    def run(self, train: ShardPart, test: ShardPart) -> None:
+    def run(self, worker: bytes) -> None:
         """Read, trace, and train until the driver has what it wants."""
-        with ThreadPoolExecutor(2) as pool:
-            reads = [
-                pool.submit(read_part, self.plan.reader, part) for part in (train, test)
-            ]
-            self._prepare_model()
-            train_read, test_read = map(Future.result, reads)
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(self._read)
+            self._prepare_model(worker)
+            shard, train_read, test_read = reading.result()
         loaded = Loaded(len(train_read[0].rows), train_read[2], test_read[2])
         first_round = self.link.gather("loaded", loaded)
         self.link.weights(self.vector.values)
@@ -221,16 +237,24 @@ class ResidentTraining:
             self.plan.batch_size,
             self.plan.seed,
             self.number,
-            self.plan.parts,
+            shard.parts,
         )
         self.link.gather("ready", None)
         self._train(feed, test_read[0].rows, test_read[1], first_round)
 
-    def _prepare_model(self) -> None:
+    def _read(self) -> tuple[Any, ...]:
+        """The shard, and its training and test images as `read_part` gives them."""
+        self.link.gather("hello", describe_worker())
+        shard = self.link.ask()
+        with ThreadPoolExecutor(2) as pool:
+            parts = (shard.train, shard.test)
+            return shard, *pool.map(partial(read_part, self.plan.reader), parts)
+
+    def _prepare_model(self, pickled: bytes) -> None:
         """Build, compile and trace, on blank images: the real ones still arrive."""
         import keras
 
-        worker, size = self.worker, self.plan.reader.image_size
+        worker, size = pickle.loads(pickled), self.plan.reader.image_size
         model = keras.models.model_from_json(worker.json, worker.custom_objects)
         optimizer = keras.optimizers.deserialize(worker.master_optimizer)
         model.compile(optimizer, worker.master_loss, metrics=worker.master_metrics)
@@ -246,12 +270,12 @@ class ResidentTraining:
         self, feed: Feed, test_rows: np.ndarray, test: np.ndarray, first_round: int
     ) -> None:
         plan, pipeline = self.plan, training_pipeline(feed)
-        for number in range(first_round, plan.epochs * plan.parts):
-            feed.epoch, feed.part = divmod(number, plan.parts)
+        for number in range(first_round, plan.epochs * feed.parts):
+            feed.epoch, feed.part = divmod(number, feed.parts)
             if feed.part == 0 or number == first_round:
                 tally = Tally(self.number, feed.epoch)
             images = tally.fit(self.model, pipeline, feed)
-            last_part = feed.part == plan.parts - 1
+            last_part = feed.part == feed.parts - 1
             if last_part:
                 self.link.gather("epoch", tally.report())
             self._average(images)

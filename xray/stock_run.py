@@ -1,12 +1,12 @@
 """The driver's side of training with Elephas as it comes, all modes."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xray.cluster import Cluster
+from xray.cluster import Cluster, import_on_workers
 from xray.credentials import S3Access
 from xray.elephas_training import (
     WorkerReport,
@@ -26,15 +26,29 @@ if TYPE_CHECKING:
 
 
 def train_stock(
-    journal: Journal, cluster: Cluster, model: "keras.Model", access: S3Access
+    journal: Journal,
+    cluster: Cluster,
+    model: "keras.Model",
+    access: S3Access,
+    find_dataset: Callable[[], None],
 ) -> None:
     """Fill the journal with a whole fit and `model` with its weights.
+
+    Args:
+        journal: of the run.
+        cluster: to train on.
+        model: compiled.
+        access: to the images.
+        find_dataset: fills in the journal's data set, or raises.
 
     Raises:
         UserError: the images or the settings cannot be used, or training diverged.
     """
     timer, config = journal.timer, journal.config
+    with timer.phase("warmup"):
+        journal.machine["nodes"] = import_on_workers(cluster)
     with timer.phase("load"):
+        find_dataset()
         rows, test_set = _load(journal, cluster, access)
     if journal.mode == "synchronous":
         _fit_synchronous(journal, model, rows, test_set)

@@ -133,6 +133,7 @@ def _load(
 def _fit_epoch(
     model: "keras.Model", pipeline: object, feed: Feed, journal: Journal
 ) -> None:
+    journal.note_first_step()
     start = time.perf_counter()
     epoch, epochs = feed.epoch + 1, journal.config.training.epochs
     with progress_bar(len(feed.images), f"epoch {epoch}/{epochs}") as bar:
