@@ -7,9 +7,10 @@ from xray.dataset import find_dataset
 from xray.errors import UserError
 from xray.journal import Journal
 from xray.progress import progress_bar
-from xray.resident import EpochReport, Plan
+from xray.resident import Plan
 from xray.resident_run import RoundListener
 from xray.storage import Storage
+from xray.tally import EpochReport
 from xray.train import check_loss
 
 

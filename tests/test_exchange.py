@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from xray.errors import UserError
-from xray.exchange import Link, RoundLost, Stopped, WeightServer
+from xray.exchange import WeightServer
+from xray.link import Link, RoundLost, Stopped
 
 
 @pytest.fixture

@@ -19,10 +19,11 @@ from xray.errors import UserError
 from xray.exchange import WeightServer
 from xray.feed import Feed, training_pipeline
 from xray.journal import Journal
-from xray.resident import Plan, Shard, WeightVector, make_resident_model
+from xray.resident import Plan, Shard, make_resident_model
 from xray.resident_run import train_resident
 from xray.shards import ShardReader, cut_shards, read_part
 from xray.storage import Storage
+from xray.weights import WeightVector
 
 pytestmark = pytest.mark.slow
 

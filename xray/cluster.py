@@ -1,7 +1,6 @@
-"""A Spark context for training: settings, Java, our code and Python on executors."""
+"""A Spark context for training: settings, Java and our code on the executors."""
 
 import atexit
-import contextlib
 import os
 import re
 import shutil
@@ -12,7 +11,6 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +18,6 @@ from typing import TYPE_CHECKING
 from xray.config import RunnerConfig
 from xray.errors import UserError
 from xray.java import find_java_home
-from xray.machine import package_versions
 
 if TYPE_CHECKING:
     from pyspark import SparkConf, SparkContext
@@ -30,8 +27,6 @@ EXECUTOR_WAIT_SECONDS = float(os.environ.get("XRAY_EXECUTOR_WAIT_SECONDS", "180"
 SETTLED_SECONDS = 4  # no further executor has come for so long
 MASTER_WAIT_SECONDS = 3
 STOP_SECONDS = 30
-# Versions that must agree between driver and executors, or pickles and weights differ.
-SHARED_PACKAGES = ("keras", "elephas", "numpy", "pyspark")
 
 
 @dataclass(frozen=True)
@@ -254,61 +249,3 @@ def _promised_slots(context: "SparkContext") -> int | None:
     if not instances:
         return None
     return int(instances) * (int(cores) // int(conf.get("spark.task.cpus", "1")))
-
-
-@dataclass(frozen=True)
-class WorkerEnvironment:
-    """What one executor's Python reports of itself."""
-
-    host: str
-    executable: str
-    versions: dict[str, str]
-
-
-def describe_worker() -> WorkerEnvironment:
-    """What runs here, on an executor."""
-    return WorkerEnvironment(socket.gethostname(), sys.executable, package_versions())
-
-
-def check_workers(environments: Collection[WorkerEnvironment]) -> int:
-    """The number of nodes that the workers are on.
-
-    Raises:
-        UserError: one runs another Python or other versions than the driver.
-    """
-    ours = package_versions()
-    for theirs in environments:
-        _check_environment(ours, theirs)
-    return len({environment.host for environment in environments})
-
-
-def import_on_workers(cluster: Cluster) -> int:
-    """Import TensorFlow on every worker; the number of nodes they are on.
-
-    Raises:
-        UserError: a worker runs another Python or other versions than the driver.
-    """
-
-    def imported(_: Iterator[int]) -> Iterator[WorkerEnvironment]:
-        with contextlib.suppress(ImportError):  # the versions tell what is missing
-            import elephas.spark_model  # noqa: F401 - the import is the point
-        yield describe_worker()
-
-    slots = cluster.context.parallelize(range(cluster.workers), cluster.workers)
-    return check_workers(slots.mapPartitions(imported).collect())
-
-
-def _check_environment(ours: dict[str, str], theirs: WorkerEnvironment) -> None:
-    minor = [v["python"].rsplit(".", 1)[0] for v in (ours, theirs.versions)]
-    differing = [
-        f"{name} {theirs.versions.get(name, 'missing')} instead of {ours.get(name)}"
-        for name in SHARED_PACKAGES
-        if theirs.versions.get(name) != ours.get(name)
-    ]
-    if minor[0] != minor[1]:
-        differing.insert(0, f"Python {minor[1]} instead of {minor[0]}")
-    if differing:
-        raise UserError(
-            f"Executors run {theirs.executable} with {', '.join(differing)}. Set "
-            "PYSPARK_PYTHON to the driver's environment, or ship it with --archives."
-        )

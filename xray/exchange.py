@@ -9,17 +9,15 @@ Connections are the standard library's (multiprocessing.connection): framed, and
 only to those who know the job's key.
 """
 
-import contextlib
 import os
 import secrets
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import (
-    Client,
     Connection,
     Listener,
     answer_challenge,
@@ -31,27 +29,10 @@ from typing import Any
 import numpy as np
 
 from xray.errors import UserError
+from xray.link import CLOSED, RoundLost, ServerKey
 
-CLOSED = (EOFError, OSError)
 HANDSHAKE_SECONDS = 10
 COUNTS = ("rounds", "attempts", "bytes_received", "bytes_sent")
-
-
-@dataclass(frozen=True)
-class ServerKey:
-    """Where the weight server listens, and the key that opens it."""
-
-    host: str
-    port: int
-    key: bytes = field(repr=False)
-
-
-class RoundLost(Exception):
-    """A worker is gone; Spark will start all of them again."""
-
-
-class Stopped(Exception):
-    """The driver has ended the job and knows why."""
 
 
 @dataclass
@@ -281,79 +262,3 @@ def _authenticate(connection: Connection, key: bytes) -> None:
         deliver_challenge(connection, key)
         answer_challenge(connection, key)
         same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
-
-
-class Link:
-    """A worker's side of the server.
-
-    Args:
-        address: of the server.
-        worker: number of this worker, from 0.
-        attempt: number of this try, larger than that of any before.
-    """
-
-    def __init__(self, address: ServerKey, worker: int, attempt: int) -> None:
-        self._connection = Client((address.host, address.port), authkey=address.key)
-        self._worker = worker
-        self._connection.send(attempt)
-
-    def gather(self, kind: str, content: Any) -> Any:
-        """The driver's answer to what all workers sent.
-
-        Raises:
-            RoundLost: another worker or the driver is gone.
-            Stopped: the driver ends the job.
-        """
-        with _lost_when_closed():
-            self._connection.send((kind, self._worker, content))
-            word, answer = self._connection.recv()
-        if word == "stop":
-            raise Stopped
-        return answer
-
-    def ask(self) -> Any:
-        """The driver's answer to this worker alone, when it has one.
-
-        Raises:
-            RoundLost: the driver is gone.
-            Stopped: the driver ends the job.
-        """
-        return self.gather("ask", None)
-
-    def average(self, vector: np.ndarray, images: int) -> None:
-        """Replace float32 `vector` by the mean over the workers, by their images.
-
-        Raises:
-            RoundLost: another worker or the driver is gone.
-        """
-        with _lost_when_closed():
-            self._connection.send(("average", self._worker, images))
-            self._connection.send_bytes(vector)
-            self._connection.recv_bytes_into(vector)
-
-    def weights(self, vector: np.ndarray) -> None:
-        """Fill float32 `vector` with the last finished round's mean.
-
-        Raises:
-            RoundLost: another worker or the driver is gone.
-        """
-        with _lost_when_closed():
-            self._connection.send(("weights", self._worker, None))
-            self._connection.recv_bytes_into(vector)
-
-    def fail(self, error: Exception) -> None:
-        """End the job for all workers; trying again would fail again.
-
-        Args:
-            error: a UserError or RuntimeError, raised again on the driver.
-        """
-        with contextlib.suppress(*CLOSED):
-            self._connection.send(("failed", self._worker, error))
-
-
-@contextlib.contextmanager
-def _lost_when_closed() -> Iterator[None]:
-    try:
-        yield
-    except CLOSED:
-        raise RoundLost from None

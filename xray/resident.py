@@ -7,7 +7,6 @@ TensorFlow and tracing run beside the driver's listing, and reading and decoding
 """
 
 import pickle
-import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.cluster import describe_worker
+from xray.environment import describe_worker
 from xray.errors import UserError
-from xray.exchange import Link, RoundLost, ServerKey, Stopped
 from xray.feed import Feed, predict, training_pipeline
-from xray.machine import peak_memory_bytes
+from xray.link import Link, RoundLost, ServerKey, Stopped
 from xray.model import trace
 from xray.shards import ShardPart, ShardReader, read_part
+from xray.tally import Tally
+from xray.weights import WeightVector
 
 if TYPE_CHECKING:
     import keras
@@ -80,70 +80,6 @@ class Loaded:
     train_images: int
     bad_train: list[tuple[int, str]]
     bad_test: list[tuple[int, str]]
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """One worker's part of one epoch.
-
-    Attributes:
-        worker: from 0.
-        epoch: from 0.
-        images: trained.
-        loss: mean over them; NaN without images.
-        fit_seconds: of training alone.
-        cpu_seconds: of the process meanwhile.
-        started: of the first step, seconds since 1970.
-        ended: of the last step, seconds since 1970.
-        peak_memory_bytes: largest resident set so far.
-    """
-
-    worker: int
-    epoch: int
-    images: int
-    loss: float
-    fit_seconds: float
-    cpu_seconds: float
-    started: float
-    ended: float
-    peak_memory_bytes: int
-
-
-class WeightVector:
-    """A model's weights, and its optimizer's state if wanted, as one float32 vector.
-
-    Attributes:
-        values: the vector.
-    """
-
-    def __init__(self, model: "keras.Model", with_optimizer: bool) -> None:
-        model.optimizer.build(model.trainable_variables)
-        self._variables = list(model.weights)
-        if with_optimizer:
-            self._variables += model.optimizer.variables
-        self.values = np.empty(
-            sum(int(np.prod(v.shape)) for v in self._variables), np.float32
-        )
-        self.collect()
-
-    def collect(self) -> None:
-        """Fill the vector from the model."""
-        for variable, part in self._parts():
-            part[:] = np.asarray(variable).ravel()
-
-    def restore(self) -> None:
-        """Fill the model from the vector."""
-        for variable, part in self._parts():
-            if "int" in str(variable.dtype):  # the number of steps so far
-                part = np.rint(part)
-            variable.assign(part.reshape(variable.shape))
-
-    def _parts(self) -> Iterator[tuple[Any, np.ndarray]]:
-        start = 0
-        for variable in self._variables:
-            size = int(np.prod(variable.shape))
-            yield variable, self.values[start : start + size]
-            start += size
 
 
 def make_resident_model(
@@ -297,42 +233,3 @@ class ResidentTraining:
         if not len(images):
             return np.empty((0, self.model.output_shape[-1]))
         return predict(self.model, images)
-
-
-class Tally:
-    """Sums up one worker's epoch over its parts."""
-
-    def __init__(self, worker: int, epoch: int) -> None:
-        self.worker, self.epoch = worker, epoch
-        self.images, self.loss_sum = 0, 0.0
-        self.fit_seconds = self.cpu_seconds = 0.0
-        self.started = self.ended = 0.0
-
-    def fit(self, model: "keras.Model", pipeline: Any, feed: Feed) -> int:
-        """Train one part of the epoch; the images trained."""
-        images = feed.count()
-        if not images:
-            return 0
-        self.started = self.started or time.time()
-        wall, cpu = time.perf_counter(), time.process_time()
-        history = model.fit(pipeline, shuffle=False, verbose=0)
-        self.fit_seconds += time.perf_counter() - wall
-        self.cpu_seconds += time.process_time() - cpu
-        self.ended = time.time()
-        self.images += images
-        self.loss_sum += images * history.history["loss"][0]
-        return images
-
-    def report(self) -> EpochReport:
-        """The epoch as the driver notes it."""
-        return EpochReport(
-            self.worker,
-            self.epoch,
-            self.images,
-            self.loss_sum / self.images if self.images else float("nan"),
-            self.fit_seconds,
-            self.cpu_seconds,
-            self.started,
-            self.ended,
-            peak_memory_bytes(),
-        )

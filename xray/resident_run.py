@@ -10,24 +10,20 @@ import numpy as np
 
 from xray.background import in_background
 from xray.checkpoint import BackgroundSaver
-from xray.cluster import Cluster, WorkerEnvironment, check_workers
+from xray.cluster import Cluster
 from xray.credentials import S3Access
+from xray.environment import WorkerEnvironment, check_workers
 from xray.errors import UserError
 from xray.exchange import WeightServer
 from xray.journal import Journal
 from xray.metrics import macro_auc
 from xray.progress import progress_bar
 from xray.record import Retry
-from xray.resident import (
-    EpochReport,
-    Loaded,
-    Plan,
-    Shard,
-    WeightVector,
-    make_resident_model,
-)
+from xray.resident import Loaded, Plan, Shard, make_resident_model
 from xray.shards import ShardReader, cut_shards
+from xray.tally import EpochReport
 from xray.train import check_loss, check_skipped, score_test_set
+from xray.weights import WeightVector
 
 if TYPE_CHECKING:
     import keras

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xray.cluster import Cluster, import_on_workers
+from xray.cluster import Cluster
 from xray.credentials import S3Access
 from xray.elephas_training import (
     WorkerReport,
     make_asynchronous_model,
     make_synchronous_model,
 )
+from xray.environment import import_on_workers
 from xray.journal import Journal
 from xray.metrics import macro_auc
 from xray.progress import progress_bar
