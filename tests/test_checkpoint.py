@@ -19,8 +19,11 @@ from xray.checkpoint import (
     check_shapes,
 )
 from xray.cli import main
+from xray.credentials import load_access
+from xray.dataset import find_dataset
 from xray.errors import UserError
 from xray.journal import Journal
+from xray.storage import Storage
 from xray.timing import PHASES
 
 
@@ -152,15 +155,35 @@ def test_changed_data_is_refused_by_name():
     now = make_work()
     now["split"]["train"] = "changed"
     with refused("Now differing: split.train. Put it back"):
-        check_same_work(make_work(), now, loaded=False)
+        check_same_work(make_work(), now)
 
 
 def test_unreadable_images_count_once_they_are_known():
     now = make_work()
     now["dataset"]["skipped"] = ["a.png"]
-    check_same_work(make_work(), now, loaded=False)
+    check_same_work(make_work(), now, unknown={"dataset.skipped"})
     with refused("dataset.skipped"):
-        check_same_work(make_work(), now, loaded=True)
+        check_same_work(make_work(), now)
+
+
+def test_a_file_of_weights_counts_once_it_is_read(bucket):
+    weights = {"weights": "/tmp/a.weights.h5"}
+    config = bucket.config(model=weights)
+    dataset = find_dataset(config.data, Storage(load_access(config.data)))
+
+    def journal(weights):
+        journal = Journal("sequential", config, dataset=dataset)
+        journal.initial_weights = weights
+        return journal
+
+    first = journal("aaaa").checkpoint([])
+    for now in ("aaaa", None):
+        later = journal(now)
+        later.resume = first
+        later.check_resume(loaded=True)
+    later.initial_weights = "bbbb"
+    with refused("Now differing: model.weights"):
+        later.check_resume(loaded=True)
 
 
 @pytest.mark.parametrize("mode", ["asynchronous", "hogwild"])

@@ -6,7 +6,7 @@ import logging
 import threading
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,20 +159,20 @@ def check_resumable(config: RunConfig) -> None:
         )
 
 
-def check_same_work(then: dict[str, Any], now: dict[str, Any], loaded: bool) -> None:
+def check_same_work(
+    then: dict[str, Any], now: dict[str, Any], unknown: Collection[str] = ()
+) -> None:
     """Refuse to go on with other data than the first try had.
 
     Args:
         then: work in the checkpoint.
         now: work of this try.
-        loaded: whether it is known by now which images are unreadable.
+        unknown: dotted names of fields that this try does not know yet.
 
     Raises:
         UserError: the works differ; it names the fields.
     """
-    differing = work_differences(then, now)
-    if not loaded:
-        differing = [name for name in differing if name != "dataset.skipped"]
+    differing = [name for name in work_differences(then, now) if name not in unknown]
     if differing:
         raise UserError(
             "--resume needs the data of the first try. Now differing: "

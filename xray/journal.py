@@ -159,8 +159,12 @@ class Journal:
         """
         if not self.resume:
             return
-        before = self.resume.progress
-        check_same_work(before.work, self._work(), loaded)
+        before, unknown = self.resume.progress, set()
+        if not loaded:
+            unknown.add("dataset.skipped")
+        if self.initial_weights is None:
+            unknown.add("model.weights")
+        check_same_work(before.work, self._work(), unknown)
         if self.workers and self.workers != before.workers:
             raise UserError(
                 f"--resume needs the {before.workers} worker(s) of the first try. Got "

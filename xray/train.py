@@ -38,10 +38,10 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
         train, train_images = _load(journal.dataset.train, config, storage, journal)
         test, test_images = _load(journal.dataset.test, config, storage, journal)
         check_skipped(journal)
-        journal.check_resume(loaded=True)
     with timer.phase("warmup"):
         model = build_model(config, storage)
         journal.initial_weights = weights_digest(model.get_weights())
+        journal.check_resume(loaded=True)
         feed = Feed(
             train_images,
             train.labels,
