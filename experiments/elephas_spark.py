@@ -64,10 +64,9 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
             with timer.phase("warmup"):
                 model = building.result()
                 journal.initial_weights = weights_digest(model.get_weights())
-            _train(journal, cluster, model, access, listing)
+            return _train(journal, cluster, model, access, listing)
         finally:
             cluster.stop()
-    return journal.record()
 
 
 def _train(
@@ -76,13 +75,14 @@ def _train(
     model: "keras.Model",
     access: S3Access,
     listing: Future,
-) -> None:
+) -> RunRecord:
     journal.workers = cluster.workers
     journal.threads_per_worker = cluster.threads_per_worker
     journal.machine["spark_master"] = cluster.context.master
     train = train_resident if journal.engine == "resident" else train_stock
     take_dataset = partial(_take_dataset, journal, listing, cluster.workers)
     train(journal, cluster, model, access, take_dataset)
+    return journal.record()
 
 
 def _take_dataset(journal: Journal, listing: Future, workers: int) -> None:
