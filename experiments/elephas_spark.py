@@ -7,10 +7,13 @@ Run it with python, or with spark-submit and any of its options:
 """
 
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import TYPE_CHECKING
 
+from xray.background import in_background
 from xray.cli import main
-from xray.cluster import Cluster, import_on_workers, start_cluster
+from xray.cluster import Cluster, check_master, start_cluster
 from xray.config import RunConfig
 from xray.credentials import S3Access, load_access
 from xray.dataset import find_dataset
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
     import keras
 
 
+# A listing that ends sooner can refuse bad input before a cluster starts.
+HEAD_START_SECONDS = 1
+
+
 def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
     """The record of training with Elephas on the Spark cluster of the configuration.
 
@@ -37,36 +44,52 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
     journal.mode, journal.frequency = config.runner.mode, config.runner.frequency
     journal.engine = config.runner.engine if journal.mode == "synchronous" else "stock"
     journal.workers = config.runner.workers
-    with journal.timer.phase("load"):  # all that can be checked before a cluster
+    timer = journal.timer
+    with timer.phase("load"):  # what can be checked before a cluster
+        if config.runner.master:
+            check_master(config.runner.master)
         access = load_access(config.data)
         storage = Storage(access, config.data.read_threads)
-        journal.dataset = find_dataset(config.data, storage)
-        _check_shards(journal, journal.workers or 1)
-    with journal.timer.phase("warmup"):
-        model = build_model(config, storage)
-        journal.initial_weights = weights_digest(model.get_weights())
-    with journal.timer.phase("startup"):
-        cluster = start_cluster(config.runner)
-    try:
-        return _train(journal, cluster, model, access)
-    finally:
-        cluster.stop()
+        storage.check(config.data.staged or config.data.images)
+        listing = in_background(find_dataset, config.data, storage)
+        # Stock Elephas needs shards of a size: no cluster before that is known.
+        wait([listing], HEAD_START_SECONDS if journal.engine == "resident" else None)
+        if listing.done():
+            _take_dataset(journal, listing, journal.workers or 1)
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(build_model, config, storage)
+        with timer.phase("startup"):  # in this thread: Spark handles signals
+            cluster = start_cluster(config.runner)
+        try:
+            with timer.phase("warmup"):
+                model = building.result()
+                journal.initial_weights = weights_digest(model.get_weights())
+            return _train(journal, cluster, model, access, listing)
+        finally:
+            cluster.stop()
 
 
 def _train(
-    journal: Journal, cluster: Cluster, model: "keras.Model", access: S3Access
+    journal: Journal,
+    cluster: Cluster,
+    model: "keras.Model",
+    access: S3Access,
+    listing: Future,
 ) -> RunRecord:
     journal.workers = cluster.workers
     journal.threads_per_worker = cluster.threads_per_worker
     journal.machine["spark_master"] = cluster.context.master
-    _check_shards(journal, cluster.workers)
-    resident = journal.engine == "resident"
-    with journal.timer.phase("warmup"):
-        # Resident workers import TensorFlow themselves, while they read their images.
-        journal.machine["nodes"] = import_on_workers(cluster, tensorflow=not resident)
-    train = train_resident if resident else train_stock
-    train(journal, cluster, model, access)
+    train = train_resident if journal.engine == "resident" else train_stock
+    take_dataset = partial(_take_dataset, journal, listing, cluster.workers)
+    train(journal, cluster, model, access, take_dataset)
     return journal.record()
+
+
+def _take_dataset(journal: Journal, listing: Future, workers: int) -> None:
+    """Wait for the listing, and check what it found."""
+    journal.dataset = listing.result()
+    _check_shards(journal, workers)
+    journal.check_resume(loaded=False)
 
 
 def _check_shards(journal: Journal, workers: int) -> None:

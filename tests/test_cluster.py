@@ -6,16 +6,12 @@ import pytest
 
 from xray.cluster import (
     Cluster,
-    WorkerEnvironment,
-    _check_environment,
     _training_conf,
     check_master,
-    import_on_workers,
     start_cluster,
 )
 from xray.config import RunnerConfig
 from xray.errors import UserError
-from xray.machine import package_versions
 
 GOOD_MASTERS = ["local", "local[2]", "local[*]", "local-cluster[2,1,1024]", "yarn"]
 
@@ -63,32 +59,11 @@ def test_the_users_spark_settings_win(conf):
     assert conf(spark_conf={"spark.speculation": "true"})["spark.speculation"] == "true"
 
 
-def test_other_versions_on_an_executor_are_named():
-    ours = package_versions()
-    theirs = {**ours, "keras": "3.0.0", "python": "3.9.1"}
-    environment = WorkerEnvironment("host", "/usr/bin/python3", theirs)
-    with pytest.raises(UserError) as caught:
-        _check_environment(ours, environment)
-    assert "Python 3.9 instead of 3." in str(caught.value)
-    assert "keras 3.0.0 instead of" in str(caught.value)
-    assert "PYSPARK_PYTHON" in str(caught.value)
-
-
-def test_a_package_missing_on_an_executor_is_named():
-    ours = package_versions()
-    theirs = {name: v for name, v in ours.items() if name != "elephas"}
-    with pytest.raises(UserError, match="elephas missing"):
-        _check_environment(ours, WorkerEnvironment("host", sys.executable, theirs))
-
-
 @pytest.mark.slow
 class TestRunningCluster:
     def test_workers_follow_from_the_cluster(self, cluster):
         assert cluster.workers == 2
         assert cluster.threads_per_worker == 1
-
-    def test_tensorflow_starts_on_every_worker(self, cluster):
-        assert import_on_workers(cluster) == 1
 
     def test_executors_are_given_the_drivers_copy_of_the_code(self, cluster):
         def places(_):

@@ -7,9 +7,10 @@ from xray.dataset import find_dataset
 from xray.errors import UserError
 from xray.journal import Journal
 from xray.progress import progress_bar
-from xray.resident import EpochReport, Plan
+from xray.resident import Plan
 from xray.resident_run import RoundListener
 from xray.storage import Storage
+from xray.tally import EpochReport
 from xray.train import check_loss
 
 
@@ -27,7 +28,7 @@ def test_resident_workers_are_stopped_by_their_report(bucket):
     config = bucket.config()
     journal = Journal("elephas", config)
     journal.dataset = find_dataset(config.data, Storage(load_access(config.data)))
-    plan = Plan(None, 2, 8, 0, 1, "kept", False)
+    plan = Plan(None, 2, 8, 0, "kept", False)
     reports = [
         EpochReport(worker, 0, images, loss, 1.0, 1.0, 0.0, 1.0, 1)
         # A worker without images has no loss, and that is no divergence.

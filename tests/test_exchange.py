@@ -1,6 +1,7 @@
 """The weight server with real connections; a thread stands for each worker."""
 
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import AuthenticationError
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from xray.errors import UserError
-from xray.exchange import Link, RoundLost, Stopped, WeightServer
+from xray.exchange import WeightServer
+from xray.link import Link, RoundLost, Stopped
 
 
 @pytest.fixture
@@ -17,10 +19,9 @@ def serve():
     """A server for so many workers; `answer` is its on_gather."""
     servers = []
 
-    def serve(workers, weights, answer=lambda kind, contents: contents):
-        servers.append(
-            WeightServer("127.0.0.1", workers, np.array(weights, np.float32), answer)
-        )
+    def serve(workers, weights, answer=lambda kind, contents: contents, **callbacks):
+        vector = np.array(weights, np.float32)
+        servers.append(WeightServer("127.0.0.1", workers, vector, answer, **callbacks))
         return servers[-1]
 
     yield serve
@@ -115,7 +116,8 @@ def test_a_failing_worker_ends_the_job_with_its_reason(serve):
 
 
 def test_a_lost_worker_loses_the_round_and_the_next_try_goes_on(serve):
-    server = serve(2, [0], lambda kind, contents: "answer")
+    retries = []
+    server = serve(2, [0], on_retry=lambda *lost: retries.append(lost))
 
     def finish_one_round_then_lose_one(number):
         link = Link(server.address, number, attempt=10)
@@ -141,6 +143,7 @@ def test_a_lost_worker_loses_the_round_and_the_next_try_goes_on(serve):
     # The 100 that reached the lost round has left no trace.
     assert together(2, start_again) == [5, 5]
     assert (server.rounds, server.attempts) == (2, 2)
+    assert retries == [(1, 1)]  # after one round, for want of worker 1
 
 
 def test_a_worker_of_an_older_try_is_turned_away(serve):
@@ -166,3 +169,60 @@ def test_a_stranger_who_hangs_up_does_not_end_the_server(serve):
         socket.create_connection((server.address.host, server.address.port)).close()
     Link(server.address, 0, 1).average(vector(3), 1)
     assert float(server.weights[0]) == 3
+
+
+def test_a_silent_stranger_keeps_nobody_waiting(serve, monkeypatch):
+    monkeypatch.setattr("xray.exchange.HANDSHAKE_SECONDS", 1)
+    server = serve(1, [0])
+    address = (server.address.host, server.address.port)
+    with socket.create_connection(address) as stranger:
+        Link(server.address, 0, 1).average(vector(3), 1)
+        stranger.settimeout(30)
+        while stranger.recv(100):  # the challenge, then the end of the connection
+            pass
+    assert float(server.weights[0]) == 3
+
+
+def test_what_an_earlier_run_exchanged_is_added(serve):
+    first = serve(1, [0])
+    Link(first.address, 0, 1).average(vector(3), 1)
+    second = WeightServer(
+        "127.0.0.1", 1, first.weights, lambda *_: None, earlier=first.counts()
+    )
+    link = Link(second.address, 0, 1)
+    link.average(vector(4), 1)
+    second.close()
+    assert second.counts() == {
+        "rounds": 2,
+        "attempts": 2,
+        "bytes_received": 8,
+        "bytes_sent": 8,
+    }
+
+
+def test_each_worker_gets_what_it_asks_for(serve):
+    server = serve(2, [0], on_ask=lambda worker: f"shard {worker}")
+    answers = together(2, lambda number: Link(server.address, number, 1).ask())
+    assert answers == ["shard 0", "shard 1"]
+
+
+def test_an_answer_that_takes_long_keeps_nobody_else_waiting(serve):
+    listed = threading.Event()
+    server = serve(2, [0], on_ask=lambda worker: worker or listed.wait(60))
+
+    def work(number):
+        answer = Link(server.address, number, 1).ask()
+        listed.set()  # by the second worker, for the first
+        return answer
+
+    assert together(2, work) == [True, 1]
+
+
+def test_a_failing_answer_stops_the_job_with_its_reason(serve):
+    def fail(worker):
+        raise UserError("no image")
+
+    server = serve(1, [0], on_ask=fail)
+    with pytest.raises(Stopped):
+        Link(server.address, 0, 1).ask()
+    assert str(server.error) == "no image"

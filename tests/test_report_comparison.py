@@ -168,6 +168,16 @@ def test_other_differences_are_warned_of():
     assert "keras 3.15.1 and 3.16.0" in found
 
 
+def test_resumed_and_restarted_runs_are_marked():
+    resume = {"epoch": 2, "earlier_seconds": 30.0, "resumed": "2026-03-01T12:00:00Z"}
+    retry = {"epoch": 2, "rounds": 1, "worker": 0, "reason": "executor lost"}
+    records = [make_record(resumed=[resume]), make_elephas(2, 50, retries=[retry])]
+    found = " ".join(notes.warnings(only_group(*records)))
+    assert "1 run died and went on with --resume" in found
+    assert "1 run lost a worker" in found
+    assert "--resume" not in " ".join(notes.warnings(only_group(make_record())))
+
+
 def test_numbers_as_written():
     assert number(-0.0001) == "0.00"
     assert number(None) == DASH

@@ -1,5 +1,6 @@
 """Resident workers on a real Spark context: equal to plain Keras, and hard to kill."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -7,17 +8,23 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
+from tests.refusals import refused
 from tests.test_elephas_training import small_model
 from xray.credentials import load_access
 from xray.dataset import find_dataset
+from xray.errors import UserError
 from xray.exchange import WeightServer
 from xray.feed import Feed, training_pipeline
+from xray.journal import Journal
 from xray.reader import ImageReader
-from xray.resident import Plan, WeightVector, make_resident_model
+from xray.resident import Plan, Shard, make_resident_model
+from xray.resident_run import train_resident
 from xray.shards import cut_shards, read_part
 from xray.storage import Storage
+from xray.weights import WeightVector
 
 pytestmark = pytest.mark.slow
 
@@ -32,11 +39,11 @@ def data(bucket):
     return dataset, ImageReader(access, config.image_size, 4)
 
 
-def fit(data, cluster, workers, on_gather=lambda kind, contents: None, **plan):
+def fit(data, cluster, workers, on_gather=lambda kind, contents: None, parts=1, **plan):
     """The server and the trained model after a resident fit on `workers` workers."""
     dataset, reader = data
     model = small_model()
-    settings = {"parts": 1, "optimizer_state": "kept", "score_every_epoch": False}
+    settings = {"optimizer_state": "kept", "score_every_epoch": False}
     plan = Plan(reader, EPOCHS, BATCH, SEED, **{**settings, **plan})
     vector = WeightVector(model, plan.optimizer_state == "averaged")
 
@@ -44,13 +51,13 @@ def fit(data, cluster, workers, on_gather=lambda kind, contents: None, **plan):
         on_gather(kind, contents)
         return server.rounds if kind == "loaded" else None
 
-    server = WeightServer(cluster.driver_address(), workers, vector.values, answer)
-    pairs = zip(
-        cut_shards(dataset.train, workers),
-        cut_shards(dataset.test, workers),
-        strict=True,
+    train = cut_shards(dataset.train, workers)
+    test = cut_shards(dataset.test, workers)
+    server = WeightServer(
+        *(cluster.driver_address(), workers, vector.values, answer),
+        lambda worker: Shard(train[worker], test[worker], parts),
     )
-    rdd = cluster.context.parallelize(list(pairs), workers)
+    rdd = cluster.context.parallelize(range(workers), workers)
     try:
         make_resident_model(model, plan, server.address).fit(rdd)
     finally:
@@ -155,19 +162,62 @@ def test_a_killed_worker_costs_a_round_and_nothing_else(data, cluster):
     assert_equal_weights(survived, undisturbed, atol=0.05)
 
 
+def test_a_straggler_shows_in_the_seconds_of_its_epochs(data, cluster):
+    reports, done = [], threading.Event()
+
+    def slow_one_down():
+        worker = psutil.Process(python_workers()[0])
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has done its work
+            while not done.is_set():
+                worker.suspend()
+                time.sleep(0.2)
+                worker.resume()
+                time.sleep(0.02)
+
+    slower = threading.Thread(target=slow_one_down)
+
+    def note(kind, contents):
+        if kind == "ready":
+            slower.start()
+        if kind == "epoch":
+            reports.append([report.fit_seconds for report in contents])
+
+    try:
+        fit(data, cluster, workers=2, on_gather=note)
+    finally:
+        done.set()
+        slower.join()
+    one, other = np.sum(reports, axis=0)
+    assert max(one, other) > 2 * min(one, other)
+
+
 def python_workers() -> list[int]:
-    """Process ids of Spark's Python workers that hold TensorFlow."""
+    """Process ids of this test's Spark Python workers that hold TensorFlow."""
     found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (path / "cmdline").read_bytes()
-            if b"pyspark.daemon" in command and "tensorflow" in (
-                path / "maps"
-            ).read_text(errors="replace"):
-                found.append(int(path.name))
-        except OSError:
-            continue
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error, OSError):
+            maps = Path(f"/proc/{process.pid}/maps").read_text(errors="replace")
+            if "pyspark.daemon" in process.cmdline() and "tensorflow" in maps:
+                found.append(process.pid)
     return found
+
+
+def test_workers_start_before_the_listing_ends_and_end_when_it_fails(bucket, cluster):
+    config = bucket.config(runner={"workers": 2})
+    journal = Journal("elephas", config)
+    journal.workers = 2
+
+    def find_dataset():
+        while "nodes" not in journal.machine:  # the workers have not said hello yet
+            time.sleep(0.05)
+        raise UserError("No image.")
+
+    with refused("No image."):
+        train_resident(
+            journal, cluster, small_model(), load_access(config.data), find_dataset
+        )
+    assert journal.epochs == []
+    assert cluster.context.statusTracker().getActiveStageIds() == []
 
 
 def test_a_worker_that_cannot_read_ends_the_job_at_once(data, cluster):

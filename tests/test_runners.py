@@ -101,6 +101,9 @@ class TestContract:
         assert record.driver_peak_memory_bytes > 2**26
         assert record.machine["cpu_model"]
         assert record.packages["keras"]
+        assert (record.resumed, record.retries) == ([], [])
+        if runner != "stock":
+            assert 0 < record.first_step_seconds < record.epochs[0].elapsed_seconds
         assert record.git["commit"]
 
     def test_phases_add_up(self, record):

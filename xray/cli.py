@@ -10,7 +10,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from xray.config import load_config
+from xray.checkpoint import Checkpoint, CheckpointFile, check_resumable
+from xray.config import RunConfig, load_config
 from xray.errors import UserError
 from xray.journal import Journal
 from xray.record import RunRecord
@@ -38,34 +39,44 @@ def main(
     try:
         config = load_config(options.config, options.set)
         _check_writable(options.results)
+        file = CheckpointFile(options.results, runner, config)
+        resume = _load_checkpoint(file, config) if options.resume else None
     except UserError as error:
-        return _report_error(error)
+        return _report_error(str(error), error.exit_code)
     age = program_age_seconds("PYSPARK_GATEWAY_PORT" in os.environ)
-    journal = Journal(runner, config, Timer(age))
+    journal = Journal(runner, config, Timer(age), checkpoint_file=file, resume=resume)
     return _run(run, journal, options)
 
 
 def _run(
     run: Callable[..., RunRecord], journal: Journal, options: argparse.Namespace
 ) -> int:
+    file = journal.checkpoint_file
     try:
         record = run(journal.config, journal)
     except KeyboardInterrupt:
-        _write(journal.record("aborted", "interrupted"), options.results)
+        reason = file.with_hint("interrupted")
+        _write(journal.record("aborted", reason), options.results)
         return INTERRUPTED
     except UserError as error:
-        _write(journal.record("failed", str(error)), options.results)
-        return _report_error(error)
+        reason = file.with_hint(str(error))
+        _write(journal.record("failed", reason), options.results)
+        return _report_error(reason, error.exit_code)
     except Exception as error:  # noqa: BLE001 - any failure must leave a record
-        reason = _reason(error)
+        reason = file.with_hint(_reason(error))
         _write(journal.record("failed", reason), options.results)
         if options.debug:
             traceback.print_exc()
-        print(f"error: {reason} (--debug shows where)", file=sys.stderr)
-        return 1
+        return _report_error(f"{reason} (--debug shows where)", 1)
     _write(record, options.results)
+    file.remove()
     _print_summary(record)
     return 0
+
+
+def _load_checkpoint(file: CheckpointFile, config: RunConfig) -> Checkpoint:
+    check_resumable(config)
+    return file.load()
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
@@ -83,6 +94,12 @@ def _parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--results", type=Path, default=Path("results"), help="folder of the record"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on after the last epoch that a killed run of this configuration "
+        "finished",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
@@ -107,9 +124,9 @@ def _write(record: RunRecord, folder: Path) -> None:
     print(f"{record.status} record: {record.write(folder)}", file=sys.stderr)
 
 
-def _report_error(error: UserError) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return error.exit_code
+def _report_error(message: str, exit_code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return exit_code
 
 
 def _reason(error: Exception) -> str:

@@ -1,7 +1,6 @@
-"""A Spark context for training: settings, Java, our code and Python on executors."""
+"""A Spark context for training: settings, Java and our code on the executors."""
 
 import atexit
-import contextlib
 import os
 import re
 import shutil
@@ -12,16 +11,13 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xray.config import RunnerConfig
 from xray.errors import UserError
 from xray.java import find_java_home
-from xray.machine import package_versions
 
 if TYPE_CHECKING:
     from pyspark import SparkConf, SparkContext
@@ -31,8 +27,6 @@ EXECUTOR_WAIT_SECONDS = float(os.environ.get("XRAY_EXECUTOR_WAIT_SECONDS", "180"
 SETTLED_SECONDS = 4  # no further executor has come for so long
 MASTER_WAIT_SECONDS = 3
 STOP_SECONDS = 30
-# Versions that must agree between driver and executors, or pickles and weights differ.
-SHARED_PACKAGES = ("keras", "elephas", "numpy", "pyspark")
 
 
 @dataclass(frozen=True)
@@ -57,6 +51,18 @@ class Cluster:
         thread = threading.Thread(target=self.context.stop, daemon=True)
         thread.start()
         thread.join(STOP_SECONDS)
+
+    def last_failure(self) -> str | None:
+        """Why Spark last had to start a stage again, in one line; None: it had not."""
+        scala, gateway = self.context._jsc.sc(), self.context._gateway
+        failed = gateway.jvm.java.util.ArrayList()
+        failed.add(gateway.jvm.org.apache.spark.status.api.v1.StageStatus.FAILED)
+        none, empty = gateway.new_array(gateway.jvm.double, 0), failed.subList(0, 0)
+        stages = scala.statusStore().stageList(failed, False, False, none, empty)
+        if not stages.size():
+            return None
+        reason = stages.apply(0).failureReason()  # the newest comes first
+        return " ".join(reason.get().split())[:300] if reason.isDefined() else None
 
     def driver_address(self) -> str:
         """This machine's address as the executors reach it: only there do we listen.
@@ -243,54 +249,3 @@ def _promised_slots(context: "SparkContext") -> int | None:
     if not instances:
         return None
     return int(instances) * (int(cores) // int(conf.get("spark.task.cpus", "1")))
-
-
-@dataclass(frozen=True)
-class WorkerEnvironment:
-    """What one executor's Python reports of itself."""
-
-    host: str
-    executable: str
-    versions: dict[str, str]
-
-
-def import_on_workers(cluster: Cluster, tensorflow: bool = True) -> int:
-    """Start Python on every worker and check it; the number of nodes they are on.
-
-    Args:
-        cluster: whose workers.
-        tensorflow: import it there as well, as a warm-up.
-
-    Raises:
-        UserError: an executor runs another Python or other versions than the driver.
-    """
-    slots = cluster.context.parallelize(range(cluster.workers), cluster.workers)
-    environments = slots.mapPartitions(partial(describe_worker, tensorflow)).collect()
-    ours = package_versions()
-    for theirs in environments:
-        _check_environment(ours, theirs)
-    return len({environment.host for environment in environments})
-
-
-def describe_worker(tensorflow: bool, _: Iterator[int]) -> Iterator[WorkerEnvironment]:
-    """Runs on an executor: its versions, after importing what training needs."""
-    if tensorflow:
-        with contextlib.suppress(ImportError):  # the versions tell what is missing
-            import elephas.spark_model  # noqa: F401 - the import is the point
-    yield WorkerEnvironment(socket.gethostname(), sys.executable, package_versions())
-
-
-def _check_environment(ours: dict[str, str], theirs: WorkerEnvironment) -> None:
-    minor = [v["python"].rsplit(".", 1)[0] for v in (ours, theirs.versions)]
-    differing = [
-        f"{name} {theirs.versions.get(name, 'missing')} instead of {ours.get(name)}"
-        for name in SHARED_PACKAGES
-        if theirs.versions.get(name) != ours.get(name)
-    ]
-    if minor[0] != minor[1]:
-        differing.insert(0, f"Python {minor[1]} instead of {minor[0]}")
-    if differing:
-        raise UserError(
-            f"Executors run {theirs.executable} with {', '.join(differing)}. Set "
-            "PYSPARK_PYTHON to the driver's environment, or ship it with --archives."
-        )

@@ -9,38 +9,30 @@ Connections are the standard library's (multiprocessing.connection): framed, and
 only to those who know the job's key.
 """
 
-import contextlib
+import os
 import secrets
+import socket
+import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import (
+    Connection,
+    Listener,
+    answer_challenge,
+    deliver_challenge,
+)
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from xray.errors import UserError
+from xray.link import CLOSED, RoundLost, ServerKey
 
-CLOSED = (EOFError, OSError)
-
-
-@dataclass(frozen=True)
-class ServerKey:
-    """Where the weight server listens, and the key that opens it."""
-
-    host: str
-    port: int
-    key: bytes = field(repr=False)
-
-
-class RoundLost(Exception):
-    """A worker is gone; Spark will start all of them again."""
-
-
-class Stopped(Exception):
-    """The driver has ended the job and knows why."""
+HANDSHAKE_SECONDS = 10
+COUNTS = ("rounds", "attempts", "bytes_received", "bytes_sent")
 
 
 @dataclass
@@ -50,6 +42,7 @@ class Attempt:
     Attributes:
         number: grows from one try to the next.
         lost: whether a worker is gone.
+        lost_worker: the first that went, where it is known.
         arrived: what has come in the round under way.
         finished: rounds answered so far.
         images: of the round under way.
@@ -58,6 +51,7 @@ class Attempt:
 
     number: int
     lost: bool = False
+    lost_worker: int | None = None
     arrived: list[tuple[int, Any]] = field(default_factory=list)
     finished: int = 0
     images: int = 0
@@ -68,7 +62,8 @@ class WeightServer:
     """Gathers from all workers, then answers all of them, again and again.
 
     Two kinds of round: `gather` of small objects, which the driver answers through
-    `on_gather`, and `average` of weight vectors.
+    `on_gather`, and `average` of weight vectors. Apart from rounds, a worker may `ask`
+    for what is its alone.
 
     Attributes:
         weights: float32 vector, the mean after the last finished round.
@@ -84,7 +79,12 @@ class WeightServer:
         on_gather: called with the kind of a gather and one object a worker, in the
             order of the workers; what it returns goes to all. It may raise UserError,
             which ends the job.
-        on_average: called with the number of rounds after each average.
+        on_ask: called with the number of a worker that asks; it may take its time, and
+            what it returns goes to that worker alone. What it raises ends the job.
+        on_average: called with `counts` after each average, while the workers wait.
+        on_retry: called with the rounds so far and the worker lost first, or None,
+            when the workers are started again.
+        earlier: `counts` of an earlier run that this one goes on from.
     """
 
     def __init__(
@@ -93,14 +93,18 @@ class WeightServer:
         workers: int,
         weights: np.ndarray,
         on_gather: Callable[[str, list[Any]], Any],
-        on_average: Callable[[int], Any] = lambda rounds: None,
+        on_ask: Callable[[int], Any] = lambda worker: None,
+        on_average: Callable[[dict[str, int]], Any] = lambda counts: None,
+        on_retry: Callable[[int, int | None], Any] = lambda rounds, worker: None,
+        earlier: Mapping[str, int] | None = None,
     ) -> None:
         self.weights = weights
-        self.attempts = self.rounds = 0
-        self.bytes_received = self.bytes_sent = 0
+        for name in COUNTS:
+            setattr(self, name, (earlier or {}).get(name, 0))
         self.error: BaseException | None = None
         self._workers = workers
         self._on_gather, self._on_average = on_gather, on_average
+        self._on_ask, self._on_retry = on_ask, on_retry
         self._sum = np.zeros_like(weights)
         self._buffer = np.empty_like(weights)
         self._changed = threading.Condition()
@@ -108,31 +112,37 @@ class WeightServer:
         self._attempt: Attempt | None = None
         self._closed = False
         key = secrets.token_bytes(32)
-        self._listener = Listener((host, 0), backlog=workers + 8, authkey=key)
+        # Without the key: it would be asked for before the next one is let in.
+        self._listener = Listener((host, 0), backlog=workers + 8)
         self.address = ServerKey(host, self._listener.address[1], key)
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def counts(self) -> dict[str, int]:
+        """rounds, attempts, bytes_received and bytes_sent."""
+        return {name: getattr(self, name) for name in COUNTS}
 
     def close(self) -> None:
         """Stop listening; workers that still wait see their connection end."""
         self._closed = True
         self._listener.close()
-        self._leave(self._attempt)
+        self._leave(self._attempt, None)
 
     def _accept(self) -> None:
         while True:
             try:
                 connection = self._listener.accept()
-            except (AuthenticationError, *CLOSED):
+            except OSError:
                 if self._closed:
                     return
-                continue  # a stranger, or one who hung up
+                continue  # hung up already
             threading.Thread(
                 target=self._serve, args=(connection,), daemon=True
             ).start()
 
     def _serve(self, connection: Connection) -> None:
-        attempt = None
+        attempt = worker = None
         try:
+            _authenticate(connection, self.address.key)
             attempt = self._join(connection.recv())
             while True:
                 kind, worker, content = connection.recv()
@@ -140,15 +150,17 @@ class WeightServer:
                     self._average(connection, attempt, content)
                 elif kind == "weights":
                     connection.send_bytes(self.weights)
+                elif kind == "ask":
+                    connection.send(self._ask(worker))
                 elif kind == "failed":
                     raise content
                 else:
                     connection.send(self._gather(attempt, kind, worker, content))
-        except (*CLOSED, RoundLost):
-            self._leave(attempt)
+        except (*CLOSED, AuthenticationError, RoundLost):
+            self._leave(attempt, worker)
         except (RuntimeError, UserError) as error:
             self.error = self.error or error
-            self._leave(attempt)
+            self._leave(attempt, worker)
         finally:
             connection.close()
 
@@ -159,6 +171,7 @@ class WeightServer:
                 if self._attempt:
                     self._attempt.lost = True
                     self._changed.notify_all()
+                    self._on_retry(self.rounds, self._attempt.lost_worker)
                 self._attempt = Attempt(number)
                 self._sum[:] = 0
                 self.attempts += 1
@@ -166,11 +179,23 @@ class WeightServer:
                 raise RoundLost
             return self._attempt
 
-    def _leave(self, attempt: Attempt | None) -> None:
+    def _leave(self, attempt: Attempt | None, worker: int | None) -> None:
         with self._changed:
-            if attempt:
-                attempt.lost = True
+            if attempt and not attempt.lost:
+                attempt.lost, attempt.lost_worker = True, worker
             self._changed.notify_all()
+
+    def fail(self, error: BaseException) -> None:
+        """End the job for all workers because of `error`."""
+        self.error = self.error or error
+        self._leave(self._attempt, None)
+
+    def _ask(self, worker: int) -> Any:
+        try:
+            return ("go", self._on_ask(worker))
+        except Exception as error:  # noqa: BLE001 - the driver raises it
+            self.error = self.error or error
+            return ("stop", None)
 
     def _gather(self, attempt: Attempt, kind: str, worker: int, content: Any) -> Any:
         with self._changed:
@@ -204,9 +229,9 @@ class WeightServer:
                 self._sum[:] = 0
                 attempt.images = 0
                 self.rounds += 1
-                self._on_average(self.rounds)
+                self.bytes_sent += self._workers * self.weights.nbytes
+                self._on_average(self.counts())
                 self._finish(attempt, None)
-            self.bytes_sent += self.weights.nbytes
         # Nobody changes the mean now: the next one needs this worker's next vector.
         connection.send_bytes(self.weights)
 
@@ -224,68 +249,16 @@ class WeightServer:
         return reply
 
 
-class Link:
-    """A worker's side of the server.
+def _authenticate(connection: Connection, key: bytes) -> None:
+    """Have the other side prove that it knows the key, and prove it in turn.
 
-    Args:
-        address: of the server.
-        worker: number of this worker, from 0.
-        attempt: number of this try, larger than that of any before.
+    Raises:
+        AuthenticationError: it does not know it.
+        OSError: it hung up, or stays silent.
     """
-
-    def __init__(self, address: ServerKey, worker: int, attempt: int) -> None:
-        self._connection = Client((address.host, address.port), authkey=address.key)
-        self._worker = worker
-        self._connection.send(attempt)
-
-    def gather(self, kind: str, content: Any) -> Any:
-        """The driver's answer to what all workers sent.
-
-        Raises:
-            RoundLost: another worker or the driver is gone.
-            Stopped: the driver ends the job.
-        """
-        with _lost_when_closed():
-            self._connection.send((kind, self._worker, content))
-            word, answer = self._connection.recv()
-        if word == "stop":
-            raise Stopped
-        return answer
-
-    def average(self, vector: np.ndarray, images: int) -> None:
-        """Replace float32 `vector` by the mean over the workers, by their images.
-
-        Raises:
-            RoundLost: another worker or the driver is gone.
-        """
-        with _lost_when_closed():
-            self._connection.send(("average", self._worker, images))
-            self._connection.send_bytes(vector)
-            self._connection.recv_bytes_into(vector)
-
-    def weights(self, vector: np.ndarray) -> None:
-        """Fill float32 `vector` with the last finished round's mean.
-
-        Raises:
-            RoundLost: another worker or the driver is gone.
-        """
-        with _lost_when_closed():
-            self._connection.send(("weights", self._worker, None))
-            self._connection.recv_bytes_into(vector)
-
-    def fail(self, error: Exception) -> None:
-        """End the job for all workers; trying again would fail again.
-
-        Args:
-            error: a UserError or RuntimeError, raised again on the driver.
-        """
-        with contextlib.suppress(*CLOSED):
-            self._connection.send(("failed", self._worker, error))
-
-
-@contextlib.contextmanager
-def _lost_when_closed() -> Iterator[None]:
-    try:
-        yield
-    except CLOSED:
-        raise RoundLost from None
+    with socket.socket(fileno=os.dup(connection.fileno())) as same:
+        patience = struct.pack("ll", HANDSHAKE_SECONDS, 0)
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+        deliver_challenge(connection, key)
+        answer_challenge(connection, key)
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))

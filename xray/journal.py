@@ -4,8 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
+from xray.checkpoint import (
+    Checkpoint,
+    CheckpointFile,
+    Progress,
+    check_same_work,
+    check_shapes,
+)
 from xray.config import RunConfig
 from xray.dataset import Dataset
+from xray.errors import UserError
 from xray.machine import (
     describe_machine,
     git_state,
@@ -17,6 +27,8 @@ from xray.record import (
     Images,
     Phases,
     Rates,
+    Resume,
+    Retry,
     RunRecord,
     Scores,
     Worker,
@@ -35,6 +47,8 @@ class Journal:
         runner: sequential, gpu or elephas.
         config: the run.
         timer: its phases.
+        checkpoint_file: kept after every epoch; None keeps nothing.
+        resume: what `--resume` goes on from.
     """
 
     runner: str
@@ -53,6 +67,12 @@ class Journal:
     per_worker: list[Worker] = field(default_factory=list)
     scores: Scores | None = None
     machine: dict[str, Any] = field(default_factory=dict)
+    checkpoint_file: CheckpointFile | None = None
+    resume: Checkpoint | None = None
+    resumed: list[Resume] = field(default_factory=list)
+    retries: list[Retry] = field(default_factory=list)
+    peak_memory_bytes: int = 0
+    first_step_seconds: float | None = None
 
     def add_epoch(
         self, seconds: float, loss: float | None, elapsed_seconds: float | None = None
@@ -75,6 +95,11 @@ class Journal:
             )
         )
 
+    def note_first_step(self, seconds_ago: float = 0.0) -> None:
+        """Note when the run's first training step began; later calls do nothing."""
+        if self.first_step_seconds is None:
+            self.first_step_seconds = self.timer.elapsed_seconds() - seconds_ago
+
     def add_workers(self, reports: Sequence[Any]) -> None:
         """Add one round of every worker to the table of workers.
 
@@ -96,6 +121,84 @@ class Journal:
             )
         self.per_worker = [before[number] for number in sorted(before)]
 
+    def checkpoint(self, arrays: Sequence[np.ndarray]) -> Checkpoint:
+        """The run as it stands after an epoch; later changes do not reach it.
+
+        Args:
+            arrays: what training goes on from; they must not change any more.
+        """
+        progress = Progress(
+            work=self._work(),
+            workers=self.workers,
+            epochs=self.epochs,
+            seconds=self.timer.seconds,
+            cpu_seconds=self.timer.cpu_seconds,
+            total_seconds=self.timer.elapsed_seconds(),
+            per_worker=self.per_worker,
+            exchange=self.exchange,
+            peak_memory_bytes=self._peak_memory_bytes(),
+            first_step_seconds=self.first_step_seconds,
+            resumed=self.resumed,
+            retries=self.retries,
+        )
+        return Checkpoint(progress.model_copy(deep=True), list(arrays))
+
+    def save(self, arrays: Sequence[np.ndarray]) -> None:
+        """Keep the run as it stands after an epoch, where that is wanted."""
+        if self.checkpoint_file:
+            self.checkpoint_file.save(self.checkpoint(arrays))
+
+    def check_resume(self, loaded: bool) -> None:
+        """Refuse to resume with other data or another number of workers.
+
+        Args:
+            loaded: whether it is known by now which images are unreadable.
+
+        Raises:
+            UserError: something differs; it says what.
+        """
+        if not self.resume:
+            return
+        before, unknown = self.resume.progress, set()
+        if not loaded:
+            unknown.add("dataset.skipped")
+        if self.initial_weights is None:
+            unknown.add("model.weights")
+        check_same_work(before.work, self._work(), unknown)
+        if self.workers and self.workers != before.workers:
+            raise UserError(
+                f"--resume needs the {before.workers} worker(s) of the first try. Got "
+                f"{self.workers}. Set runner.workers as before on a cluster with as "
+                "many slots, or start without --resume."
+            )
+
+    def take_up(self, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+        """Arrays of these shapes to go on from; none when nothing is resumed.
+
+        What the earlier tries did and measured is added to this journal.
+
+        Raises:
+            UserError: the checkpoint is of another model.
+        """
+        if not self.resume:
+            return []
+        check_shapes(self.resume.arrays, shapes)
+        before = self.resume.progress
+        self.timer.add_earlier(before.seconds, before.cpu_seconds, before.total_seconds)
+        self.epochs = list(before.epochs)
+        self.per_worker = list(before.per_worker)
+        self.exchange = before.exchange
+        self.retries = list(before.retries)
+        self.peak_memory_bytes = before.peak_memory_bytes
+        self.first_step_seconds = before.first_step_seconds
+        this_try = Resume(
+            epoch=len(before.epochs),
+            earlier_seconds=before.total_seconds,
+            resumed=utc_now(),
+        )
+        self.resumed = [*before.resumed, this_try]
+        return self.resume.arrays
+
     def record(
         self,
         status: Literal["success", "failed", "aborted"] = "success",
@@ -116,19 +219,22 @@ class Journal:
             frequency=self.frequency,
             engine=self.engine,
             exchange=self.exchange,
+            resumed=self.resumed,
+            retries=self.retries,
             global_batch_size=self._global_batch_size(),
             seed=self.config.training.seed,
             config=self.config.to_dict(),
             work_id=work_id(work) if work else None,
             work=work,
             initial_weights=self.initial_weights,
+            first_step_seconds=self.first_step_seconds,
             phases=Phases(**self.timer.phases()),
             epochs=self.epochs,
             images=self._images(),
             images_trained=self.train_images() * len(self.epochs),
             images_per_second=self._rates(),
             cpu_seconds=self._cpu_seconds(),
-            driver_peak_memory_bytes=peak_memory_bytes(),
+            driver_peak_memory_bytes=self._peak_memory_bytes(),
             per_worker=self.per_worker,
             scores=self.scores,
             machine={**describe_machine(), **self.machine},
@@ -158,7 +264,9 @@ class Journal:
         )
 
     def _rates(self) -> Rates:
-        images, later = self.train_images(), self.epochs[1:]
+        images = self.train_images()
+        firsts = {1, *(resume.epoch + 1 for resume in self.resumed)}
+        later = [epoch for epoch in self.epochs if epoch.epoch not in firsts]
         fit_seconds = self.timer.seconds["fit"]
         return Rates(
             overall=images * len(self.epochs) / fit_seconds if self.epochs else None,
@@ -172,6 +280,10 @@ class Journal:
         seconds = dict(self.timer.cpu_seconds)
         seconds["fit"] += sum(worker.cpu_seconds for worker in self.per_worker)
         return seconds
+
+    def _peak_memory_bytes(self) -> int:
+        """Of this process, or of an earlier try's."""
+        return max(self.peak_memory_bytes, peak_memory_bytes())
 
     def _work(self) -> dict[str, Any]:
         if not self.dataset:

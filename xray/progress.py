@@ -10,8 +10,11 @@ from tqdm import tqdm
 POLL_SECONDS = 0.5
 
 
-def progress_bar(total: int, description: str) -> tqdm:
-    """A bar over `total` images on standard error; a line every 10 s in a log file."""
+def progress_bar(total: int | None, description: str) -> tqdm:
+    """A bar over `total` images on standard error; a line every 10 s in a log file.
+
+    A total that is not known yet can be given to `reset`.
+    """
     terminal = sys.stderr.isatty()
     return tqdm(
         total=total,

@@ -4,10 +4,10 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,20 +22,28 @@ class Part(BaseModel):
 
 
 class Phases(Part):
-    """Seconds per phase; they do not overlap and `total` is measured on its own."""
+    """Seconds per phase, as the driving process waits for them one after the other.
+
+    They do not overlap. What runs beside a phase adds nothing to it: Elephas lists the
+    images and builds the model while Spark starts, and resident workers import
+    TensorFlow and trace while images are listed and read. What no phase names, such as
+    writing checkpoints, is in `total` alone, which is measured on its own.
+    """
 
     startup: float = 0.0
-    """Program start to ready: Python, TensorFlow or the Spark context."""
+    """Program start to ready: Python, TensorFlow, or the Spark context and the
+    resident workers' Python."""
     load: float = 0.0
     """Listing, reading and decoding every image once."""
     warmup: float = 0.0
-    """Building and tracing the model before the clock of `fit` starts."""
+    """Building and tracing the model before the clock of `fit` starts, as far as that
+    is not done by then."""
     fit: float = 0.0
     """Training, every epoch."""
     evaluate: float = 0.0
     """Scoring the test set, after every epoch when asked, and its AUC."""
     total: float = 0.0
-    """Program start to record."""
+    """Program start to record; of a resumed run, the sum over its tries."""
 
 
 class Epoch(Part):
@@ -53,7 +61,7 @@ class Epoch(Part):
     """From the start of the program to the end of this epoch's training."""
     sync_gap_seconds: float | None = None
     """Before this epoch, time in which no worker trained, scoring left out; null for
-    the first and where it is not known."""
+    the first of each try and where it is not known."""
     worker_seconds: list[float] = []
     """Training seconds of each worker; a straggler shows here."""
 
@@ -76,7 +84,7 @@ class Rates(Part):
 
     overall: float | None = None
     steady: float | None = None
-    """From the second epoch on; null with one epoch."""
+    """From the second epoch of each try on; null without such an epoch."""
 
 
 class Worker(Part):
@@ -89,6 +97,30 @@ class Worker(Part):
     cpu_seconds: float
     peak_memory_bytes: int
     """Largest resident set of the process."""
+
+
+class Resume(Part):
+    """A try that went on from the checkpoint of an earlier one."""
+
+    epoch: int
+    """Last epoch that the earlier tries finished; the work after it was lost."""
+    earlier_seconds: float
+    """Of the earlier tries, up to the end of that epoch. They are in every sum of this
+    record; what the killed try spent after it is not known and in none."""
+    resumed: datetime
+
+
+class Retry(Part):
+    """Resident engine: a start of all workers anew after one of them was lost."""
+
+    epoch: int
+    """The epoch under way; its finished averages were kept."""
+    rounds: int
+    """Averages finished by then, since the first epoch."""
+    worker: int | None = None
+    """Whose connection ended first; null where it is not known."""
+    reason: str | None = None
+    """What Spark says of it; null where it says nothing."""
 
 
 class Interval(Part):
@@ -142,8 +174,13 @@ class RunRecord(Part):
     engine: str | None = None
     """resident or stock, of Elephas; null for the local runners."""
     exchange: dict[str, int] | None = None
-    """Resident engine: rounds (averages), attempts (starts of all workers), and the
-    bytes of weights that the driver received and sent."""
+    """Resident engine: rounds (averages), attempts (starts of all workers, see
+    `resumed` and `retries`), and the bytes of weights that the driver received and
+    sent."""
+    resumed: list[Resume] = []
+    """Tries after the first; empty for a run in one go."""
+    retries: list[Retry] = []
+    """Starts of all workers anew within a try."""
     global_batch_size: int | None = None
     """Images per step of all workers together."""
     seed: int
@@ -155,6 +192,9 @@ class RunRecord(Part):
     """Its parts: dataset, split, model and training."""
     initial_weights: str | None = None
     """Hash of the weights before the first step."""
+    first_step_seconds: float | None = None
+    """From the start of the program to the first training step, by the worker's clock;
+    of a resumed run, in its first try. Null for stock Elephas."""
     phases: Phases = Phases()
     epochs: list[Epoch] = []
     images: Images = Images()
@@ -174,18 +214,31 @@ class RunRecord(Part):
 
     def write(self, folder: Path) -> Path:
         """The file `<run_id>.json` in `folder`, written whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.run_id}.json"
         text = self.model_dump_json(indent=1) + "\n"
-        with tempfile.NamedTemporaryFile(
-            "w", dir=folder, suffix=".tmp", delete=False, encoding="utf-8"
-        ) as file:
-            file.write(text)
+        write_whole(path, lambda file: file.write(text.encode()))
+        return path
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Make the file `path` by `write(file)`, whole or not at all.
+
+    Raises:
+        OSError: the disk refuses; a file that stood there before still does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f"{path.name}.", suffix=".tmp", delete=False
+    ) as file:
+        try:
+            write(file)
             file.flush()
             os.fsync(file.fileno())
-        path = folder / f"{self.run_id}.json"
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
-        return path
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
 
 
 def new_run_id(created: datetime, runner: str, workers: int | None, commit: str) -> str:

@@ -2,27 +2,30 @@
 
 Stock Elephas starts a Spark job an epoch, and in each rebuilds, compiles and traces the
 model. Here one barrier task per worker reads its shard, traces once and trains every
-epoch, exchanging weights with the driver's `WeightServer` after each round. Reading and
-decoding run beside TensorFlow's import and tracing.
+epoch, exchanging weights with the driver's `WeightServer` after each round. Importing
+TensorFlow and tracing run beside the driver's listing, and reading and decoding here.
 """
 
-import time
+import pickle
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xray.environment import describe_worker
 from xray.errors import UserError
-from xray.exchange import Link, RoundLost, ServerKey, Stopped
 from xray.feed import Feed, predict, training_pipeline
-from xray.machine import peak_memory_bytes
+from xray.link import Link, RoundLost, ServerKey, Stopped
 from xray.model import trace
 from xray.pixels import PixelFile
 from xray.reader import ImageReader
 from xray.shards import ShardPart, read_part
+from xray.tally import Tally
+from xray.weights import WeightVector
 
 if TYPE_CHECKING:
     import keras
@@ -39,7 +42,6 @@ class Plan:
         epochs: in all.
         batch_size: of each worker.
         seed: of the order of the images.
-        parts: averages per epoch.
         optimizer_state: kept (each worker's own), averaged, or reset after each round.
         score_every_epoch: whether the test set is scored after every epoch.
     """
@@ -48,9 +50,23 @@ class Plan:
     epochs: int
     batch_size: int
     seed: int
-    parts: int
     optimizer_state: str
     score_every_epoch: bool
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one worker trains and scores.
+
+    Attributes:
+        train: its training images.
+        test: its share of the test set.
+        parts: averages per epoch, the same for all workers.
+    """
+
+    train: ShardPart
+    test: ShardPart
+    parts: int
 
 
 @dataclass(frozen=True)
@@ -68,86 +84,17 @@ class Loaded:
     bad_test: list[tuple[int, str]]
 
 
-@dataclass(frozen=True)
-class EpochReport:
-    """One worker's part of one epoch.
-
-    Attributes:
-        worker: from 0.
-        epoch: from 0.
-        images: trained.
-        loss: mean over them; NaN without images.
-        fit_seconds: of training alone.
-        cpu_seconds: of the process meanwhile.
-        started: of the first step, seconds since 1970.
-        ended: of the last step, seconds since 1970.
-        peak_memory_bytes: largest resident set so far.
-    """
-
-    worker: int
-    epoch: int
-    images: int
-    loss: float
-    fit_seconds: float
-    cpu_seconds: float
-    started: float
-    ended: float
-    peak_memory_bytes: int
-
-
-class WeightVector:
-    """A model's weights, and its optimizer's state if wanted, as one float32 vector.
-
-    Attributes:
-        values: the vector.
-    """
-
-    def __init__(self, model: "keras.Model", with_optimizer: bool) -> None:
-        model.optimizer.build(model.trainable_variables)
-        self._variables = list(model.weights)
-        if with_optimizer:
-            self._variables += [
-                variable
-                for variable in model.optimizer.variables
-                if "float" in str(variable.dtype)
-            ]
-        self.values = np.empty(
-            sum(int(np.prod(v.shape)) for v in self._variables), np.float32
-        )
-        self.collect()
-
-    def collect(self) -> None:
-        """Fill the vector from the model."""
-        for variable, part in self._parts():
-            part[:] = np.asarray(variable).ravel()
-
-    def restore(self) -> None:
-        """Fill the model from the vector."""
-        for variable, part in self._parts():
-            variable.assign(part.reshape(variable.shape))
-
-    def _parts(self) -> Iterator[tuple[Any, np.ndarray]]:
-        start = 0
-        for variable in self._variables:
-            size = int(np.prod(variable.shape))
-            yield variable, self.values[start : start + size]
-            start += size
-
-
 def make_resident_model(
     model: "keras.Model", plan: Plan, server: ServerKey
 ) -> "SparkModel":
     """An Elephas SparkModel whose `fit` is one barrier stage.
 
-    `fit` takes an RDD with one pair of `ShardPart` a partition, training and test
-    images. The trained weights are in the server; `model` stays as it is.
+    `fit` takes an RDD with a partition a worker, whose content does not matter: the
+    workers ask the server for their shards. The trained weights are in the server;
+    `model` stays as it is.
     """
     from elephas.spark_model import SparkModel
     from elephas.worker import SparkWorker
-
-    class ResidentWorker(SparkWorker):
-        def train(self, shards: Iterator[tuple[ShardPart, ShardPart]]) -> Iterator:
-            return _run_worker(self, plan, server, shards)
 
     class ResidentModel(SparkModel):
         def fit(self, rdd: "RDD", **_: Any) -> None:
@@ -155,8 +102,9 @@ def make_resident_model(
 
         def _fit(self, rdd: "RDD", **_: Any) -> None:
             from keras import optimizers
+            from pyspark import cloudpickle
 
-            worker = ResidentWorker(
+            worker = SparkWorker(
                 self._master_network.to_json(),
                 None,  # the weights come from the server, also after a failure
                 {},
@@ -165,20 +113,25 @@ def make_resident_model(
                 self.master_metrics,
                 self.custom_objects,
             )
+            # Pickled apart: unpickling imports TensorFlow, and takes seconds.
+            run = partial(run_worker, cloudpickle.dumps(worker), plan, server)
             # Spark starts a barrier stage again after a failure only if it is no last
             # stage: hence an (empty) shuffle after it.
-            rdd.barrier().mapPartitions(worker.train).repartition(1).collect()
+            rdd.barrier().mapPartitions(run).repartition(1).collect()
 
     return ResidentModel(model)
 
 
-def _run_worker(
-    worker: Any,
-    plan: Plan,
-    server: ServerKey,
-    shards: Iterator[tuple[ShardPart, ShardPart]],
+def run_worker(
+    worker: bytes, plan: Plan, server: ServerKey, _: Iterator[Any]
 ) -> Iterator[None]:
-    """Runs on an executor for the whole fit; yields nothing."""
+    """Runs on an executor for the whole fit; yields nothing.
+
+    Args:
+        worker: Elephas' SparkWorker, pickled.
+        plan: of all workers.
+        server: of this job.
+    """
     from pyspark import BarrierTaskContext
 
     warnings.filterwarnings("ignore", message="Your input ran out of data")
@@ -188,8 +141,7 @@ def _run_worker(
     attempt = min(map(int, context.allGather(str(context.taskAttemptId()))))
     link = Link(server, number, attempt)
     try:
-        train, test = next(shards)
-        ResidentTraining(link, number, plan, worker).run(train, test)
+        ResidentTraining(link, number, plan).run(worker)
     except Stopped:
         pass
     except RoundLost:
@@ -204,17 +156,15 @@ def _run_worker(
 class ResidentTraining:
     """One worker's whole fit."""
 
-    def __init__(self, link: Link, number: int, plan: Plan, worker: Any) -> None:
-        self.link, self.number, self.plan, self.worker = link, number, plan, worker
+    def __init__(self, link: Link, number: int, plan: Plan) -> None:
+        self.link, self.number, self.plan = link, number, plan
 
-    def run(self, train: ShardPart, test: ShardPart) -> None:
+    def run(self, worker: bytes) -> None:
         """Read, trace, and train until the driver has what it wants."""
-        with ThreadPoolExecutor(2) as pool:
-            reads = [
-                pool.submit(read_part, self.plan.reader, part) for part in (train, test)
-            ]
-            self._prepare_model()
-            train_read, test_read = map(Future.result, reads)
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(self._read)
+            self._prepare_model(worker)
+            shard, train_read, test_read = reading.result()
         loaded = Loaded(len(train_read[0].rows), train_read[2], test_read[2])
         first_round = self.link.gather("loaded", loaded)
         self.link.weights(self.vector.values)
@@ -225,16 +175,24 @@ class ResidentTraining:
             self.plan.batch_size,
             self.plan.seed,
             self.number,
-            self.plan.parts,
+            shard.parts,
         )
         self.link.gather("ready", None)
         self._train(feed, test_read[0].rows, test_read[1], first_round)
 
-    def _prepare_model(self) -> None:
+    def _read(self) -> tuple[Any, ...]:
+        """The shard, and its training and test images as `read_part` gives them."""
+        self.link.gather("hello", describe_worker())
+        shard = self.link.ask()
+        with ThreadPoolExecutor(2) as pool:
+            parts = (shard.train, shard.test)
+            return shard, *pool.map(partial(read_part, self.plan.reader), parts)
+
+    def _prepare_model(self, pickled: bytes) -> None:
         """Build, compile and trace, on blank images: the real ones still arrive."""
         import keras
 
-        worker, size = self.worker, self.plan.reader.image_size
+        worker, size = pickle.loads(pickled), self.plan.reader.image_size
         model = keras.models.model_from_json(worker.json, worker.custom_objects)
         optimizer = keras.optimizers.deserialize(worker.master_optimizer)
         model.compile(optimizer, worker.master_loss, metrics=worker.master_metrics)
@@ -254,18 +212,19 @@ class ResidentTraining:
         first_round: int,
     ) -> None:
         plan, pipeline = self.plan, training_pipeline(feed)
-        for number in range(first_round, plan.epochs * plan.parts):
-            feed.epoch, feed.part = divmod(number, plan.parts)
+        for number in range(first_round, plan.epochs * feed.parts):
+            feed.epoch, feed.part = divmod(number, feed.parts)
             if feed.part == 0 or number == first_round:
                 tally = Tally(self.number, feed.epoch)
             images = tally.fit(self.model, pipeline, feed)
-            last_part = feed.part == plan.parts - 1
+            last_part = feed.part == feed.parts - 1
             if last_part:
                 self.link.gather("epoch", tally.report())
             self._average(images)
             last_epoch = feed.epoch == plan.epochs - 1
-            if last_part and (last_epoch or plan.score_every_epoch):
+            if last_part and plan.score_every_epoch and not last_epoch:
                 self.link.gather("scores", (test_rows, self._predict(test)))
+        self.link.gather("scores", (test_rows, self._predict(test)))
 
     def _average(self, images: int) -> None:
         self.vector.collect()
@@ -280,42 +239,3 @@ class ResidentTraining:
         if not len(images):
             return np.empty((0, self.model.output_shape[-1]))
         return predict(self.model, images)
-
-
-class Tally:
-    """Sums up one worker's epoch over its parts."""
-
-    def __init__(self, worker: int, epoch: int) -> None:
-        self.worker, self.epoch = worker, epoch
-        self.images, self.loss_sum = 0, 0.0
-        self.fit_seconds = self.cpu_seconds = 0.0
-        self.started = self.ended = 0.0
-
-    def fit(self, model: "keras.Model", pipeline: Any, feed: Feed) -> int:
-        """Train one part of the epoch; the images trained."""
-        images = feed.count()
-        if not images:
-            return 0
-        self.started = self.started or time.time()
-        wall, cpu = time.perf_counter(), time.process_time()
-        history = model.fit(pipeline, shuffle=False, verbose=0)
-        self.fit_seconds += time.perf_counter() - wall
-        self.cpu_seconds += time.process_time() - cpu
-        self.ended = time.time()
-        self.images += images
-        self.loss_sum += images * history.history["loss"][0]
-        return images
-
-    def report(self) -> EpochReport:
-        """The epoch as the driver notes it."""
-        return EpochReport(
-            self.worker,
-            self.epoch,
-            self.images,
-            self.loss_sum / self.images if self.images else float("nan"),
-            self.fit_seconds,
-            self.cpu_seconds,
-            self.started,
-            self.ended,
-            peak_memory_bytes(),
-        )

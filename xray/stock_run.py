@@ -1,7 +1,7 @@
 """The driver's side of training with Elephas as it comes, all modes."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from xray.elephas_training import (
     make_asynchronous_model,
     make_synchronous_model,
 )
+from xray.environment import import_on_workers
 from xray.journal import Journal
 from xray.metrics import macro_auc
 from xray.progress import progress_bar
@@ -27,15 +28,29 @@ if TYPE_CHECKING:
 
 
 def train_stock(
-    journal: Journal, cluster: Cluster, model: "keras.Model", access: S3Access
+    journal: Journal,
+    cluster: Cluster,
+    model: "keras.Model",
+    access: S3Access,
+    find_dataset: Callable[[], None],
 ) -> None:
     """Fill the journal with a whole fit and `model` with its weights.
+
+    Args:
+        journal: of the run.
+        cluster: to train on.
+        model: compiled.
+        access: to the images.
+        find_dataset: fills in the journal's data set, or raises.
 
     Raises:
         UserError: the images or the settings cannot be used, or training diverged.
     """
     timer, config = journal.timer, journal.config
+    with timer.phase("warmup"):
+        journal.machine["nodes"] = import_on_workers(cluster)
     with timer.phase("load"):
+        find_dataset()
         rows, test_set = _load(journal, cluster, access)
     if journal.mode == "synchronous":
         _fit_synchronous(journal, model, rows, test_set)
@@ -57,6 +72,7 @@ def _load(
     test_rows, bad_test = load_shards(cluster, dataset.test, reader, seed)
     journal.skipped = {**bad, **bad_test}
     check_skipped(journal)
+    journal.check_resume(loaded=True)
     sizes = train_rows.mapPartitions(lambda rows: [sum(1 for _ in rows)]).collect()
     batch_size = config.training.batch_size
     check_shards(min(sizes) * len(sizes), cluster.workers, batch_size)
@@ -68,9 +84,12 @@ def _fit_synchronous(
     journal: Journal, model: "keras.Model", rows: "RDD", test_set: TestSet
 ) -> None:
     training = journal.config.training
+    if arrays := journal.take_up([weight.shape for weight in model.weights]):
+        model.set_weights(arrays)
     spark_model = make_synchronous_model(model, training.seed)
+    spark_model.epoch = len(journal.epochs)
     with progress_bar(journal.train_images() * training.epochs, "fit") as bar:
-        for epoch in range(training.epochs):
+        for epoch in range(len(journal.epochs), training.epochs):
             start = time.perf_counter()
             with journal.timer.phase("fit"):
                 spark_model.fit(
@@ -86,6 +105,7 @@ def _fit_synchronous(
                 with journal.timer.phase("evaluate"):
                     auc = macro_auc(test_set.subset.labels, test_set.predict(model))
                     journal.epochs[-1].auc_macro = auc
+            journal.save(model.get_weights())
 
 
 def _fit_asynchronous(

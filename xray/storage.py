@@ -53,8 +53,8 @@ class Storage:
         Raises:
             UserError: refused, unreachable, or no such bucket.
         """
+        self.check(uri)
         bucket, prefix = split_uri(uri)
-        self._check(bucket)
         objects = []
         with _translated(self.access, uri):
             pages = self.client.get_paginator("list_objects_v2").paginate(
@@ -114,8 +114,13 @@ class Storage:
         with _translated(self.access, uri):
             self.client.delete_object(Bucket=bucket, Key=key)
 
-    def _check(self, bucket: str) -> None:
-        """Fail within seconds, where the patient client would retry for a minute."""
+    def check(self, uri: str) -> None:
+        """Fail within seconds, where the patient client would retry for a minute.
+
+        Raises:
+            UserError: the bucket of `uri` is refused, unreachable or missing.
+        """
+        bucket, _ = split_uri(uri)
         with _translated(self.access, f"s3://{bucket}/"):
             _make_client(self.access, 1, attempts=2).list_objects_v2(
                 Bucket=bucket, MaxKeys=1

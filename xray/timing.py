@@ -49,8 +49,17 @@ class Timer:
         """Add wall seconds to phase `name`, measured elsewhere while none was open."""
         self.seconds[name] += seconds
 
+    def add_earlier(
+        self, seconds: dict[str, float], cpu_seconds: dict[str, float], total: float
+    ) -> None:
+        """Count an earlier try of the same run: its phases and its total."""
+        for name in PHASES:
+            self.seconds[name] += seconds[name]
+            self.cpu_seconds[name] += cpu_seconds[name]
+        self._start -= total
+
     def elapsed_seconds(self) -> float:
-        """Seconds since the program started."""
+        """Seconds since the program started, those of earlier tries added."""
         return time.perf_counter() - self._start
 
     def phases(self) -> dict[str, float]:

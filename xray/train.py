@@ -36,6 +36,7 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
         storage = Storage(access, config.data.read_threads)
         journal.dataset = find_dataset(config.data, storage)
         check_batch_size(config, len(journal.dataset.train))
+        journal.check_resume(loaded=False)
         reader = ImageReader.of(config.data, access)
         train, train_images = _load(journal.dataset.train, reader, journal)
         test, test_images = _load(journal.dataset.test, reader, journal)
@@ -43,6 +44,7 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
     with timer.phase("warmup"):
         model = build_model(config, storage)
         journal.initial_weights = weights_digest(model.get_weights())
+        journal.check_resume(loaded=True)
         feed = Feed(
             train_images,
             train.labels,
@@ -51,16 +53,22 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
         )
         pipeline = training_pipeline(feed)
         trace(model, pipeline)
-    for epoch in range(config.training.epochs):
+        state = model.variables + model.optimizer.variables
+        shapes = [variable.shape for variable in state]
+        for variable, array in zip(state, journal.take_up(shapes), strict=False):
+            variable.assign(array)
+    for epoch in range(len(journal.epochs), config.training.epochs):
         feed.epoch = epoch
         with timer.phase("fit"):
             _fit_epoch(model, pipeline, feed, journal)
-        last = epoch == config.training.epochs - 1
-        if last or config.training.evaluate_every_epoch:
+        if config.training.evaluate_every_epoch and epoch + 1 < config.training.epochs:
             with timer.phase("evaluate"):
                 scores = predict(model, test_images)
                 journal.epochs[-1].auc_macro = macro_auc(test.labels, scores)
+        journal.save([np.array(variable) for variable in state])
     with timer.phase("evaluate"):
+        scores = predict(model, test_images)
+        journal.epochs[-1].auc_macro = macro_auc(test.labels, scores)
         journal.scores = score_test_set(test, scores, config)
     return journal.record()
 
@@ -115,6 +123,7 @@ def _load(
 def _fit_epoch(
     model: "keras.Model", pipeline: object, feed: Feed, journal: Journal
 ) -> None:
+    journal.note_first_step()
     start = time.perf_counter()
     epoch, epochs = feed.epoch + 1, journal.config.training.epochs
     with progress_bar(len(feed.images), f"epoch {epoch}/{epochs}") as bar:

@@ -93,7 +93,24 @@ def warnings(group: Group) -> list[str]:
         versions = {run.packages[name] for run in group.records if name in run.packages}
         if len(versions) > 1:
             found.append(f"The runs used {name} {' and '.join(sorted(versions))}.")
-    return found + _code_warnings(group.records)
+    return found + _interruptions(group.records) + _code_warnings(group.records)
+
+
+def _interruptions(records: list[RunRecord]) -> list[str]:
+    resumed = sum(bool(run.resumed) for run in records)
+    restarted = sum(bool(run.retries) for run in records)
+    found = []
+    if resumed:
+        found.append(
+            f"{plural(resumed, 'run')} died and went on with --resume: seconds are the "
+            "sum of the tries, without the unfinished epochs that were lost."
+        )
+    if restarted:
+        found.append(
+            f"{plural(restarted, 'run')} lost a worker and started all of them again: "
+            "the seconds hold that as well."
+        )
+    return found
 
 
 def _code_warnings(records: list[RunRecord]) -> list[str]:

@@ -1,0 +1,23 @@
+"""Work beside the main thread that must not keep the program alive."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+
+def in_background(function: Callable[..., Any], *arguments: Any) -> Future:
+    """The outcome of `function(*arguments)`, called in a daemon thread.
+
+    Unlike an executor's thread, nobody waits for it when the program ends early.
+    """
+    future: Future = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:  # noqa: BLE001 - raised again by result()
+            future.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return future

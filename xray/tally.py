@@ -1,0 +1,77 @@
+"""What one resident worker trained in one epoch."""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from xray.feed import Feed
+from xray.machine import peak_memory_bytes
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One worker's part of one epoch.
+
+    Attributes:
+        worker: from 0.
+        epoch: from 0.
+        images: trained.
+        loss: mean over them; NaN without images.
+        fit_seconds: of training alone.
+        cpu_seconds: of the process meanwhile.
+        started: of the first step, seconds since 1970.
+        ended: of the last step, seconds since 1970.
+        peak_memory_bytes: largest resident set so far.
+    """
+
+    worker: int
+    epoch: int
+    images: int
+    loss: float
+    fit_seconds: float
+    cpu_seconds: float
+    started: float
+    ended: float
+    peak_memory_bytes: int
+
+
+class Tally:
+    """Sums up one worker's epoch over its parts."""
+
+    def __init__(self, worker: int, epoch: int) -> None:
+        self.worker, self.epoch = worker, epoch
+        self.images, self.loss_sum = 0, 0.0
+        self.fit_seconds = self.cpu_seconds = 0.0
+        self.started = self.ended = 0.0
+
+    def fit(self, model: "keras.Model", pipeline: Any, feed: Feed) -> int:
+        """Train one part of the epoch; the images trained."""
+        images = feed.count()
+        if not images:
+            return 0
+        self.started = self.started or time.time()
+        wall, cpu = time.perf_counter(), time.process_time()
+        history = model.fit(pipeline, shuffle=False, verbose=0)
+        self.fit_seconds += time.perf_counter() - wall
+        self.cpu_seconds += time.process_time() - cpu
+        self.ended = time.time()
+        self.images += images
+        self.loss_sum += images * history.history["loss"][0]
+        return images
+
+    def report(self) -> EpochReport:
+        """The epoch as the driver notes it."""
+        return EpochReport(
+            self.worker,
+            self.epoch,
+            self.images,
+            self.loss_sum / self.images if self.images else float("nan"),
+            self.fit_seconds,
+            self.cpu_seconds,
+            self.started,
+            self.ended,
+            peak_memory_bytes(),
+        )
