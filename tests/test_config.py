@@ -45,7 +45,10 @@ def test_shipped_configurations_are_valid(shipped):
     ("override", "message"),
     [
         ("data.image_sise=1", r"unknown key 'data.image_sise'. Did you mean 'data.im"),
-        ("data.xyz=1", "unknown key 'data.xyz'. Known keys: images, labels, cred"),
+        (
+            "data.xyz=1",
+            "unknown key 'data.xyz'. Known keys: images, labels, staged, cred",
+        ),
         ("trainning.epochs=1", "unknown key 'trainning'. Did you mean 'training'"),
         ("zzz.epochs=1", "unknown key 'zzz'. Known keys: data, model, training, run"),
         ("training.epoch=1", "Did you mean 'training.epochs'"),

@@ -108,7 +108,9 @@ def _environment(access_key: str, secret_key: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RCLONE_")}
     # The value is one line of CSV, and the pair itself has a comma: hence the quotes.
     keys = {"RCLONE_AUTH_KEY": f'"{access_key},{secret_key}"'}
-    return kept | keys | {"RCLONE_CONFIG": os.devnull}
+    # On one core: what is measured beside it keeps the others, and Go's scheduler was
+    # seen to keep a second one busy for ever after an upload of 4 MB.
+    return kept | keys | {"RCLONE_CONFIG": os.devnull, "GOMAXPROCS": "1"}
 
 
 def _check_keys_are_asked(endpoint_url: str) -> None:
