@@ -34,8 +34,9 @@ class SparkSettings(Section):
 
     cores_for_system: Annotated[int, Field(ge=0)] = 1
     """Cores of each node left to YARN, the Java heap's threads and the system."""
-    workers_per_executor: Annotated[int, Field(ge=1)] = 1
-    """Training processes in each executor; they share its cores evenly."""
+    workers_per_executor: Annotated[int, Field(ge=1)] | None = None
+    """Training processes in each executor, which share its cores evenly; null is one
+    for each core, which trains most images per second. 1 averages fewest weights."""
     executor_heap_mib: Annotated[int, Field(ge=512)] = 2048
     """Java heap. TensorFlow lives outside it and gets the rest of the node."""
     driver_memory_mib: Annotated[int, Field(ge=1024)] = 4096
@@ -78,13 +79,13 @@ class ClusterSettings(Section):
 
     @model_validator(mode="after")
     def _executor_fits_node(self) -> "ClusterSettings":
-        if self.executor_cores < self.spark.workers_per_executor:
+        if not 1 <= self.workers_per_executor <= self.executor_cores:
             raise ValueError(
-                f"{self.spark.workers_per_executor} worker(s) need as many cores; "
+                f"{self.workers_per_executor} worker(s) need as many cores; "
                 f"{self.core.instance_type} has {self.core.vcpus}, "
                 f"{self.spark.cores_for_system} of them for the system"
             )
-        needed = MIN_PYTHON_MIB * self.spark.workers_per_executor
+        needed = MIN_PYTHON_MIB * self.workers_per_executor
         if self.executor_overhead_mib < needed:
             raise ValueError(
                 f"TensorFlow gets {self.executor_overhead_mib} MiB on each node and "
@@ -104,6 +105,11 @@ class ClusterSettings(Section):
         return self.core.vcpus - self.spark.cores_for_system
 
     @property
+    def workers_per_executor(self) -> int:
+        """Training processes in each executor."""
+        return self.spark.workers_per_executor or max(1, self.executor_cores)
+
+    @property
     def executor_overhead_mib(self) -> int:
         """Memory of one executor outside its Java heap: Python and TensorFlow."""
         return self.yarn_mib - self.spark.executor_heap_mib - APPLICATION_MASTER_MIB
@@ -111,7 +117,7 @@ class ClusterSettings(Section):
     @property
     def threads_per_worker(self) -> int:
         """Cores of one worker."""
-        return self.executor_cores // self.spark.workers_per_executor
+        return self.executor_cores // self.workers_per_executor
 
     @property
     def bucket(self) -> str:

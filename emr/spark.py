@@ -50,6 +50,6 @@ def submit_command(settings: ClusterSettings, executors: int) -> list[str]:
         *("spark-submit", "--master", "yarn", "--deploy-mode", "client"),
         *conf,
         f"{CODE}/experiments/elephas_spark.py",
-        *("--set", f"runner.workers={executors * settings.spark.workers_per_executor}"),
+        *("--set", f"runner.workers={executors * settings.workers_per_executor}"),
         *("--set", f"runner.threads_per_worker={settings.threads_per_worker}"),
     ]

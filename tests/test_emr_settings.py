@@ -23,7 +23,8 @@ def test_an_executor_fills_one_node_beside_the_application_master():
     assert settings.yarn_mib == 12288
     assert settings.yarn_mib / 2 < container <= settings.yarn_mib - 896
     assert spark["spark.executor.instances"] == "4"
-    assert spark["spark.executor.cores"] == spark["spark.task.cpus"] == "3"
+    assert spark["spark.executor.cores"] == "3"
+    assert spark["spark.task.cpus"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -43,11 +44,12 @@ def test_one_attempt_a_task():
 
 
 def test_workers_share_the_executors_cores():
-    settings = load_settings(overrides=["spark.workers_per_executor=3"])
+    assert "runner.workers=12" in submit_command(load_settings(), 4)
+    settings = load_settings(overrides=["spark.workers_per_executor=1"])
     command = submit_command(settings, 4)
-    assert "runner.workers=12" in command
-    assert "runner.threads_per_worker=1" in command
-    assert spark_settings(settings, 4)["spark.task.cpus"] == "1"
+    assert "runner.workers=4" in command
+    assert "runner.threads_per_worker=3" in command
+    assert spark_settings(settings, 4)["spark.task.cpus"] == "3"
 
 
 def test_the_users_spark_settings_win():
