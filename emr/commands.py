@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from emr.aws import Aws, check_before_start, check_bucket, translated
-from emr.estimate import estimate_cost
+from emr.estimate import estimate_cost, predict_minutes
 from emr.follow import (
     STEP_ENDED,
     Patience,
@@ -25,6 +25,7 @@ from xray.config import RunConfig
 from xray.costs import PriceTable
 from xray.errors import UserError
 from xray.machine import git_state
+from xray.record import read_records
 from xray.report.pages import write_report
 
 
@@ -54,6 +55,8 @@ def dry_run(sweep: Sweep, prices: PriceTable, results: Path) -> dict[str, Any]:
 
     Runs that are done already, and a cluster that runs, are not known here.
     """
+    records = read_records(results)[0] if results.is_dir() else []
+    minutes = predict_minutes(sweep, records)
     return {
         "sweep": sweep.name,
         "runs": [run.name for run in sweep.runs],
@@ -61,7 +64,7 @@ def dry_run(sweep: Sweep, prices: PriceTable, results: Path) -> dict[str, Any]:
         "records": sweep.uri("runs", ""),
         "requests": {"run_job_flow": run_job_flow_request(sweep, sweep.runs)},
         "config": sweep.config.to_dict(),
-        "estimate": estimate_cost(sweep, prices, {}),
+        "estimate": estimate_cost(sweep, prices, minutes),
     }
 
 
@@ -253,8 +256,3 @@ def terminate_all(aws: Aws, sweep: str | None) -> int:
     for cluster in clusters:
         terminate(aws, cluster["Id"])
     return len(clusters)
-
-
-def baselines(sweep: Sweep, instance_type: str, gpu_instance_type: str) -> str:
-    """Placeholder."""
-    raise NotImplementedError

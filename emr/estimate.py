@@ -1,19 +1,63 @@
 """What a sweep will cost: nodes times hours times the price table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emr.plan import Sweep
 from xray.costs import PriceTable
+from xray.errors import UserError
+from xray.prediction import NIH_IMAGES, Predictor, families
+from xray.record import RunRecord
 
 MINUTES_PER_RUN = 30.0
 """Assumed where no record tells how long a run takes."""
 ASSUMED = f"assumed {MINUTES_PER_RUN:.0f} minutes a run: no record to predict from"
-PREDICTED = "predicted from the records in --results"
+PREDICTED = (
+    "predicted from the records in --results, on their machine's cores; with no "
+    "data.limit, for all of ChestX-ray14"
+)
+
+
+Minutes = tuple[float, float, float]
+"""Low, likely and high."""
+
+
+def predict_minutes(sweep: Sweep, records: Sequence[RunRecord]) -> dict[int, Minutes]:
+    """Executors -> minutes of one run, from records of the same network and batch.
+
+    They may be of another machine; the result says so nowhere, since what EMR's cores
+    do is only known after a run there. Without such records it is empty.
+    """
+    config = sweep.config
+    for like in families(records):
+        theirs = like[0].config
+        same = (
+            like[0].threads_per_worker == sweep.settings.threads_per_worker
+            and theirs["data"].get("image_size") == config.data.image_size
+            and theirs["model"] == config.model.model_dump(mode="json")
+            and theirs["training"].get("batch_size") == config.training.batch_size
+        )
+        if same:
+            try:
+                return _minutes(sweep, Predictor(like))
+            except UserError:  # one worker count only
+                continue
+    return {}
+
+
+def _minutes(sweep: Sweep, predictor: Predictor) -> dict[int, Minutes]:
+    images = sweep.config.data.limit or NIH_IMAGES
+    found = {}
+    for executors in {run.executors for run in sweep.runs}:
+        job = predictor.job(executors * sweep.settings.workers_per_executor, images)
+        job = job._replace(epochs=sweep.config.training.epochs)
+        each = predictor.predict(job)
+        found[executors] = (each.low / 60, each.seconds / 60, each.high / 60)
+    return found
 
 
 def estimate_cost(
-    sweep: Sweep, prices: PriceTable, minutes: Mapping[int, tuple[float, float, float]]
+    sweep: Sweep, prices: PriceTable, minutes: Mapping[int, Minutes]
 ) -> dict[str, Any]:
     """Hours and US dollars of the whole sweep, as JSON values.
 
@@ -47,6 +91,7 @@ def estimate_cost(
             str(run.executors): round(one[1], 1)
             for run, one in zip(sweep.runs, per_run, strict=True)
         },
+        "images": sweep.config.data.limit or NIH_IMAGES,
         "basis": ASSUMED if guessed else PREDICTED,
         "start_minutes": sweep.settings.start_minutes,
         "market": sweep.settings.market,

@@ -4,6 +4,7 @@
     python -m emr.launch sweep --executors 1 2 4 8 --config my.yaml
     python -m emr.launch status | logs [RUN] | fetch SWEEP | terminate [SWEEP]
     python -m emr.launch baselines --config my.yaml
+    python -m emr.launch pack
 
 `sweep` packs and uploads code and Python, starts a cluster, runs one step per executor
 count and repeat, fetches every record as soon as it is there, writes the report and
@@ -20,7 +21,9 @@ from typing import Any
 
 from emr import commands
 from emr.aws import Aws
+from emr.baselines import instructions
 from emr.follow import Patience
+from emr.packaging import build_environment
 from emr.settings import CLUSTER, load_settings
 from experiments.report import PRICES
 from xray.config import load_config
@@ -74,7 +77,12 @@ def _baselines(options: argparse.Namespace) -> int:
         [1],
         1,
     )
-    print(commands.baselines(sweep, options.instance_type, options.gpu_instance_type))
+    print(instructions(sweep, options.instance_type, options.gpu_instance_type))
+    return 0
+
+
+def _pack(options: argparse.Namespace) -> int:
+    print(build_environment(options.build))
     return 0
 
 
@@ -125,9 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sweep.add_argument("--results", type=Path, default=Path("results"))
     sweep.add_argument("--prices", type=Path, default=PRICES)
-    sweep.add_argument(
-        "--build", type=Path, default=Path(".emr"), help="folder that keeps archives"
-    )
+    _add_build(sweep)
     sweep.add_argument("--poll-seconds", type=float, default=30)
     baselines = _command(
         commands_, "baselines", _baselines, "how to run the baselines on EC2"
@@ -135,6 +141,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(baselines)
     baselines.add_argument("--instance-type", default="m5.xlarge")
     baselines.add_argument("--gpu-instance-type", default="g5.xlarge")
+    pack = commands_.add_parser("pack", help="build the nodes' Python and say where")
+    pack.set_defaults(command=_pack)
+    _add_build(pack)
     _command(commands_, "status", _status, "clusters that run, and their steps")
     logs = _command(commands_, "logs", _logs, "last lines of a step's output")
     logs.add_argument("run", nargs="?", help="such as elephas-e4-r1; default: newest")
@@ -165,6 +174,12 @@ def _command(parent: Any, name: str, run: Any, text: str) -> argparse.ArgumentPa
         help="YAML file with AWS keys for this program; never sent to the cluster",
     )
     return parser
+
+
+def _add_build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--build", type=Path, default=Path(".emr"), help="folder that keeps archives"
+    )
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+import pyspark
 import pytest
 import yaml
 
@@ -102,20 +103,21 @@ def test_a_packed_environment_trains_on_its_own(unpacked_code, bucket, tmp_path)
     """On a standalone cluster: driver and executors see only the archives."""
     archive = build_environment(ROOT / ".emr")
     config = bucket.write_config(tmp_path / "run.yaml", training={"epochs": 1})
-    with start_workers(2, cores=1, memory="2g") as master:
+    with start_workers(1, cores=2, memory="2g") as master:
         environment = _environment(master)
         for name in ("PYSPARK_PYTHON", "PYTHONPATH", "VIRTUAL_ENV"):
             environment.pop(name, None)
         done = subprocess.run(
             [
-                *(unpacked_code / "emr" / "run_training.sh", "2", archive),
+                *(unpacked_code / "emr" / "run_training.sh", "1", archive),
                 *("--config", config, "--results", tmp_path / "results"),
             ],
             cwd=tmp_path,
             env={
                 **environment,
+                "SPARK_HOME": str(Path(pyspark.__file__).parent),
                 "MASTER": master,
-                "EXECUTOR_CORES": "1",
+                "EXECUTOR_CORES": "2",
                 "EXECUTOR_MEMORY": "1g",
                 "DRIVER_MEMORY": "1g",
                 "SPARK_LOCAL_IP": "127.0.0.1",
@@ -123,7 +125,7 @@ def test_a_packed_environment_trains_on_its_own(unpacked_code, bucket, tmp_path)
             },
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=600,
         )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     record = read_record(tmp_path / "results")
