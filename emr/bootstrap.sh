@@ -26,7 +26,12 @@ unpack() { # ARCHIVE FOLDER
 unpack "$environment" "$root/environment"
 unpack "$code" "$root/code"
 
+# The environment has no interpreter of its own: give it this node's.
+python=$(readlink -f "$(command -v python3.11)")
+ln -sfn "$python" "$root/environment/bin/python"
+sed -i "s|^home = .*|home = $(dirname "$python")|" "$root/environment/pyvenv.cfg"
+
 # Executors run as another user, who cannot keep what Python compiles.
 "$root/environment/bin/python" -m compileall -q -j 0 "$root" || true
 chmod -R a+rX "$root"
-"$root/environment/bin/python" -c 'import keras, boto3' 2>/dev/null
+"$root/environment/bin/python" -c 'import keras, boto3'

@@ -93,18 +93,19 @@ def run_sweep(
         keep = not _wants_to_end(sweep.name)
         raise
     finally:
-        if not keep:
-            _end(aws, sweep.name)
+        _clean_up(aws, sweep, results, keep)
     if _missing(aws, sweep, results):
         raise UserError(
             f"{sweep.name}: a step completed without a successful record; see `logs`."
         )
 
 
-def _end(aws: Aws, name: str) -> None:
-    """End the sweep's cluster; a failure to do so must not hide why we came here."""
+def _clean_up(aws: Aws, sweep: Sweep, results: Path, keep: bool) -> None:
+    """End the cluster and fetch the rest; trouble here must not hide why we came."""
     try:
-        terminate_all(aws, name)
+        if not keep:
+            terminate_all(aws, sweep.name)
+        fetch_records(aws, sweep.uri("runs", ""), results)
     except UserError as error:
         print(f"warning: {error}", file=sys.stderr)
 

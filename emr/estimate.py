@@ -25,8 +25,8 @@ Minutes = tuple[float, float, float]
 def predict_minutes(sweep: Sweep, records: Sequence[RunRecord]) -> dict[int, Minutes]:
     """Executors -> minutes of one run, from records of the same network and batch.
 
-    They may be of another machine; the result says so nowhere, since what EMR's cores
-    do is only known after a run there. Without such records it is empty.
+    They may be of another machine, whose cores then stand for EMR's. Without such
+    records the result is empty.
     """
     config = sweep.config
     for like in families(records):

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
 import boto3
+import moto.settings
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
@@ -55,8 +57,6 @@ def aws(server, monkeypatch, tmp_path):
 
 
 def _reset(client):
-    import urllib.request
-
     url = f"{client.meta.endpoint_url}/moto-api/reset"
     urllib.request.urlopen(urllib.request.Request(url, method="POST")).close()
 
@@ -251,6 +251,11 @@ def test_without_credentials(aws, arguments, capsys, monkeypatch):
     refused(capsys, arguments(1), "No AWS credentials", "--credentials")
 
 
+def test_keys_that_aws_does_not_know(aws, arguments, capsys, monkeypatch):
+    monkeypatch.setattr(moto.settings, "INITIAL_NO_AUTH_ACTION_COUNT", 0)
+    refused(capsys, arguments(1), "refuses these credentials")
+
+
 def test_keys_may_come_from_the_yaml_file(aws, tmp_path, monkeypatch):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
@@ -265,7 +270,7 @@ REFUSED = {
     "release=emr-7.99.0": ("no release 'emr-7.99.0'", "emr-7.14.0"),
     "core.instance_type=m5.huge": ("no instance type 'm5.huge'",),
     "core.instance_type=m6g.xlarge": ("must be x86-64",),
-    "core.vcpus=8": ("m5.xlarge has 4 vcpus", "Got 8"),
+    "primary.vcpus=8": ("m5.xlarge has 4 vcpus", "Got 8"),
     "service_role=Nobody": ("no service_role 'Nobody'", "create-default-roles"),
     "job_flow_role=Nobody": ("no job_flow_role 'Nobody'",),
     "subnet=subnet-0123": ("subnet-0123",),

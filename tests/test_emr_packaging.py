@@ -13,6 +13,8 @@ from emr.packaging import (
     CODE,
     NOT_ON_NODES,
     PYTHON_HOME,
+    _lay_out,
+    _pack,
     build_code,
     build_environment,
     code_name,
@@ -82,6 +84,52 @@ def test_the_wrapper_tells_its_usage():
     assert "usage:" in done.stderr
 
 
+NO_PYTHON = pytest.mark.skipif(
+    not Path(PYTHON_HOME, "python3.11").exists(), reason="no python3.11 in /usr/bin"
+)
+
+
+def run_bootstrap(folder, modules):
+    """bootstrap.sh with an `aws` that reads local files, and a tiny environment."""
+    _lay_out(folder / "environment", "/nowhere")
+    site_packages = folder / "environment" / "lib" / "python3.11" / "site-packages"
+    site_packages.mkdir(parents=True)
+    for module in modules:
+        (site_packages / f"{module}.py").write_text("")
+    _pack(folder / "environment", folder / "environment.tar.gz")
+    tools = folder / "bin"
+    tools.mkdir()
+    (tools / "aws").write_text('#!/bin/sh\nexec cat "$4"\n')
+    (tools / "aws").chmod(0o755)
+    return subprocess.run(
+        [
+            *(ROOT / "emr" / "bootstrap.sh", folder / "environment.tar.gz"),
+            build_code(folder / "code"),
+        ],
+        env={"PATH": f"{tools}:/usr/bin:/bin", "XRAY_ROOT": str(folder / "root")},
+        capture_output=True,
+        text=True,
+    )
+
+
+@NO_PYTHON
+def test_bootstrap_makes_a_node_ready(tmp_path):
+    done = run_bootstrap(tmp_path, ["keras", "boto3"])
+    assert done.returncode == 0, done.stderr
+    python = tmp_path / "root" / "environment" / "bin" / "python"
+    code = "import sys, keras; print(sys.prefix, keras.__file__)"
+    shown = subprocess.check_output([python, "-c", code], text=True)
+    assert shown.count(str(tmp_path / "root" / "environment")) == 2
+    assert (tmp_path / "root" / "code" / "emr" / "step.py").exists()
+
+
+@NO_PYTHON
+def test_bootstrap_fails_on_a_broken_environment(tmp_path):
+    done = run_bootstrap(tmp_path, ["boto3"])
+    assert done.returncode != 0
+    assert "No module named 'keras'" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def unpacked_code(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nodes") / "project"
@@ -96,9 +144,7 @@ def unpacked_code(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(
-    not Path(PYTHON_HOME, "python3.11").exists(), reason="no python3.11 in /usr/bin"
-)
+@NO_PYTHON
 def test_a_packed_environment_trains_on_its_own(unpacked_code, bucket, tmp_path):
     """On a standalone cluster: driver and executors see only the archives."""
     archive = build_environment(ROOT / ".emr")
