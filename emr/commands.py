@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emr.aws import Aws, check_before_start, check_bucket, translated
+from emr.aws import Aws, translated
+from emr.checks import check_before_start, check_bucket
 from emr.estimate import estimate_cost, predict_minutes
 from emr.follow import (
     STEP_ENDED,
@@ -16,7 +17,12 @@ from emr.follow import (
     list_steps,
     terminate,
 )
-from emr.job_flow import add_steps_request, run_job_flow_request
+from emr.job_flow import (
+    BOOTSTRAP,
+    add_steps_request,
+    artifact_uri,
+    run_job_flow_request,
+)
 from emr.packaging import build_code, build_environment, code_name, environment_name
 from emr.plan import Run, Sweep, cluster_config, plan_runs
 from emr.settings import ClusterSettings
@@ -62,6 +68,12 @@ def dry_run(sweep: Sweep, prices: PriceTable, results: Path) -> dict[str, Any]:
         "runs": [run.name for run in sweep.runs],
         "region": sweep.settings.region,
         "records": sweep.uri("runs", ""),
+        "uploads": [
+            artifact_uri(sweep, sweep.environment),
+            artifact_uri(sweep, sweep.code),
+            sweep.uri(BOOTSTRAP),
+            sweep.uri("config.yaml"),
+        ],
         "requests": {"run_job_flow": run_job_flow_request(sweep, sweep.runs)},
         "config": sweep.config.to_dict(),
         "estimate": estimate_cost(sweep, prices, minutes),

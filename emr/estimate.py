@@ -49,7 +49,9 @@ def _minutes(sweep: Sweep, predictor: Predictor) -> dict[int, Minutes]:
     images = sweep.config.data.limit or NIH_IMAGES
     found = {}
     for executors in {run.executors for run in sweep.runs}:
-        job = predictor.job(executors * sweep.settings.workers_per_executor, images)
+        workers = executors * sweep.settings.workers_per_executor
+        network = sweep.settings.driver_bytes_per_second
+        job = predictor.job(workers, images, network)
         job = job._replace(epochs=sweep.config.training.epochs)
         each = predictor.predict(job)
         found[executors] = (each.low / 60, each.seconds / 60, each.high / 60)

@@ -58,6 +58,8 @@ class Sweep:
         settings = self.settings.model_dump(mode="json")
         for irrelevant in ("idle_minutes", "start_minutes"):
             del settings[irrelevant]
+        for role in ("primary", "core"):
+            del settings[role]["network_gbps"]
         parts = [settings, self.config.to_dict(), self.environment, self.code]
         text = json.dumps(parts, sort_keys=True)
         return f"xray-{hashlib.sha256(text.encode()).hexdigest()[:10]}"

@@ -27,6 +27,8 @@ class Node(Section):
     instance_type: Annotated[str, Field(pattern=r"^[a-z0-9-]+\.[a-z0-9-]+$")]
     vcpus: Annotated[int, Field(ge=2)]
     memory_mib: Annotated[int, Field(ge=8192)]
+    network_gbps: Annotated[float, Field(gt=0)] = 1.25
+    """Bandwidth that lasts, for predictions; AWS calls it the baseline."""
 
 
 class SparkSettings(Section):
@@ -118,6 +120,11 @@ class ClusterSettings(Section):
     def threads_per_worker(self) -> int:
         """Cores of one worker."""
         return self.executor_cores // self.workers_per_executor
+
+    @property
+    def driver_bytes_per_second(self) -> float:
+        """Of the primary node's network, through which all weights travel."""
+        return self.primary.network_gbps * 1e9 / 8
 
     @property
     def bucket(self) -> str:

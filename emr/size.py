@@ -149,7 +149,8 @@ def advise(
     per_node = settings.executor_cores
     found = {}
     for executors in range(1, MOST_EXECUTORS + 1):
-        job = predictor.job(executors * per_node, images)
+        workers, network = executors * per_node, settings.driver_bytes_per_second
+        job = predictor.job(workers, images, network)
         job = job._replace(epochs=epochs or job.epochs)
         found[executors] = predictor.predict(job)
     best = knee({n: each.seconds for n, each in found.items()})
@@ -229,9 +230,9 @@ def _reasons(
         )
     reasons.append(
         f"From {len(predictor.records)} record(s) with {measured} worker(s) on "
-        f"{predictor.records[0].machine.get('cpu_model')}; a core of "
-        f"{node.instance_type} and its network may be slower, so run 1 and 2 executors "
-        "there first."
+        f"{predictor.records[0].machine.get('cpu_model')}, weights through a network of "
+        f"{settings.primary.network_gbps:g} Gbit/s. A core of {node.instance_type} may "
+        "be slower, so run 1 and 2 executors there first."
     )
     return reasons
 

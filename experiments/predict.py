@@ -11,6 +11,7 @@ is one JSON object. The model and its formula are in xray/prediction.py.
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hold-out", action="store_true", help="check the model")
     parser.add_argument("--instance-type", default="m5.xlarge")
     parser.add_argument("--workers-per-node", type=int, default=3)
+    parser.add_argument(
+        "--network-gbps",
+        type=float,
+        help="of the driver: 1.25 for m5.xlarge; default: workers on its own machine",
+    )
     parser.add_argument("--prices", type=Path, default=PRICES)
     return parser
 
@@ -70,7 +76,7 @@ def _records(folder: Path) -> list[RunRecord]:
 def _predict(records: list[RunRecord], options: argparse.Namespace) -> dict[str, Any]:
     predictor, prices = Predictor(records), load_prices(options.prices)
     found = [
-        predictor.predict(predictor.job(count, options.images))
+        predictor.predict(predictor.job(count, options.images, _network(options)))
         for count in sorted({1, *options.workers})
     ]
     one = found[0].seconds
@@ -105,6 +111,13 @@ def _predict(records: list[RunRecord], options: argparse.Namespace) -> dict[str,
         "knee": best,
         "predictions": rows,
     }
+
+
+def _network(options: argparse.Namespace) -> float:
+    """Bytes a second of the driver's network."""
+    if options.network_gbps is None:
+        return math.inf
+    return options.network_gbps * 1e9 / 8
 
 
 def _usd_per_second(

@@ -6,19 +6,10 @@ import pytest
 
 from tests.factories import make_elephas, make_record
 from tests.refusals import refused
-from xray.prediction import (
-    NIH_IMAGES,
-    Job,
-    Predictor,
-    families,
-    fit_model,
-    hold_out,
-    knee,
-    largest_of,
-    point_of,
-)
+from xray.prediction import NIH_IMAGES, Predictor, families, hold_out, knee
+from xray.time_model import Job, fit_model, largest_of, point_of
 
-TRAIN, TEST, EPOCHS = 4000, 1000, 5
+TRAIN, TEST, EPOCHS, WEIGHT_BYTES = 4000, 1000, 5, 10**7
 FIXED, LOAD, IMAGE, EXCHANGE, EVALUATE = 20.0, (15, 0.01), 0.02, (0.1, 0.05), (2, 0.01)
 
 
@@ -53,7 +44,11 @@ def run(workers, train=TRAIN, slower=1.0, cores=64, imbalance=0.0):
         engine="resident",
         machine=machine,
         epochs=epochs,
-        exchange={"rounds": EPOCHS, "attempts": 1},
+        exchange={
+            "rounds": EPOCHS,
+            "attempts": 1,
+            "bytes_received": EPOCHS * workers * WEIGHT_BYTES,
+        },
         images={"train": train, "test": TEST},
         config=make_config(),
         phases={k: v * slower for k, v in phases.items()},
@@ -99,6 +94,13 @@ def test_other_numbers_of_images_are_predicted():
     assert (job.train, job.test) == (89696, 22424)
     expected = formula(8, 89696, 22424)
     assert predictor.predict(job).seconds == pytest.approx(expected, rel=1e-6)
+
+
+def test_weights_take_their_time_through_a_network():
+    predictor = Predictor([run(1), run(2), run(4)])
+    slow = predictor.job(16, bytes_per_second=10**8)
+    expected = formula(16) + EPOCHS * 2 * 16 * WEIGHT_BYTES / 10**8
+    assert predictor.predict(slow).seconds == pytest.approx(expected, rel=1e-6)
 
 
 def test_held_out_counts_are_found_again():

@@ -120,7 +120,7 @@ def _notes(
     return [
         f"From {len(predictor.records)} runs with {', '.join(map(str, measured))} "
         "workers. The interval grows with each doubling beyond them. The model: "
-        "xray/prediction.py.",
+        "xray/time_model.py.",
         _checked(predictor),
         f"More workers gain less than they cost beyond {points[0]} for this many "
         f"images and beyond {points[1]} for {NIH_IMAGES:,} (where S(N)²/N is largest; "
