@@ -199,8 +199,9 @@ def _raise_cluster_failure(cluster: dict[str, Any]) -> None:
     change = cluster["Status"].get("StateChangeReason", {})
     code, message = change.get("Code", ""), change.get("Message") or "no reason given"
     bootstrap = "bootstrap" in f"{code} {message}".lower()
+    reason = " ".join(message.split()).rstrip(".")
     where = f" Its log: {cluster['LogUri'].rstrip('/')}/{cluster['Id']}/node/"
     raise UserError(
-        f"Cluster {cluster['Id']} ended before its runs: {' '.join(message.split())}."
+        f"Cluster {cluster['Id']} ended before its runs: {reason}."
         f"{where if bootstrap else ''}{quota_hint(message)}"
     )

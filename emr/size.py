@@ -230,9 +230,9 @@ def _reasons(
         )
     reasons.append(
         f"From {len(predictor.records)} record(s) with {measured} worker(s) on "
-        f"{predictor.records[0].machine.get('cpu_model')}, weights through a network of "
-        f"{settings.primary.network_gbps:g} Gbit/s. A core of {node.instance_type} may "
-        "be slower, so run 1 and 2 executors there first."
+        f"{predictor.records[0].machine.get('cpu_model')}, weights through "
+        f"{settings.primary.network_gbps:g} Gbit/s of network. A core of "
+        f"{node.instance_type} may be slower, so run 1 and 2 executors there first."
     )
     return reasons
 

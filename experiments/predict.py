@@ -6,7 +6,7 @@
 
 The first two print time, cost, speedup and the knee with 95% intervals; the last checks
 the model: each measured worker count is predicted from the others alone. The last line
-is one JSON object. The model and its formula are in xray/prediction.py.
+is one JSON object. The model and its formula are in xray/time_model.py.
 """
 
 import argparse

@@ -96,8 +96,15 @@ class Machinery:
         while not self._ended.is_set():
             for cluster in clusters():
                 if cluster.state in ("RUNNING", "WAITING"):
-                    self._advance(cluster)
+                    self._advance_or_end(cluster)
             time.sleep(0.02)
+
+    def _advance_or_end(self, cluster: Any) -> None:
+        try:
+            self._advance(cluster)
+        except Exception as error:  # noqa: BLE001 - the launcher waits for this thread
+            cluster.last_state_change_reason = f"the test's machinery: {error}"
+            cluster.terminate()
 
     def _advance(self, cluster: Any) -> None:
         step = next(

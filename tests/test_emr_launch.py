@@ -265,6 +265,42 @@ def test_keys_may_come_from_the_yaml_file(aws, tmp_path, monkeypatch):
     assert launch.main(["status", "--credentials", str(path)]) == 0
 
 
+def _use_policy(monkeypatch, drop=""):
+    """Become a user who has the documented policy, without the action `drop`."""
+    text = (ROOT / "emr" / "iam_policy.json").read_text()
+    text = text.replace("YOUR-BUCKET/xray", f"{BUCKET}/test")
+    text = text.replace("YOUR-DATA-BUCKET/Data_Entry_2017_v2020", f"{BUCKET}/labels")
+    # moto names an action that AWS has not, and asks for EMR's actions on all clusters.
+    text = text.replace("arn:aws:elasticmapreduce:*:*:cluster/*", "*")
+    text = text.replace('"s3:ListBucket"', '["s3:ListBucket", "s3:HeadBucket"]')
+    text = text.replace("YOUR-BUCKET", BUCKET).replace("YOUR-DATA-BUCKET", BUCKET)
+    iam = boto3.client("iam", region_name=REGION)
+    iam.create_user(UserName="launcher")
+    iam.put_user_policy(
+        UserName="launcher",
+        PolicyName="sweeps",
+        PolicyDocument=text.replace(drop, "emr:Nothing") if drop else text,
+    )
+    key = iam.create_access_key(UserName="launcher")["AccessKey"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    monkeypatch.setattr(moto.settings, "INITIAL_NO_AUTH_ACTION_COUNT", 0)
+
+
+@pytest.mark.slow
+def test_the_documented_policy_is_enough(aws, arguments, tmp_path, monkeypatch):
+    _use_policy(monkeypatch)
+    s3 = boto3.Session().client("s3", region_name=REGION)
+    with Machinery(tmp_path, s3):
+        assert launch.main(arguments(1)) == 0
+    assert_nothing_runs()
+
+
+def test_a_missing_permission_is_named(aws, arguments, capsys, monkeypatch):
+    _use_policy(monkeypatch, drop="elasticmapreduce:ListReleaseLabels")
+    refused(capsys, arguments(1), "denies ListReleaseLabels", "emr/iam_policy.json")
+
+
 REFUSED = {
     "region=us-mars-1": ("region must be one where EMR runs", "'us-mars-1'"),
     "release=emr-7.99.0": ("no release 'emr-7.99.0'", "emr-7.14.0"),
@@ -293,6 +329,41 @@ def test_missing_labels_start_no_cluster(aws, arguments, capsys):
     more = ("--set", f"data.labels=s3://{BUCKET}/other.csv")
     refused(capsys, arguments(1, more=more), "There is no", "other.csv")
     assert clusters() == []
+
+
+CANCELLED = """
+import signal, sys, time
+from pathlib import Path
+folder = Path(sys.argv[sys.argv.index("--results") + 1])
+def stop(*_):
+    folder.mkdir()
+    (folder / "aborted.json").write_text('{"status": "aborted", "runner": "gpu"}')
+    sys.exit(130)
+signal.signal(signal.SIGTERM, stop)
+print("ready", file=sys.stderr, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_cancelled_step_still_brings_its_record(aws):
+    aws.put_object(Bucket=BUCKET, Key="test/sweeps/s/config.yaml", Body=b"data: {}")
+    options = ("--run", "one", "--sweep", f"s3://{BUCKET}/test/sweeps/s")
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "emr.step", *options),
+            *("--", sys.executable, "-c", CANCELLED),
+        ],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr.readline() == "ready\n"
+    process.terminate()
+    assert process.wait(60) == 130
+    process.stderr.close()
+    key = "test/sweeps/s/runs/one/aborted.json"
+    record = json.loads(aws.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    assert (record["status"], record["emr"]["run"]) == ("aborted", "one")
 
 
 @pytest.mark.slow
