@@ -20,7 +20,7 @@ from typing import Any
 from experiments.report import PRICES
 from xray.costs import PriceTable, load_prices
 from xray.errors import UserError
-from xray.prediction import Predictor, families, hold_out, knee
+from xray.prediction import Predictor, families, hold_out, knee, knee_sentence
 from xray.record import RunRecord, read_records
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
@@ -97,10 +97,10 @@ def _predict(records: list[RunRecord], options: argparse.Namespace) -> dict[str,
         }
         rows.append(row)
         _print_row(row)
-    best = knee({each.job.workers: each.seconds for each in found})
+    seconds = {each.job.workers: each.seconds for each in found}
     print(
-        f"Beyond {best} workers more of them gain less than they cost. Measured up to "
-        f"{predictor.largest} worker(s) on {records[0].machine.get('cpu_model')}."
+        f"{knee_sentence(seconds)} Measured up to {predictor.largest} worker(s) on "
+        f"{records[0].machine.get('cpu_model')}."
     )
     job = found[0].job
     return {
@@ -108,7 +108,7 @@ def _predict(records: list[RunRecord], options: argparse.Namespace) -> dict[str,
         "epochs": job.epochs,
         "measured": sorted({record.workers for record in records}),
         "relative_error": predictor.error,
-        "knee": best,
+        "knee": knee(seconds),
         "predictions": rows,
     }
 

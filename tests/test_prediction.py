@@ -6,7 +6,14 @@ import pytest
 
 from tests.factories import make_elephas, make_record
 from tests.refusals import refused
-from xray.prediction import NIH_IMAGES, Predictor, families, hold_out, knee
+from xray.prediction import (
+    NIH_IMAGES,
+    Predictor,
+    families,
+    hold_out,
+    knee,
+    knee_sentence,
+)
 from xray.time_model import Job, fit_model, largest_of, point_of
 
 TRAIN, TEST, EPOCHS, WEIGHT_BYTES = 4000, 1000, 5, 10**7
@@ -126,11 +133,12 @@ def test_more_workers_than_cores_slow_each_other():
 def test_the_interval_grows_beyond_what_was_measured():
     predictor = Predictor([run(1), run(2), run(4)])
 
-    def width(workers):
-        found = predictor.predict(predictor.job(workers))
+    def width(workers, images=None):
+        found = predictor.predict(predictor.job(workers, images))
         return (found.high - found.low) / found.seconds
 
     assert width(4) < width(8) < width(64)
+    assert width(4) < width(4, 10 * (TRAIN + TEST)) < width(4, NIH_IMAGES)
 
 
 def test_scattered_repeats_widen_the_interval():
@@ -170,6 +178,8 @@ def test_the_knee_is_where_efficiency_over_time_is_largest():
     amdahl = {n: 20 + 80 / n for n in (1, 2, 4, 8, 16, 32)}
     assert knee(amdahl) == 4
     assert knee({n: 100.0 for n in (1, 2, 4)}) == 1
+    assert knee_sentence(amdahl).startswith("Beyond 4 worker(s)")
+    assert knee_sentence(ideal).startswith("Up to 8 workers")
 
 
 def test_rounds_follow_the_steps_of_a_shard():

@@ -83,7 +83,7 @@ class Predictor:
 
     The interval draws the records anew within each worker count, fits again, and adds
     the relative error of the fit: at least 5%, once more for each doubling of the
-    workers beyond those that were measured.
+    workers and for each tenfold of the images beyond those that were measured.
 
     Args:
         records: of one family, with two worker counts at least.
@@ -97,6 +97,7 @@ class Predictor:
         self.points = [point_of(record) for record in records]
         self.model = fit_model(self.points)
         self.largest = max(point.job.workers for point in self.points)
+        self.most_images = max(point.job.train for point in self.points)
         errors = [math.log(p.total / self.model.seconds(p.job)) for p in self.points]
         free = max(1, len(errors) - 1)
         self.error = max(MIN_ERROR, math.sqrt(sum(e * e for e in errors) / free))
@@ -114,6 +115,7 @@ class Predictor:
     def predict(self, job: Job) -> Prediction:
         """Seconds of `job` with a 95% interval."""
         beyond = max(0.0, math.log2(job.workers / self.largest))
+        beyond += max(0.0, math.log10(job.train / self.most_images))
         factors = np.exp(self.error * (1 + beyond) * self._noise)
         drawn = np.array([model.seconds(job) for model in self._models]) * factors
         low, high = np.percentile(drawn, [BOTTOM, TOP])
@@ -162,6 +164,14 @@ def knee(seconds_by_workers: dict[int, float]) -> int:
     systems, IEEE Transactions on Computers 38(3), 1989.
     """
     return min(seconds_by_workers, key=lambda n: n * seconds_by_workers[n] ** 2)
+
+
+def knee_sentence(seconds_by_workers: dict[int, float]) -> str:
+    """What `knee` says, also where it lies beyond the numbers that were asked for."""
+    best, most = knee(seconds_by_workers), max(seconds_by_workers)
+    if best == most:
+        return f"Up to {most} workers, more of them gain more than they cost."
+    return f"Beyond {best} worker(s), more of them gain less than they cost."
 
 
 class HeldOut(NamedTuple):

@@ -10,7 +10,7 @@ from xray.prediction import (
     Predictor,
     families,
     hold_out,
-    knee,
+    knee_sentence,
 )
 from xray.report.comparison import Group
 from xray.report.drawing import Chart
@@ -116,15 +116,17 @@ def _notes(
     kind: str,
 ) -> list[str]:
     measured = sorted({record.workers or 0 for record in predictor.records})
-    points = [knee({p.job.workers: p.seconds for p in some}) for some in (here, whole)]
+    points = [
+        knee_sentence({each.job.workers: each.seconds for each in some})
+        for some in (here, whole)
+    ]
     return [
         f"From {len(predictor.records)} runs with {', '.join(map(str, measured))} "
-        "workers. The interval grows with each doubling beyond them. The model: "
+        "workers. The interval grows beyond them and beyond their images. The model: "
         "xray/time_model.py.",
         _checked(predictor),
-        f"More workers gain less than they cost beyond {points[0]} for this many "
-        f"images and beyond {points[1]} for {NIH_IMAGES:,} (where S(N)²/N is largest; "
-        "Eager, Zahorjan and Lazowska, IEEE Transactions on Computers 38(3), 1989).",
+        f"{points[0]} For {NIH_IMAGES:,} images: {points[1]} (Where S(N)²/N is largest; "
+        "Eager, Zahorjan and Lazowska, IEEE Transactions on Computers 38(3), 1989.)",
         f"Cost: as if on {kind or 'no known'} nodes, {WORKERS_PER_NODE} workers each "
         "and one primary node more, EMR's surcharge included, the cluster's start not. "
         "Cores and network there may be slower than those that were measured.",
