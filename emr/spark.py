@@ -20,6 +20,8 @@ def spark_settings(settings: ClusterSettings, executors: int) -> dict[str, str]:
     """
     return {
         "spark.dynamicAllocation.enabled": "false",
+        # Serves dynamic allocation only, and would refuse an authenticated executor.
+        "spark.shuffle.service.enabled": "false",
         "spark.yarn.heterogeneousExecutors.enabled": "false",
         "spark.speculation": "false",
         "spark.task.maxFailures": "1",

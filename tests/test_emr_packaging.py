@@ -9,6 +9,7 @@ import pyspark
 import pytest
 import yaml
 
+from emr import launch
 from emr.packaging import (
     CODE,
     NOT_ON_NODES,
@@ -55,6 +56,12 @@ def test_another_pin_makes_another_environment(tmp_path):
 def test_without_a_checkout_nothing_can_be_packed(tmp_path):
     with refused("Run emr.launch from a checkout"):
         node_requirements(tmp_path / "requirements.lock")
+
+
+def test_pack_prints_the_archive_that_is_there(tmp_path, capsys):
+    (tmp_path / environment_name()).write_bytes(b"built before")
+    assert launch.main(["pack", "--build", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / environment_name())
 
 
 def test_code_holds_the_runners_and_no_secret(tmp_path):

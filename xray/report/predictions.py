@@ -125,8 +125,9 @@ def _notes(
         "workers. The interval grows beyond them and beyond their images. The model: "
         "xray/time_model.py.",
         _checked(predictor),
-        f"{points[0]} For {NIH_IMAGES:,} images: {points[1]} (Where S(N)²/N is largest; "
-        "Eager, Zahorjan and Lazowska, IEEE Transactions on Computers 38(3), 1989.)",
+        f"{points[0]} For {NIH_IMAGES:,} images: {points[1]} (Where S(N)²/N is "
+        "largest; Eager, Zahorjan and Lazowska, IEEE Transactions on Computers 38(3), "
+        "1989.)",
         f"Cost: as if on {kind or 'no known'} nodes, {WORKERS_PER_NODE} workers each "
         "and one primary node more, EMR's surcharge included, the cluster's start not. "
         "Cores and network there may be slower than those that were measured.",
