@@ -24,7 +24,7 @@ from emr.job_flow import (
     run_job_flow_request,
 )
 from emr.packaging import build_code, build_environment, code_name, environment_name
-from emr.plan import Run, Sweep, cluster_config, plan_runs
+from emr.plan import SWEEP_NAME, Run, Sweep, cluster_config, plan_runs
 from emr.settings import ClusterSettings
 from emr.store import fetch_records, log_tail, upload
 from xray.config import RunConfig
@@ -234,7 +234,7 @@ def _newest_step(aws: Aws, run: str | None) -> tuple[dict[str, Any], dict[str, A
         pages = aws.emr.get_paginator("list_clusters").paginate()
         clusters = [cluster for page in pages for cluster in page["Clusters"]]
     for cluster in clusters:
-        if not cluster["Name"].startswith("xray-"):
+        if not SWEEP_NAME.fullmatch(cluster["Name"]):
             continue
         steps = [
             step

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emr.aws import ACTIVE, Aws, quota_hint, translated
+from emr.plan import SWEEP_NAME
 from emr.store import log_tail
 from xray.errors import UserError
 
@@ -41,8 +42,8 @@ def find_clusters(aws: Aws, name: str | None = None) -> list[dict[str, Any]]:
             ClusterStates=list(ACTIVE)
         )
         clusters = [cluster for page in pages for cluster in page["Clusters"]]
-    ours = [c for c in clusters if c["Name"] == (name or c["Name"])]
-    return [c for c in ours if c["Name"].startswith("xray-")]
+    ours = [cluster for cluster in clusters if SWEEP_NAME.fullmatch(cluster["Name"])]
+    return [cluster for cluster in ours if name in (None, cluster["Name"])]
 
 
 def list_steps(aws: Aws, cluster_id: str) -> list[dict[str, Any]]:

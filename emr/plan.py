@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from emr.settings import ClusterSettings
 from xray.config import RunConfig
 from xray.errors import UserError
 
+SWEEP_NAME = re.compile("xray-[0-9a-f]{10}")
 MAX_STEPS = 256
 """Steps that a cluster accepts."""
 

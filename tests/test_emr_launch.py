@@ -384,14 +384,32 @@ def test_status_logs_fetch_and_terminate(aws, arguments, tmp_path, capsys):
     refused(capsys, ["logs", "elephas-e9-r1", *setting], "No step elephas-e9-r1")
 
 
+def _start_foreign_cluster():
+    """Of somebody else, whose name begins like ours."""
+    boto3.client("emr", region_name=REGION).run_job_flow(
+        Name="xray-archive",
+        ReleaseLabel="emr-7.14.0",
+        Instances={
+            "MasterInstanceType": "m5.xlarge",
+            "InstanceCount": 1,
+            "KeepJobFlowAliveWhenNoSteps": True,
+        },
+    )
+
+
 @pytest.mark.slow
-def test_terminate_ends_what_runs(aws, arguments, capsys):
+def test_terminate_ends_our_clusters_only(aws, arguments, capsys):
     process = _start_process(arguments(1))
     _wait_for_cluster()
     process.kill()
     process.communicate()
+    _start_foreign_cluster()
     assert launch.main(["status"]) == 0
-    assert "elephas-e1-r1" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "elephas-e1-r1" in shown
+    assert "archive" not in shown
     assert launch.main(["terminate"]) == 0
     assert "1 cluster(s) ended" in capsys.readouterr().out
-    assert_nothing_runs()
+    states = {cluster.name[:10]: cluster.state for cluster in clusters()}
+    assert states.pop("xray-archi") == "WAITING"
+    assert set(states.values()) == {"TERMINATED"}

@@ -168,7 +168,10 @@ def test_only_like_runs_share_a_model():
     other.config["data"]["image_size"] = 64
     stock = make_elephas(2, 30, engine="stock")
     failed = run(4).model_copy(update={"status": "failed"})
-    found = families([run(1), run(2), run(2), other, stock, failed, make_record()])
+    odd = run(4)
+    odd.epochs[2].worker_seconds = []
+    odd_ones = [other, stock, failed, odd, make_record()]
+    found = families([run(1), run(2), run(2), *odd_ones])
     assert [len(group) for group in found] == [3, 1]
 
 

@@ -69,7 +69,8 @@ def _is_predictable(record: RunRecord) -> bool:
         and record.runner == "elephas"
         and record.engine == "resident"
         and bool(record.workers and record.epochs and record.images.train)
-        and all(epoch.worker_seconds for epoch in record.epochs)
+        and all(len(e.worker_seconds) == record.workers for e in record.epochs)
+        and all(sum(e.worker_seconds) > 0 for e in record.epochs)
         and all(isinstance(record.config.get(part), dict) for part in parts)
     )
 

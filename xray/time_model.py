@@ -80,7 +80,7 @@ def point_of(record: RunRecord) -> Point:
     known = phases.load + phases.fit + phases.evaluate
     return Point(
         job=job,
-        fixed=phases.total - known,
+        fixed=max(0.0, phases.total - known),
         load=phases.load,
         image=image,
         spread=_spread(epochs, means) if job.workers > 1 else None,
