@@ -46,6 +46,21 @@ record.write(Path(value("--results")))
 print("trained on", workers)
 """
 
+# The real one, with this machine's master, Python and code in place of the nodes'. A
+# standalone cluster would need a secret for what YARN arranges by itself.
+REAL_SPARK_SUBMIT = f"""#!{sys.executable}
+import os, sys
+here = {{"yarn": "{{master}}", "spark.authenticate=true": "spark.authenticate=false"}}
+arguments = [here.get(a, a) for a in sys.argv[1:]]
+for theirs, ours in (
+    ("/opt/xray/environment/bin/python", {sys.executable!r}),
+    ("/opt/xray/code", {str(ROOT)!r}),
+):
+    arguments = [a.replace(theirs, ours) for a in arguments]
+program = os.path.join(os.path.dirname({sys.executable!r}), "spark-submit")
+os.execv(program, ["spark-submit", *arguments])
+"""
+
 
 def emr_backend() -> Any:
     """moto's EMR, whose state a test may look at and change."""
@@ -64,6 +79,7 @@ class Machinery:
         folder: for the stand-in of spark-submit.
         s3: a client, to bring the logs.
         failing: executor count whose step fails; 0 is none.
+        master: train for real on this Spark master, if there is one.
         before: called before each step.
     """
 
@@ -72,6 +88,7 @@ class Machinery:
         folder: Path,
         s3: Any,
         failing: int = 0,
+        master: str = "",
         before: Callable[[Any, Any], None] = lambda cluster, step: None,
     ) -> None:
         self._s3, self._before = s3, before
@@ -80,7 +97,10 @@ class Machinery:
         self._path = folder / "bin"
         self._path.mkdir(parents=True, exist_ok=True)
         script = self._path / "spark-submit"
-        script.write_text(SPARK_SUBMIT.replace("{failing}", str(failing)))
+        text = SPARK_SUBMIT.replace("{failing}", str(failing))
+        script.write_text(
+            REAL_SPARK_SUBMIT.replace("{master}", master) if master else text
+        )
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
         self.ran: list[str] = []
 
@@ -134,7 +154,7 @@ class Machinery:
             env={**os.environ, "PATH": path},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=400,
         )
 
     def _bring_log(self, cluster: Any, step: Any, text: str) -> None:

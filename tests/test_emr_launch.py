@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import boto3
 import moto.settings
+import pyspark
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
@@ -20,6 +22,8 @@ from emr.packaging import environment_name
 from tests.conftest import ROOT, assert_one_line
 from tests.emr_service import REGION, Machinery, clusters
 from tests.test_runners import read_record
+from xray.java import find_java_home
+from xray.local_cluster import start_workers
 from xray.record import read_records
 
 BUCKET = "xray-sweeps"
@@ -382,6 +386,32 @@ def test_status_logs_fetch_and_terminate(aws, arguments, tmp_path, capsys):
     assert "No cluster of a sweep runs" in capsys.readouterr().out
     refused(capsys, ["fetch", "xray-0000000000", *setting], "No record of")
     refused(capsys, ["logs", "elephas-e9-r1", *setting], "No step elephas-e9-r1")
+
+
+@pytest.mark.slow
+def test_a_sweep_trains_for_real(aws, arguments, bucket, tmp_path, monkeypatch):
+    """Images from S3, the step's own spark-submit, workers of a standalone cluster."""
+    for path in sorted((bucket.folder / "images").iterdir()):
+        aws.upload_file(str(path), BUCKET, f"images/{path.name}")
+    labels = bucket.folder / "Data_Entry_2017_v2020.csv"
+    aws.upload_file(str(labels), BUCKET, "labels.csv")
+    data = bucket.settings()["data"] | {
+        "images": f"s3://{BUCKET}/images/",
+        "labels": f"s3://{BUCKET}/labels.csv",
+    }
+    bucket.write_config(tmp_path / "run.yaml", data=data, training={"epochs": 1})
+    one_core = ("--cluster-set", "spark.cores_for_system=3")
+    config = ("--config", str(tmp_path / "run.yaml"))
+    monkeypatch.setenv("JAVA_HOME", find_java_home())
+    monkeypatch.setenv("SPARK_HOME", str(Path(pyspark.__file__).parent))
+    monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+    with start_workers(2, memory="2g") as master:
+        with Machinery(tmp_path, aws, master=master):
+            assert launch.main(arguments(2, more=(*one_core, *config))) == 0
+    record = read_record(tmp_path / "results")
+    assert (record.status, record.workers, record.engine) == ("success", 2, "resident")
+    assert record.config["data"]["credentials"] is None
+    assert record.scores.findings_scored > 0
 
 
 def _start_foreign_cluster():
