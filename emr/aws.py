@@ -17,6 +17,10 @@ QUOTA = re.compile(r"quota|limit|exceed|capacity", re.IGNORECASE)
 ACTIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
 
 
+class NoAnswer(UserError):
+    """AWS cannot be reached or is too busy; the same request may pass later."""
+
+
 class Aws:
     """Clients for one region, with boto3's own credentials or those of a file.
 
@@ -94,14 +98,20 @@ def translated(doing: str) -> Iterator[None]:
             "a YAML file with --credentials."
         ) from None
     except errors.ClientError as error:
-        raise UserError(_refusal(error, doing)) from None
+        kind = NoAnswer if _may_pass_later(error) else UserError
+        raise kind(_refusal(error, doing)) from None
     except (errors.HTTPClientError, errors.ConnectionError) as error:
-        raise UserError(
+        raise NoAnswer(
             f"AWS does not answer while {doing} ({type(error).__name__}). Check the "
             "network and the region, then run the same command again."
         ) from None
     except errors.BotoCoreError as error:
         raise UserError(f"AWS failed while {doing}: {_flat(error)}") from None
+
+
+def _may_pass_later(error: Any) -> bool:
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or "Throttl" in error.response["Error"].get("Code", "")
 
 
 def _refusal(error: Any, doing: str) -> str:

@@ -94,11 +94,13 @@ def run_sweep(
     if not missing:
         print(f"{sweep.name}: every run has its record.", file=sys.stderr)
         return
-    if not find_clusters(aws, sweep.name):
+    # Before the guard: a cluster of somebody's that we cannot join must not be ended.
+    cluster_id = _take_up(aws, sweep, missing)
+    if cluster_id is None:
         upload(aws, sweep, [build_environment(build), build_code(build)])
     keep = False
     try:
-        cluster_id = _take_up(aws, sweep, missing) or _start(aws, sweep, missing)
+        cluster_id = cluster_id or _start(aws, sweep, missing)
         names = [run.name for run in missing]
         follow(aws, cluster_id, names, lambda: _missing(aws, sweep, results), patience)
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emr.aws import ACTIVE, Aws, quota_hint, translated
+from emr.aws import ACTIVE, Aws, NoAnswer, quota_hint, translated
 from emr.plan import SWEEP_NAME
 from emr.store import log_tail
 from xray.errors import UserError
@@ -115,17 +115,17 @@ def follow(
         try:
             cluster = describe(aws, cluster_id)
             latest = {step["Name"]: step for step in list_steps(aws, cluster_id)}
-            heard = time.monotonic()
-        except UserError as error:
-            _bear(error, cluster_id, time.monotonic() - heard, patience)
+            steps = [latest[name] for name in names if name in latest]
+            states = [step["Status"]["State"] for step in steps]
+            last_line = _show(cluster, steps, last_line)
+            if states.count("COMPLETED") > completed:
+                finished()
+                completed = states.count("COMPLETED")
+        except NoAnswer:
+            _bear(cluster_id, time.monotonic() - heard, patience)
             time.sleep(patience.poll)
             continue
-        steps = [latest[name] for name in names if name in latest]
-        states = [step["Status"]["State"] for step in steps]
-        last_line = _show(cluster, steps, last_line)
-        if states.count("COMPLETED") > completed:
-            completed = states.count("COMPLETED")
-            finished()
+        heard = time.monotonic()
         if any(state in STEP_FAILED for state in states):
             _raise_step_failure(aws, cluster, steps, patience)
         if cluster["Status"]["State"] in CLUSTER_ENDED and completed < len(names):
@@ -135,11 +135,7 @@ def follow(
         time.sleep(patience.poll)
 
 
-def _bear(
-    error: UserError, cluster_id: str, silent_seconds: float, patience: Patience
-) -> None:
-    if "does not answer" not in str(error):
-        raise error
+def _bear(cluster_id: str, silent_seconds: float, patience: Patience) -> None:
     if silent_seconds > patience.silence:
         raise UserError(
             f"AWS has not answered for {silent_seconds / 60:.0f} min. Cluster "

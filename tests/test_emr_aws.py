@@ -3,7 +3,7 @@
 import botocore.exceptions as errors
 import pytest
 
-from emr.aws import Aws, translated
+from emr.aws import Aws, NoAnswer, translated
 from tests.refusals import refused
 
 ANSWERS = {
@@ -29,6 +29,17 @@ def test_silence_and_missing_keys_are_told_apart():
         raise errors.EndpointConnectionError(endpoint_url="https://nowhere")
     with refused("No AWS credentials found"), translated("trying"):
         raise errors.NoCredentialsError()
+
+
+def test_what_may_pass_later_is_borne():
+    busy = {
+        "Error": {"Code": "InternalFailure", "Message": "try again"},
+        "ResponseMetadata": {"HTTPStatusCode": 500},
+    }
+    throttled = {"Error": {"Code": "ThrottlingException", "Message": "slow down"}}
+    for answer in (busy, throttled):
+        with refused("refuses ListSteps", NoAnswer), translated("trying"):
+            raise errors.ClientError(answer, "ListSteps")
 
 
 def test_an_unknown_profile_is_one_line(monkeypatch):

@@ -199,7 +199,17 @@ def test_a_running_cluster_of_the_sweep_is_followed(aws, arguments, tmp_path, ca
     assert_nothing_runs()
 
 
-def _start_process(arguments, **streams):
+@pytest.mark.slow
+def test_a_running_cluster_that_is_too_small_is_left_alone(aws, arguments, capsys):
+    process = _start_process(arguments(1))
+    _wait_for_cluster()
+    process.kill()
+    process.communicate()
+    refused(capsys, arguments(1, 4), "runs with 1 core node(s); 4 are needed")
+    assert [cluster.state for cluster in clusters()] == ["WAITING"]
+
+
+def _start_process(arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "emr.launch", *arguments],
         cwd=ROOT,
