@@ -33,4 +33,4 @@ gpu: setup
 	$(PYTHON) -m pip --python $(BIN)/python install --quiet -c requirements.lock -e '.[gpu]'
 
 clean:
-	rm -rf .venv .demo
+	rm -rf .venv .demo .emr

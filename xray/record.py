@@ -211,6 +211,8 @@ class RunRecord(Part):
     packages: dict[str, str] = Field(default_factory=dict)
     git: dict[str, Any] = {}
     """commit and dirty."""
+    emr: dict[str, str | None] | None = None
+    """On EMR: sweep, run and cluster; null elsewhere."""
 
     def write(self, folder: Path) -> Path:
         """The file `<run_id>.json` in `folder`, written whole or not at all."""

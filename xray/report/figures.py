@@ -37,6 +37,10 @@ class Curve:
     runner: str
     processors: Sequence[float]
     speedups: Sequence[float]
+    marker: str = ""
+    low: Sequence[float] = ()
+    """Lower end of the interval; empty where there is none."""
+    high: Sequence[float] = ()
 
 
 def charts(group: Group) -> list[Chart]:
@@ -73,6 +77,7 @@ def speedup_chart(
     sheet = Sheet(height=3.4)
     axes = sheet.axes
     widest = max(part.processors for part in parts if part.key.runner != "gpu")
+    widest = max([widest, *(max(curve.processors) for curve in overlays)])
     p = np.geomspace(1, max(2, widest), 50)
     axes.plot(p, p, ":", color=MUTED, label="Ideal")
     _draw_amdahl(axes, group, measure, p)
@@ -81,8 +86,7 @@ def speedup_chart(
         if part.key.runner != "gpu":
             _draw_speedup(axes, part, measure)
     for curve in overlays:
-        line = axes.plot(curve.processors, curve.speedups, "--", label=curve.label)
-        line[0].set_color(colour(curve.runner))
+        _draw_overlay(axes, curve)
     plain_log_axis(axes.xaxis)
     plain_log_axis(axes.yaxis)
     axes.set_xlabel("Processors (workers × threads)")
@@ -199,6 +203,22 @@ def _draw_gpus(axes: Axes, group: Group, measure: str, right: float) -> None:
         levels = [part.speedups[measure].value] * 2
         label = part.label + ("" if part.same_cpu else " †")
         axes.plot([1, right], levels, marker=marker, color=colour("gpu"), label=label)
+
+
+def _draw_overlay(axes: Axes, curve: Curve) -> None:
+    paint = colour(curve.runner)
+    axes.plot(
+        curve.processors,
+        curve.speedups,
+        f"{curve.marker}--",
+        color=paint,
+        markerfacecolor="white",
+        label=curve.label,
+    )
+    if curve.low:
+        axes.fill_between(
+            curve.processors, curve.low, curve.high, color=paint, alpha=0.15, lw=0
+        )
 
 
 def _draw_speedup(axes: Axes, part: Configuration, measure: str) -> None:

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from xray.costs import PriceTable
 from xray.errors import UserError
 from xray.record import read_records
-from xray.report import notes, tables
+from xray.report import notes, predictions, tables
 from xray.report.comparison import Comparison, Group, compare
 from xray.report.configurations import plain
 from xray.report.drawing import Chart
@@ -113,17 +113,24 @@ def _section(group: Group, comparison: Comparison) -> Section:
         differences=_differences(group, comparison.groups[0]),
         warnings=notes.warnings(group),
         answers=answers(group),
-        charts=charts(group) if group.number <= MAX_CHARTED else [],
+        charts=_charts(group) if group.number <= MAX_CHARTED else [],
         tables=_tables(group, comparison.prices),
     )
+
+
+def _charts(group: Group) -> list[Chart]:
+    predicted = predictions.chart(group, f"g{group.number}-predicted")
+    return charts(group) + ([predicted] if predicted else [])
 
 
 def _tables(group: Group, prices: PriceTable) -> list[tuple[str, list[Table]]]:
     """Heading and tables, in reading order; empty ones left out."""
     scaling = tables.scaling(group)
+    predicted = predictions.table(group, prices)
     named = [
         ("Time, accuracy and cost", [tables.headline(group)]),
         ("Scaling", [scaling] if scaling else []),
+        ("Prediction, not measured", [predicted] if predicted else []),
         ("Where the time goes", [tables.phases(group)]),
         ("Throughput and memory", [tables.resources(group)]),
         ("Accuracy per finding", tables.findings(group)),

@@ -1,0 +1,115 @@
+"""What a sweep will cost: nodes times hours times the price table."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from emr.plan import Sweep
+from xray.costs import PriceTable
+from xray.errors import UserError
+from xray.prediction import NIH_IMAGES, Predictor, families
+from xray.record import RunRecord
+
+MINUTES_PER_RUN = 30.0
+"""Assumed where no record tells how long a run takes."""
+ASSUMED = f"assumed {MINUTES_PER_RUN:.0f} minutes a run: no record to predict from"
+PREDICTED = (
+    "predicted from the records in --results, on their machine's cores; with no "
+    "data.limit, for all of ChestX-ray14"
+)
+
+
+Minutes = tuple[float, float, float]
+"""Low, likely and high."""
+
+
+def predict_minutes(sweep: Sweep, records: Sequence[RunRecord]) -> dict[int, Minutes]:
+    """Executors -> minutes of one run, from records of the same network and batch.
+
+    They may be of another machine, whose cores then stand for EMR's. Without such
+    records the result is empty.
+    """
+    config = sweep.config
+    for like in families(records):
+        theirs = like[0].config
+        same = (
+            like[0].threads_per_worker == sweep.settings.threads_per_worker
+            and theirs["data"].get("image_size") == config.data.image_size
+            and theirs["model"] == config.model.model_dump(mode="json")
+            and theirs["training"].get("batch_size") == config.training.batch_size
+        )
+        if same:
+            try:
+                return _minutes(sweep, Predictor(like))
+            except UserError:  # one worker count only
+                continue
+    return {}
+
+
+def _minutes(sweep: Sweep, predictor: Predictor) -> dict[int, Minutes]:
+    images = sweep.config.data.limit or NIH_IMAGES
+    found = {}
+    for executors in {run.executors for run in sweep.runs}:
+        workers = executors * sweep.settings.workers_per_executor
+        network = sweep.settings.driver_bytes_per_second
+        job = predictor.job(workers, images, network)
+        job = job._replace(epochs=sweep.config.training.epochs)
+        each = predictor.predict(job)
+        found[executors] = (each.low / 60, each.seconds / 60, each.high / 60)
+    return found
+
+
+def estimate_cost(
+    sweep: Sweep, prices: PriceTable, minutes: Mapping[int, Minutes]
+) -> dict[str, Any]:
+    """Hours and US dollars of the whole sweep, as JSON values.
+
+    Args:
+        sweep: the cluster and its runs.
+        prices: of instance types.
+        minutes: executors -> (low, likely, high) minutes of one run; a missing one is
+            assumed to take MINUTES_PER_RUN.
+
+    Returns:
+        `usd` is null, and `problem` says why, where a price is missing. Spot nodes are
+        counted at the price on demand, so their cost is an upper bound.
+    """
+    assumed = (MINUTES_PER_RUN,) * 3
+    per_run = [minutes.get(run.executors, assumed) for run in sweep.runs]
+    hours = [
+        (sweep.settings.start_minutes + sum(run[place] for run in per_run)) / 60
+        for place in range(3)
+    ]
+    per_hour, problem = _usd_per_hour(sweep, prices)
+    usd = None if per_hour is None else [round(per_hour * h, 2) for h in hours]
+    guessed = any(run.executors not in minutes for run in sweep.runs)
+    return {
+        "nodes": 1 + sweep.core_nodes,
+        "usd_per_hour": per_hour and round(per_hour, 4),
+        "hours": round(hours[1], 2),
+        "usd": usd and usd[1],
+        "usd_low": usd and usd[0],
+        "usd_high": usd and usd[2],
+        "minutes_per_run": {
+            str(run.executors): round(one[1], 1)
+            for run, one in zip(sweep.runs, per_run, strict=True)
+        },
+        "images": sweep.config.data.limit or NIH_IMAGES,
+        "basis": ASSUMED if guessed else PREDICTED,
+        "start_minutes": sweep.settings.start_minutes,
+        "market": sweep.settings.market,
+        "problem": problem,
+    }
+
+
+def _usd_per_hour(sweep: Sweep, prices: PriceTable) -> tuple[float | None, str | None]:
+    total = 0.0
+    settings = sweep.settings
+    for node, count in ((settings.primary, 1), (settings.core, sweep.core_nodes)):
+        price = prices.instances.get(node.instance_type)
+        if price is None or price.emr_usd_per_hour is None:
+            return None, (
+                f"no EC2 and EMR price for {node.instance_type}: add both to the price "
+                "table"
+            )
+        total += count * (price.ec2_usd_per_hour + price.emr_usd_per_hour)
+    return total, None

@@ -1,0 +1,194 @@
+"""A scaling sweep on Amazon EMR with one command, and what one needs around it.
+
+    python -m emr.launch sweep --executors 1 2 4 8 --config my.yaml --dry-run
+    python -m emr.launch sweep --executors 1 2 4 8 --config my.yaml
+    python -m emr.launch status | logs [RUN] | fetch SWEEP | terminate [SWEEP]
+    python -m emr.launch baselines --config my.yaml
+    python -m emr.launch pack
+
+`sweep` packs and uploads code and Python, starts a cluster, runs one step per executor
+count and repeat, fetches every record as soon as it is there, writes the report and
+ends the cluster, whatever happens. The same command again takes up where it ended.
+"""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from emr import commands
+from emr.aws import Aws
+from emr.baselines import instructions
+from emr.follow import Patience
+from emr.packaging import build_environment
+from emr.settings import CLUSTER, load_settings
+from experiments.report import PRICES
+from xray.config import load_config
+from xray.costs import load_prices
+from xray.errors import UserError
+
+CONFIG = Path("experiments/configs/published.yaml")
+FAILED = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0, or 2 after anything the user can mend or an interruption."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("error: interrupted. The same command goes on.", file=sys.stderr)
+        return FAILED
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    sweep = commands.make_sweep(
+        load_settings(options.cluster, options.cluster_set),
+        load_config(options.config, options.set),
+        options.executors,
+        options.repeats,
+    )
+    prices = load_prices(options.prices)
+    if options.dry_run:
+        plan = commands.dry_run(sweep, prices, options.results)
+        print(json.dumps(plan, indent=1))
+        return 0
+    patience = Patience(poll=options.poll_seconds)
+    aws = _aws(options)
+    commands.run_sweep(aws, sweep, options.results, options.build, patience)
+    commands.report(options.results, prices)
+    return 0
+
+
+def _baselines(options: argparse.Namespace) -> int:
+    sweep = commands.make_sweep(
+        load_settings(options.cluster, options.cluster_set),
+        load_config(options.config, options.set),
+        [1],
+        1,
+    )
+    print(instructions(sweep, options.instance_type, options.gpu_instance_type))
+    return 0
+
+
+def _pack(options: argparse.Namespace) -> int:
+    print(build_environment(options.build))
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    print(commands.status(_aws(options)))
+    return 0
+
+
+def _logs(options: argparse.Namespace) -> int:
+    print(commands.logs(_aws(options), options.run))
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    settings = load_settings(options.cluster, options.cluster_set)
+    found = commands.fetch(_aws(options), settings, options.sweep, options.results)
+    print(f"{found} record(s) of {options.sweep} in {options.results}")
+    return 0
+
+
+def _terminate(options: argparse.Namespace) -> int:
+    ended = commands.terminate_all(_aws(options), options.sweep)
+    print(f"{ended} cluster(s) ended")
+    return 0
+
+
+def _aws(options: argparse.Namespace) -> Aws:
+    settings = load_settings(options.cluster, options.cluster_set)
+    return Aws(settings.region, options.credentials)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m emr.launch",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Exit codes: 0 done, 2 something you can mend, or interrupted.",
+    )
+    commands_ = parser.add_subparsers(required=True, metavar="COMMAND")
+    sweep = _command(commands_, "sweep", _sweep, "run a sweep, or go on with it")
+    _add_run(sweep)
+    sweep.add_argument("--executors", type=int, nargs="+", required=True)
+    sweep.add_argument("--repeats", type=int, default=1)
+    sweep.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print requests and cost; ask AWS nothing",
+    )
+    sweep.add_argument("--results", type=Path, default=Path("results"))
+    sweep.add_argument("--prices", type=Path, default=PRICES)
+    _add_build(sweep)
+    sweep.add_argument("--poll-seconds", type=float, default=30)
+    baselines = _command(
+        commands_, "baselines", _baselines, "how to run the baselines on EC2"
+    )
+    _add_run(baselines)
+    baselines.add_argument("--instance-type", default="m5.xlarge")
+    baselines.add_argument("--gpu-instance-type", default="g5.xlarge")
+    pack = commands_.add_parser("pack", help="build the nodes' Python and say where")
+    pack.set_defaults(command=_pack)
+    _add_build(pack)
+    _command(commands_, "status", _status, "clusters that run, and their steps")
+    logs = _command(commands_, "logs", _logs, "last lines of a step's output")
+    logs.add_argument("run", nargs="?", help="such as elephas-e4-r1; default: newest")
+    fetch = _command(commands_, "fetch", _fetch, "bring a sweep's records")
+    fetch.add_argument("sweep", help="its name, xray-...")
+    fetch.add_argument("--results", type=Path, default=Path("results"))
+    terminate = _command(commands_, "terminate", _terminate, "end clusters")
+    terminate.add_argument("sweep", nargs="?", help="xray-...; default: all of them")
+    return parser
+
+
+def _command(parent: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    parser = parent.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=run)
+    parser.add_argument(
+        "--cluster", type=Path, default=CLUSTER, help="YAML of the cluster"
+    )
+    parser.add_argument(
+        "--cluster-set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one setting of the cluster; may be repeated",
+    )
+    parser.add_argument(
+        "--credentials",
+        type=Path,
+        help="YAML file with AWS keys for this program; never sent to the cluster",
+    )
+    return parser
+
+
+def _add_build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--build", type=Path, default=Path(".emr"), help="folder that keeps archives"
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, default=CONFIG, help="YAML of the run")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE"
+    )
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(main())

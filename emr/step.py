@@ -1,0 +1,110 @@
+"""Runs on the primary node: one run of a sweep, its record brought to S3.
+
+    python -m emr.step --run elephas-e2-r1 --sweep s3://bucket/prefix/sweeps/NAME -- \
+        spark-submit ... elephas_spark.py
+
+The command gets `--config` and `--results` besides. Its exit code is the step's; its
+record is uploaded also when it failed. The nodes' instance profile is the credentials.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xray.storage import split_uri
+
+JOB_FLOW = Path("/mnt/var/lib/info/job-flow.json")
+"""EMR's description of the cluster on its nodes."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and upload what it recorded; the command's exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    split = arguments.index("--")
+    options = _parser().parse_args(arguments[:split])
+    with tempfile.TemporaryDirectory("-step") as name:
+        folder = Path(name)
+        _download(f"{options.sweep}/config.yaml", folder / "config.yaml")
+        try:
+            return _run(arguments[split + 1 :], folder)
+        finally:
+            for path in sorted((folder / "results").glob("*.json")):
+                _annotate(path, options)
+                _upload(path, f"{options.sweep}/runs/{options.run}/{path.name}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Run one step of a sweep.")
+    parser.add_argument("--run", required=True, help="name of the run in its sweep")
+    parser.add_argument("--sweep", required=True, help="s3:// address of the sweep")
+    parser.add_argument("--commit", help="git commit of the code, for the record")
+    parser.add_argument("--dirty", action="store_true", help="with local changes")
+    return parser
+
+
+def _run(command: Sequence[str], folder: Path) -> int:
+    """The command's exit code; a cancelled step is passed on, so it can record that."""
+    process = subprocess.Popen(
+        [
+            *command,
+            *("--config", str(folder / "config.yaml")),
+            *("--results", str(folder / "results")),
+        ],
+        # spark-submit prints all to standard output; EMR shows a step's errors first.
+        stdout=sys.stderr.fileno(),
+        cwd=folder,
+    )
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _annotate(path: Path, options: argparse.Namespace) -> None:
+    """Add to a record what only the step knows: sweep, commit, the primary node."""
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    record["emr"] = {
+        "sweep": options.sweep.rpartition("/")[2],
+        "run": options.run,
+        "cluster": _cluster_id(),
+    }
+    if options.commit:
+        record["git"] = {"commit": options.commit, "dirty": options.dirty}
+    if record.get("runner") == "elephas":
+        machine = record.setdefault("machine", {})
+        machine["nodes"] = (machine.get("nodes") or 0) + 1
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _cluster_id() -> str | None:
+    try:
+        return json.loads(JOB_FLOW.read_text(encoding="utf-8")).get("jobFlowId")
+    except (OSError, ValueError):
+        return None
+
+
+def _client() -> Any:
+    import boto3
+
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return boto3.client("s3", region_name=region)
+
+
+def _download(uri: str, path: Path) -> None:
+    bucket, key = split_uri(uri)
+    _client().download_file(bucket, key, str(path))
+
+
+def _upload(path: Path, uri: str) -> None:
+    bucket, key = split_uri(uri)
+    _client().upload_file(str(path), bucket, key)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""What more workers would bring, predicted from measured records.
+
+    python experiments/predict.py results/sweep
+    python experiments/predict.py results/sweep --images 112120 --workers 1 8 64
+    python experiments/predict.py results/sweep --hold-out
+
+The first two print time, cost, speedup and the knee with 95% intervals; the last checks
+the model: each measured worker count is predicted from the others alone. The last line
+is one JSON object. The model and its formula are in xray/time_model.py.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.report import PRICES
+from xray.costs import PriceTable, load_prices
+from xray.errors import UserError
+from xray.prediction import Predictor, families, hold_out, knee, knee_sentence
+from xray.record import RunRecord, read_records
+
+WORKERS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a table and one JSON object; 0, or 2 after a user's error."""
+    options = _parser().parse_args(arguments)
+    try:
+        records = _records(options.results)
+        rows = _check(records) if options.hold_out else _predict(records, options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(json.dumps(rows))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("results", type=Path, help="folder with Elephas records")
+    parser.add_argument("--workers", type=int, nargs="+", default=WORKERS)
+    parser.add_argument("--images", type=int, help="default: as many as were measured")
+    parser.add_argument("--hold-out", action="store_true", help="check the model")
+    parser.add_argument("--instance-type", default="m5.xlarge")
+    parser.add_argument("--workers-per-node", type=int, default=3)
+    parser.add_argument(
+        "--network-gbps",
+        type=float,
+        help="of the driver: 1.25 for m5.xlarge; default: workers on its own machine",
+    )
+    parser.add_argument("--prices", type=Path, default=PRICES)
+    return parser
+
+
+def _records(folder: Path) -> list[RunRecord]:
+    """The family of records with the most worker counts.
+
+    Raises:
+        UserError: no record under `folder` can be predicted from.
+    """
+    found = families(read_records(folder)[0])
+    if not found:
+        raise UserError(
+            f"No resident Elephas record under {folder}. Run a sweep first: python "
+            "experiments/elephas_spark.py --config ... --set runner.workers=2"
+        )
+    return found[0]
+
+
+def _predict(records: list[RunRecord], options: argparse.Namespace) -> dict[str, Any]:
+    predictor, prices = Predictor(records), load_prices(options.prices)
+    found = [
+        predictor.predict(predictor.job(count, options.images, _network(options)))
+        for count in sorted({1, *options.workers})
+    ]
+    one = found[0].seconds
+    print(
+        f"{'workers':>7} {'minutes':>8} {'95% interval':>17} {'speedup':>8} {'USD':>8}"
+    )
+    rows = []
+    for each in found:
+        per_second = _usd_per_second(prices, each.job.workers, options)
+        row = {
+            "workers": each.job.workers,
+            "seconds": each.seconds,
+            "low": each.low,
+            "high": each.high,
+            "speedup_over_one_worker": one / each.seconds,
+            "usd": per_second and per_second * each.seconds,
+            "parts": each.parts,
+        }
+        rows.append(row)
+        _print_row(row)
+    seconds = {each.job.workers: each.seconds for each in found}
+    print(
+        f"{knee_sentence(seconds)} Measured up to {predictor.largest} worker(s) on "
+        f"{records[0].machine.get('cpu_model')}."
+    )
+    job = found[0].job
+    return {
+        "images": job.train + job.test,
+        "epochs": job.epochs,
+        "measured": sorted({record.workers for record in records}),
+        "relative_error": predictor.error,
+        "knee": knee(seconds),
+        "predictions": rows,
+    }
+
+
+def _network(options: argparse.Namespace) -> float:
+    """Bytes a second of the driver's network."""
+    if options.network_gbps is None:
+        return math.inf
+    return options.network_gbps * 1e9 / 8
+
+
+def _usd_per_second(
+    prices: PriceTable, workers: int, options: argparse.Namespace
+) -> float | None:
+    """Of the core nodes these workers fill and one primary node, on EMR."""
+    price = prices.instances.get(options.instance_type)
+    if price is None or price.emr_usd_per_hour is None:
+        return None
+    nodes = 1 - (-workers // options.workers_per_node)
+    return nodes * (price.ec2_usd_per_hour + price.emr_usd_per_hour) / 3600
+
+
+def _print_row(row: dict[str, Any]) -> None:
+    usd = "no price" if row["usd"] is None else f"{row['usd']:.3f}"
+    interval = f"{row['low'] / 60:.1f}-{row['high'] / 60:.1f}"
+    print(
+        f"{row['workers']:>7} {row['seconds'] / 60:>8.1f} {interval:>17} "
+        f"{row['speedup_over_one_worker']:>8.2f} {usd:>8}"
+    )
+
+
+def _check(records: list[RunRecord]) -> dict[str, Any]:
+    print("held out  runs  measured              predicted   error")
+    rows = []
+    for one in hold_out(records):
+        found = one.predicted
+        rows.append(
+            {
+                "workers": one.workers,
+                "runs": one.runs,
+                "measured_seconds": one.measured,
+                "predicted_seconds": found.seconds,
+                "low": found.low,
+                "high": found.high,
+                "relative_error": one.error,
+                "inside": one.inside,
+            }
+        )
+        text = f"{found.seconds:.1f} ({found.low:.1f}-{found.high:.1f})"
+        print(
+            f"{one.workers:>8} {one.runs:>5} {one.measured:>9.1f} {text:>22} "
+            f"{one.error:>+7.0%}{'' if one.inside else ' outside'}"
+        )
+    return {"held_out": rows}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
