@@ -91,7 +91,8 @@ def cluster():
     """Two single-thread Spark workers in this machine's own local mode."""
     from xray.cluster import start_cluster
 
-    cluster = start_cluster(RunnerConfig(workers=2))
+    # As the stock engine needs it, which serves the resident one as well.
+    cluster = start_cluster(RunnerConfig(workers=2, engine="stock"))
     yield cluster
     cluster.stop()
 

@@ -51,6 +51,14 @@ def test_executors_are_fixed_and_equal(conf):
     assert "spark.task.maxFailures" not in settings
 
 
+@pytest.mark.parametrize(
+    ("runner", "threads"),
+    [({}, "1"), ({"engine": "stock"}, "2"), ({"mode": "asynchronous"}, "2")],
+)
+def test_only_elephas_own_feed_gets_a_second_thread(conf, runner, threads):
+    assert conf(**runner)["spark.executorEnv.TF_NUM_INTEROP_THREADS"] == threads
+
+
 def test_asynchronous_updates_are_never_applied_twice(conf):
     assert conf(mode="asynchronous")["spark.task.maxFailures"] == "1"
 
