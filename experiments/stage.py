@@ -16,8 +16,8 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
+from xray.cli import INTERRUPTED, add_config_options
 from xray.cluster import start_cluster, under_spark_submit
 from xray.config import RunConfig, load_config
 from xray.credentials import load_access
@@ -26,8 +26,6 @@ from xray.progress import progress_bar
 from xray.shard_files import FORMATS
 from xray.staging import plan_staging, write_on_spark
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells count it
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Stage as the command line says; exit code 0, 2 after bad input, 130 stopped."""
@@ -35,14 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path, required=True, help="YAML of the run")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="override one setting; may be repeated",
-    )
+    add_config_options(parser)
     parser.add_argument("--format", choices=tuple(FORMATS), default="parquet")
     options = parser.parse_args(arguments)
     try:

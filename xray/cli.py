@@ -79,11 +79,8 @@ def _load_checkpoint(file: CheckpointFile, config: RunConfig) -> Checkpoint:
     return file.load()
 
 
-def _parser(description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=description,
-        epilog="Exit codes: 0 done, 1 fault, 2 bad input, 3 no device, 130 stopped.",
-    )
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Give a program `--config` and `--set`, as `load_config` takes them."""
     parser.add_argument("--config", type=Path, required=True, help="YAML of the run")
     parser.add_argument(
         "--set",
@@ -92,6 +89,14 @@ def _parser(description: str) -> argparse.ArgumentParser:
         metavar="SECTION.KEY=VALUE",
         help="override one setting; may be repeated",
     )
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog="Exit codes: 0 done, 1 fault, 2 bad input, 3 no device, 130 stopped.",
+    )
+    add_config_options(parser)
     parser.add_argument(
         "--results", type=Path, default=Path("results"), help="folder of the record"
     )

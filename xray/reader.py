@@ -43,7 +43,7 @@ class ImageReader:
             data.image_size,
             data.read_threads,
             data.cache_dir,
-            data.memory_mib * 2**20,
+            data.memory_mib * 2**20 // 2,  # training and test images, held together
         )
 
     def outcomes(
