@@ -2,13 +2,13 @@
 
 import json
 
-from experiments import predict
+from experiments import forecast
 from tests.conftest import assert_one_line
 from tests.test_prediction import run
 
 
 def ask(capsys, folder, *arguments):
-    code = predict.main([str(folder), *arguments])
+    code = forecast.main([str(folder), *arguments])
     shown = capsys.readouterr()
     return code, shown.out, shown.err
 
