@@ -288,7 +288,7 @@ def read_records(folder: Path) -> tuple[list[RunRecord], list[str]]:
                 continue
             record = RunRecord.model_validate_json(content)
         except (OSError, ValidationError) as error:
-            left_out.append(f"{path}: not a run record ({_reason(error)})")
+            left_out.append(f"{path}: not a run record ({why_invalid(error)})")
             continue
         if record.schema_version > SCHEMA_VERSION:
             left_out.append(
@@ -299,7 +299,8 @@ def read_records(folder: Path) -> tuple[list[RunRecord], list[str]]:
     return sorted(records, key=lambda record: record.created), left_out
 
 
-def _reason(error: Exception) -> str:
+def why_invalid(error: Exception) -> str:
+    """Why a file is not what it should be, in a few words."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
