@@ -102,6 +102,7 @@ def test_work_is_the_same_for_other_runners_and_reporting(bucket, dataset):
         runner={"workers": 3, "mode": "hogwild"},
         training={"evaluate_every_epoch": True},
         data={"read_threads": 2, "cache_dir": "/tmp/x"},
+        output={"models": "models"},
     ).record()
     assert first.work_id == other.work_id
     assert set(first.work) == {"dataset", "split", "model", "training"}
@@ -146,6 +147,13 @@ def test_secrets_are_absent(own_bucket):
     assert str(own_bucket.credentials) in text
     assert SECRET not in text
     assert "AKID" not in text
+
+
+def test_models_are_kept_only_where_they_are_saved():
+    journal = Journal("gpu", make_config())
+    journal.keep_model(None)
+    assert (journal.model, journal.models) == (None, {})
+    assert journal.record().models is None
 
 
 def test_runner_adds_to_the_machine():

@@ -11,7 +11,13 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, assert_one_line, run_script
+from xray.credentials import load_access
+from xray.dataset import find_dataset
+from xray.metrics import macro_auc
+from xray.reader import ImageReader
 from xray.record import RunRecord, work_differences
+from xray.saved_model import load_model
+from xray.storage import Storage
 
 pytestmark = pytest.mark.slow
 
@@ -37,9 +43,23 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(bucket, folder):
-    """Two epochs, each scored."""
-    training = {"evaluate_every_epoch": True}
-    return bucket.write_config(folder / "run.yaml", training=training)
+    """Two epochs, each scored; models are kept."""
+    return bucket.write_config(
+        folder / "run.yaml",
+        training={"evaluate_every_epoch": True},
+        output={"models": str(folder / "models")},
+    )
+
+
+@pytest.fixture(scope="module")
+def held_out(bucket):
+    """The test images of the runs, and their pixels."""
+    data = bucket.config().data
+    access = load_access(data)
+    test = find_dataset(data, Storage(access)).test
+    pixels, good, _ = ImageReader.of(data, access).load(test.uris, test.etags)
+    assert len(good) == len(test)
+    return test, pixels[:]
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +146,18 @@ class TestContract:
         assert len(record.scores.findings) == 15
         for finding in record.scores.findings.values():
             assert finding.positives + finding.negatives == record.images.test
+
+    def test_saved_model_scores_as_recorded(self, record, held_out):
+        model, info = load_model(record.models["last"].path)
+        assert info.model_id == record.models["last"].model_id
+        assert (info.run_id, info.epoch) == (record.run_id, 2)
+        assert info.scores == record.scores
+        test, pixels = held_out
+        scores = model.predict(pixels, verbose=0)
+        # Batches and threads differ, and so do the last digits.
+        assert macro_auc(test.labels, scores) == pytest.approx(
+            record.scores.macro_auc.value, abs=0.005
+        )
 
 
 def test_runners_do_the_same_work_from_the_same_weights(

@@ -1,6 +1,7 @@
 """RunConfig: the work and the run, read from one YAML file and checked before use."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ from xray.errors import UserError
 # Smallest image each backbone of keras.applications accepts without its top.
 BACKBONES = {"MobileNet": 32, "MobileNetV2": 32}
 MOBILENET_ALPHAS = (0.25, 0.5, 0.75, 1.0)
+PLACE = re.compile(r"s3://[^/]+(/.*)?|(?!.*://).+")
 
 
 class Section(BaseModel):
@@ -163,6 +165,20 @@ class RunnerConfig(Section):
         return self
 
 
+class OutputConfig(Section):
+    """What a run leaves besides its record; nothing here is part of the work."""
+
+    models: str | None = None
+    """Folder or s3://bucket/prefix/ for the trained models; null saves none."""
+
+    @field_validator("models")
+    @classmethod
+    def _folder_or_prefix(cls, value: str | None) -> str | None:
+        if value is not None and not PLACE.fullmatch(value):
+            raise ValueError("must be a folder or s3://bucket/prefix/")
+        return value
+
+
 class RunConfig(Section):
     """One run: everything that can move a number in its record."""
 
@@ -170,6 +186,7 @@ class RunConfig(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     runner: RunnerConfig = RunnerConfig()
+    output: OutputConfig = OutputConfig()
 
     @model_validator(mode="after")
     def _size_fits_backbone(self) -> "RunConfig":

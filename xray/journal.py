@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -38,6 +38,24 @@ from xray.record import (
 )
 from xray.timing import Timer
 
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """What will be saved as a model.
+
+    Attributes:
+        weights: as `model.get_weights()` gives them.
+        epoch: after which they were these, from 1.
+        scored: whether the run's scores are of these weights.
+    """
+
+    weights: list[np.ndarray]
+    epoch: int
+    scored: bool
+
 
 @dataclass
 class Journal:
@@ -49,6 +67,8 @@ class Journal:
         timer: its phases.
         checkpoint_file: kept after every epoch; None keeps nothing.
         resume: what `--resume` goes on from.
+        model: trained; its weights are those of any of `models`.
+        models: to be saved when the run has succeeded: `last` and maybe `best`.
     """
 
     runner: str
@@ -73,6 +93,8 @@ class Journal:
     retries: list[Retry] = field(default_factory=list)
     peak_memory_bytes: int = 0
     first_step_seconds: float | None = None
+    model: "keras.Model | None" = None
+    models: dict[str, TrainedWeights] = field(default_factory=dict)
 
     def add_epoch(
         self, seconds: float, loss: float | None, elapsed_seconds: float | None = None
@@ -94,6 +116,30 @@ class Journal:
                 elapsed_seconds=elapsed_seconds or self.timer.elapsed_seconds(),
             )
         )
+
+    def keep_model(
+        self,
+        model: "keras.Model",
+        which: Literal["best", "last"] = "last",
+        weights: list[np.ndarray] | None = None,
+        epoch: int | None = None,
+        scored: bool = True,
+    ) -> None:
+        """Keep a trained model until the run has succeeded, where models are saved.
+
+        Args:
+            model: that was trained.
+            which: of the run.
+            weights: of `model` then; None takes those it has now.
+            epoch: after which it had them; None is the last one.
+            scored: whether `scores` are of these weights.
+        """
+        if self.config.output.models is None:
+            return
+        self.model = model
+        if weights is None:
+            weights = model.get_weights()
+        self.models[which] = TrainedWeights(weights, epoch or len(self.epochs), scored)
 
     def note_first_step(self, seconds_ago: float = 0.0) -> None:
         """Note when the run's first training step began; later calls do nothing."""

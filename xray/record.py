@@ -154,6 +154,15 @@ class Scores(Part):
     """Bootstrap resamples by patient behind the intervals."""
 
 
+class SavedModel(Part):
+    """A model that the run saved (xray.saved_model)."""
+
+    path: str
+    """Of the .keras file, on disk or S3."""
+    model_id: str
+    """As in its sidecar."""
+
+
 class RunRecord(Part):
     """One run. The file in results/ is this object as JSON."""
 
@@ -211,6 +220,9 @@ class RunRecord(Part):
     packages: dict[str, str] = Field(default_factory=dict)
     git: dict[str, Any] = {}
     """commit and dirty."""
+    models: dict[str, SavedModel] | None = None
+    """The last model, and the best one where a validation set tells it, under `last`
+    and `best`; null when none is saved."""
     emr: dict[str, str | None] | None = None
     """On EMR: sweep, run and cluster; null elsewhere."""
 
@@ -278,13 +290,16 @@ def _flatten(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def read_records(folder: Path) -> tuple[list[RunRecord], list[str]]:
     """Every record under `folder`, oldest first, and why other files were left out.
 
-    Benchmarks (xray.benchmark) live beside the records and are no records.
+    Benchmarks (xray.benchmark) and saved models (xray.saved_model) may live beside the
+    records and are no records.
     """
     records, left_out = [], []
     for path in sorted(folder.rglob("*.json")):
         try:
             content = path.read_bytes()
             if b'"benchmark"' in content[:BENCHMARK_MARK]:
+                continue
+            if path.with_suffix(".keras").exists():
                 continue
             record = RunRecord.model_validate_json(content)
         except (OSError, ValidationError) as error:

@@ -70,6 +70,7 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
         scores = predict(model, test_images)
         journal.epochs[-1].auc_macro = macro_auc(test.labels, scores)
         journal.scores = score_test_set(test, scores, config)
+    journal.keep_model(model)
     return journal.record()
 
 
