@@ -129,6 +129,11 @@ def cluster_config(config: RunConfig) -> RunConfig:
             "output.models must be on S3 for EMR, whose nodes are gone after the run. "
             f"Got {config.output.models!r}; take a prefix that the nodes may write."
         )
+    if config.output.tensorboard:
+        raise UserError(
+            "output.tensorboard must be null for EMR, whose nodes are gone after the "
+            f"run. Got '{config.output.tensorboard}'."
+        )
     data = config.data.model_copy(update={"credentials": None, "cache_dir": None})
     runner = config.runner.model_copy(
         update={"master": None, "workers": None, "threads_per_worker": None}

@@ -9,7 +9,7 @@ from tests.refusals import refused
 from tests.test_journal import make_config
 from tests.test_runners import read_record
 from xray.cli import main
-from xray.output import check_output
+from xray.output import check_output, open_events
 from xray.saved_model import load_model, read_info
 
 UNREACHABLE = "http://127.0.0.1:9"
@@ -18,6 +18,7 @@ UNREACHABLE = "http://127.0.0.1:9"
 def test_nothing_is_made_where_nothing_is_wanted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check_output(make_config())
+    assert open_events(make_config(), "gpu") is None
     assert not list(tmp_path.iterdir())
 
 
@@ -25,9 +26,11 @@ def test_a_folder_is_made_and_one_that_cannot_be_is_refused(tmp_path):
     check_output(make_config(output={"models": str(tmp_path / "a" / "b")}))
     assert (tmp_path / "a" / "b").is_dir()
     (tmp_path / "file").touch()
-    output = {"models": str(tmp_path / "file" / "x")}
+    output = {name: str(tmp_path / "file" / "x") for name in ("models", "tensorboard")}
     with refused(r"output\.models .*file/x cannot be made: Not a directory"):
         check_output(make_config(output=output))
+    with refused(r"output\.tensorboard .*file/x cannot be written: Not a directory"):
+        open_events(make_config(output=output), "gpu")
 
 
 def test_a_prefix_is_tried_and_left_as_it_was(own_bucket):

@@ -43,11 +43,14 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(bucket, folder):
-    """Two epochs, each scored; models are kept."""
+    """Two epochs, each scored; models and event files are kept."""
     return bucket.write_config(
         folder / "run.yaml",
         training={"evaluate_every_epoch": True},
-        output={"models": str(folder / "models")},
+        output={
+            "models": str(folder / "models"),
+            "tensorboard": str(folder / "tensorboard"),
+        },
     )
 
 
@@ -158,6 +161,14 @@ class TestContract:
         assert macro_auc(test.labels, scores) == pytest.approx(
             record.scores.macro_auc.value, abs=0.005
         )
+
+    def test_events_are_written(self, record):
+        (file,) = Path(record.tensorboard).iterdir()
+        content = file.read_bytes()
+        for tag in (b"epoch/loss", b"epoch/auc_macro"):
+            assert content.count(tag) == 2
+        for tag in (b"auc/Pneumonia", b"phases/fit_seconds", b"phases/total_seconds"):
+            assert content.count(tag) == 1
 
 
 def test_runners_do_the_same_work_from_the_same_weights(

@@ -35,7 +35,7 @@ CHANGEABLE = {
         *("read_threads", "cache_dir", "memory_mib"),
     ),
     "runner": ("master", "executor_memory", "spark_conf"),
-    "output": ("models",),
+    "output": ("models", "tensorboard"),
 }
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 PROGRESS = "progress"  # entry of the file beside the arrays

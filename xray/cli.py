@@ -14,7 +14,7 @@ from xray.checkpoint import Checkpoint, CheckpointFile, check_resumable
 from xray.config import RunConfig, load_config
 from xray.errors import UserError
 from xray.journal import Journal
-from xray.output import check_folder, check_output, save_models
+from xray.output import check_folder, check_output, open_events, save_models
 from xray.record import RunRecord
 from xray.timing import Timer, program_age_seconds
 
@@ -43,10 +43,18 @@ def main(
         check_output(config)
         file = CheckpointFile(options.results, runner, config)
         resume = _load_checkpoint(file, config) if options.resume else None
+        events = open_events(config, runner)
     except UserError as error:
         return _report_error(str(error), error.exit_code)
     age = program_age_seconds("PYSPARK_GATEWAY_PORT" in os.environ)
-    journal = Journal(runner, config, Timer(age), checkpoint_file=file, resume=resume)
+    journal = Journal(
+        runner,
+        config,
+        Timer(age),
+        checkpoint_file=file,
+        resume=resume,
+        events=events,
+    )
     return _run(run, journal, options)
 
 
@@ -143,6 +151,9 @@ def _interrupt(*_: object) -> None:
 def _write(record: RunRecord, journal: Journal, options: argparse.Namespace) -> None:
     path = record.write(options.results)
     print(f"{record.status} record: {path}", file=sys.stderr)
+    journal.log()
+    if journal.events:
+        journal.events.finish(record)
 
 
 def _report_error(message: str, exit_code: int) -> int:

@@ -170,12 +170,21 @@ class OutputConfig(Section):
 
     models: str | None = None
     """Folder or s3://bucket/prefix/ for the trained models; null saves none."""
+    tensorboard: Path | None = None
+    """Folder for TensorBoard's event files, one folder a run; null writes none."""
 
     @field_validator("models")
     @classmethod
     def _folder_or_prefix(cls, value: str | None) -> str | None:
         if value is not None and not PLACE.fullmatch(value):
             raise ValueError("must be a folder or s3://bucket/prefix/")
+        return value
+
+    @field_validator("tensorboard", mode="before")
+    @classmethod
+    def _on_this_machine(cls, value: Any) -> Any:
+        if value is not None and "://" in str(value):
+            raise ValueError("must be a folder of this machine")
         return value
 
 

@@ -1,5 +1,6 @@
 """Journal: what a run has found and measured so far; its record, even if it fails."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +37,7 @@ from xray.record import (
     utc_now,
     work_id,
 )
+from xray.tensorboard_log import TensorBoardLog
 from xray.timing import Timer
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class Journal:
         timer: its phases.
         checkpoint_file: kept after every epoch; None keeps nothing.
         resume: what `--resume` goes on from.
+        events: written as epochs finish; None writes none.
         model: trained; its weights are those of any of `models`.
         models: to be saved when the run has succeeded: `last` and maybe `best`.
     """
@@ -93,6 +96,7 @@ class Journal:
     retries: list[Retry] = field(default_factory=list)
     peak_memory_bytes: int = 0
     first_step_seconds: float | None = None
+    events: TensorBoardLog | None = None
     model: "keras.Model | None" = None
     models: dict[str, TrainedWeights] = field(default_factory=dict)
 
@@ -116,6 +120,13 @@ class Journal:
                 elapsed_seconds=elapsed_seconds or self.timer.elapsed_seconds(),
             )
         )
+        self.log()
+
+    def log(self) -> None:
+        """Tell TensorBoard what is new of the epochs, where that is wanted."""
+        if self.events:
+            started = time.time() - self.timer.elapsed_seconds()
+            self.events.add_epochs(self.epochs, started)
 
     def keep_model(
         self,
@@ -191,6 +202,7 @@ class Journal:
 
     def save(self, arrays: Sequence[np.ndarray]) -> None:
         """Keep the run as it stands after an epoch, where that is wanted."""
+        self.log()
         if self.checkpoint_file:
             self.checkpoint_file.save(self.checkpoint(arrays))
 
@@ -286,6 +298,7 @@ class Journal:
             machine={**describe_machine(), **self.machine},
             packages=package_versions(),
             git=git,
+            tensorboard=str(self.events.folder) if self.events else None,
         )
 
     def train_images(self) -> int:

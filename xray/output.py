@@ -8,9 +8,10 @@ from xray.config import RunConfig
 from xray.credentials import S3Access, load_access
 from xray.errors import UserError
 from xray.journal import Journal
-from xray.record import RunRecord, SavedModel
+from xray.record import RunRecord, SavedModel, utc_now
 from xray.saved_model import ModelInfo, save_model
 from xray.storage import Storage
+from xray.tensorboard_log import TensorBoardLog
 
 
 def check_output(config: RunConfig) -> None:
@@ -36,6 +37,18 @@ def check_output(config: RunConfig) -> None:
         raise UserError(f"output.models {models} cannot be written: {error}") from None
     with contextlib.suppress(UserError):  # a saved model needs no right to delete
         storage.delete(probe)
+
+
+def open_events(config: RunConfig, runner: str) -> TensorBoardLog | None:
+    """The run's file of events, where one is wanted.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    if config.output.tensorboard is None:
+        return None
+    started = utc_now().strftime("%Y%m%dT%H%M%S.%f")[:-3]
+    return TensorBoardLog(config.output.tensorboard, f"{started}Z_{runner}")
 
 
 def check_folder(folder: Path, name: str) -> None:

@@ -223,6 +223,8 @@ class RunRecord(Part):
     models: dict[str, SavedModel] | None = None
     """The last model, and the best one where a validation set tells it, under `last`
     and `best`; null when none is saved."""
+    tensorboard: str | None = None
+    """Folder of the run's event files; null without `output.tensorboard`."""
     emr: dict[str, str | None] | None = None
     """On EMR: sweep, run and cluster; null elsewhere."""
 

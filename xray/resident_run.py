@@ -73,6 +73,7 @@ def train_resident(
     ):
 
         def keep() -> None:
+            journal.log()
             if journal.checkpoint_file:
                 saver.save(journal.checkpoint([vector.values.copy()]))
 
