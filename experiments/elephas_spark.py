@@ -82,7 +82,6 @@ def _train(
     train = train_resident if journal.engine == "resident" else train_stock
     take_dataset = partial(_take_dataset, journal, listing, cluster.workers)
     train(journal, cluster, model, access, take_dataset)
-    journal.keep_model(model)
     return journal.record()
 
 

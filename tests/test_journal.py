@@ -168,7 +168,7 @@ def test_events_follow_the_epochs(bucket, dataset, tmp_path):
 
 def test_models_are_kept_only_where_they_are_saved():
     journal = Journal("gpu", make_config())
-    journal.keep_model(None)
+    journal.keep_models(None)
     assert (journal.model, journal.models) == (None, {})
     assert journal.record().models is None
 

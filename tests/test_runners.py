@@ -10,14 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT, assert_one_line, run_script
-from xray.credentials import load_access
-from xray.dataset import find_dataset
+from tests.conftest import ROOT, assert_one_line, held_out, run_script
 from xray.metrics import macro_auc
-from xray.reader import ImageReader
 from xray.record import RunRecord, work_differences
 from xray.saved_model import load_model
-from xray.storage import Storage
 
 pytestmark = pytest.mark.slow
 
@@ -52,17 +48,6 @@ def config(bucket, folder):
             "tensorboard": str(folder / "tensorboard"),
         },
     )
-
-
-@pytest.fixture(scope="module")
-def held_out(bucket):
-    """The test images of the runs, and their pixels."""
-    data = bucket.config().data
-    access = load_access(data)
-    test = find_dataset(data, Storage(access)).test
-    pixels, good, _ = ImageReader.of(data, access).load(test.uris, test.etags)
-    assert len(good) == len(test)
-    return test, pixels[:]
 
 
 @pytest.fixture(scope="module")
@@ -150,12 +135,12 @@ class TestContract:
         for finding in record.scores.findings.values():
             assert finding.positives + finding.negatives == record.images.test
 
-    def test_saved_model_scores_as_recorded(self, record, held_out):
+    def test_saved_model_scores_as_recorded(self, record, bucket):
         model, info = load_model(record.models["last"].path)
         assert info.model_id == record.models["last"].model_id
         assert (info.run_id, info.epoch) == (record.run_id, 2)
         assert info.scores == record.scores
-        test, pixels = held_out
+        test, pixels = held_out(bucket.config())
         scores = model.predict(pixels, verbose=0)
         # Batches and threads differ, and so do the last digits.
         assert macro_auc(test.labels, scores) == pytest.approx(

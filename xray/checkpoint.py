@@ -24,6 +24,7 @@ from xray.record import (
     work_differences,
     write_whole,
 )
+from xray.schedule import Course
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Progress(Part):
     """From the start of the program, earlier tries included."""
     per_worker: list[Worker]
     exchange: dict[str, int] | None
+    course: Course = Course()
     peak_memory_bytes: int
     first_step_seconds: float | None
     resumed: list[Resume]

@@ -55,8 +55,13 @@ class Epoch(Part):
     images_per_second: float
     loss: float | None = None
     """Mean training loss over the workers; null where a mode does not report it."""
+    learning_rate: float | None = None
+    """Of its last step; null for stock Elephas."""
+    auc_validation: float | None = None
+    """Macro AUC on the validation set; null without one, or undefined."""
     auc_macro: float | None = None
-    """On the test set; null unless `training.evaluate_every_epoch`, or undefined."""
+    """Macro AUC on the test set; null unless `training.evaluate_every_epoch` or the
+    epoch is the one whose weights are scored in the end, or undefined."""
     elapsed_seconds: float
     """From the start of the program to the end of this epoch's training."""
     sync_gap_seconds: float | None = None
@@ -75,6 +80,8 @@ class Images(Part):
     """Listed and in the label file, after `data.limit`."""
     train: int = 0
     test: int = 0
+    validation: int = 0
+    """In none of the other two; they choose the best epoch."""
     skipped: list[dict[str, str]] = []
     """Unreadable ones: {image, reason}."""
 
@@ -182,6 +189,9 @@ class RunRecord(Part):
     frequency: str | None = None
     engine: str | None = None
     """resident or stock, of Elephas; null for the local runners."""
+    best_epoch: int | None = None
+    """The epoch with the best validation AUC, whose weights are scored; null without a
+    validation set: the last one is."""
     exchange: dict[str, int] | None = None
     """Resident engine: rounds (averages), attempts (starts of all workers, see
     `resumed` and `retries`), and the bytes of weights that the driver received and
