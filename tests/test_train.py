@@ -2,12 +2,16 @@
 
 import pytest
 
+from tests.conftest import held_out
 from xray.checkpoint import CheckpointFile
 from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.journal import Journal
+from xray.metrics import macro_auc
 from xray.model import build_model, weights_digest
+from xray.output import save_models
 from xray.resident_run import train_resident
+from xray.saved_model import load_model
 from xray.storage import Storage
 from xray.train import train_locally
 
@@ -32,21 +36,23 @@ RECIPE = {
 
 
 @pytest.fixture(scope="module")
-def config(bucket):
-    return bucket.config(**RECIPE)
+def config(bucket, tmp_path_factory):
+    models = tmp_path_factory.mktemp("models")
+    return bucket.config(**RECIPE, output={"models": str(models)})
 
 
 @pytest.fixture(scope="module")
-def local(config):
-    """The record of a run in this process."""
+def local_journal(config):
+    """Of a run in this process."""
     journal = Journal("sequential", config)
     journal.workers = 1
-    return train_locally(config, journal)
+    train_locally(config, journal)
+    return journal
 
 
 @pytest.fixture(scope="module")
-def resident(config, cluster):
-    """The record of the same work by two workers."""
+def resident_journal(config, cluster):
+    """Of the same work by two workers."""
     journal = Journal("elephas", config)
     journal.workers = 2
     access = load_access(config.data)
@@ -57,7 +63,17 @@ def resident(config, cluster):
         journal.dataset = find_dataset(config.data, Storage(access))
 
     train_resident(journal, cluster, model, access, find)
-    return journal.record()
+    return journal
+
+
+@pytest.fixture(scope="module")
+def local(local_journal):
+    return local_journal.record()
+
+
+@pytest.fixture(scope="module")
+def resident(resident_journal):
+    return resident_journal.record()
 
 
 @pytest.fixture(params=["local", "resident"])
@@ -71,6 +87,27 @@ def test_the_best_epoch_is_scored(record):
     assert aucs[record.best_epoch - 1] == max(aucs)
     best = record.epochs[record.best_epoch - 1]
     assert best.auc_macro == record.scores.macro_auc.value
+
+
+@pytest.mark.parametrize("runner", ["local", "resident"])
+def test_best_and_last_are_saved_with_their_own_weights(request, runner, tmp_path):
+    journal = request.getfixturevalue(f"{runner}_journal")
+    record = journal.record()
+    assert save_models(journal, record, tmp_path) is None
+    found = {which: load_model(saved.path) for which, saved in record.models.items()}
+    (best, best_info), (last, last_info) = found["best"], found["last"]
+    assert (best_info.epoch, last_info.epoch) == (record.best_epoch, EPOCHS)
+    assert best_info.scores == record.scores
+    same = record.best_epoch == EPOCHS
+    assert (last_info.scores == record.scores) == same
+    weights = weights_digest(best.get_weights()), weights_digest(last.get_weights())
+    assert (weights[0] == weights[1]) == same
+    test, pixels = held_out(journal.config)
+    scores = best.predict(pixels, verbose=0)
+    # Batches differ, and so do the last digits.
+    assert macro_auc(test.labels, scores) == pytest.approx(
+        record.scores.macro_auc.value, abs=0.005
+    )
 
 
 def test_no_image_is_in_two_sets(record):

@@ -29,13 +29,14 @@ from xray.schedule import Course
 logger = logging.getLogger(__name__)
 
 # Settings that may change between two tries of one run: how data and cluster are
-# reached, and memory, which may be why the first try died.
+# reached, memory, which may be why the first try died, and where models go.
 CHANGEABLE = {
     "data": (
         *("credentials", "endpoint_url", "staged"),
         *("read_threads", "cache_dir", "memory_mib"),
     ),
     "runner": ("master", "executor_memory", "spark_conf"),
+    "output": ("models", "tensorboard"),
 }
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 PROGRESS = "progress"  # entry of the file beside the arrays

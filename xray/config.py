@@ -1,17 +1,20 @@
 """RunConfig: the work and the run, read from one YAML file and checked before use."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from xray.backbones import BACKBONES
 from xray.errors import UserError
 from xray.recipe import ModelConfig, TrainingConfig
 from xray.section import Section
+
+PLACE = re.compile(r"s3://[^/]+(/.*)?|(?!.*://).+")
 
 
 class DataConfig(Section):
@@ -86,6 +89,29 @@ class RunnerConfig(Section):
         return self
 
 
+class OutputConfig(Section):
+    """What a run leaves besides its record; nothing here is part of the work."""
+
+    models: str | None = None
+    """Folder or s3://bucket/prefix/ for the trained models; null saves none."""
+    tensorboard: Path | None = None
+    """Folder for TensorBoard's event files, one folder a run; null writes none."""
+
+    @field_validator("models")
+    @classmethod
+    def _folder_or_prefix(cls, value: str | None) -> str | None:
+        if value is not None and not PLACE.fullmatch(value):
+            raise ValueError("must be a folder or s3://bucket/prefix/")
+        return value
+
+    @field_validator("tensorboard", mode="before")
+    @classmethod
+    def _on_this_machine(cls, value: Any) -> Any:
+        if value is not None and "://" in str(value):
+            raise ValueError("must be a folder of this machine")
+        return value
+
+
 class RunConfig(Section):
     """One run: everything that can move a number in its record."""
 
@@ -93,6 +119,7 @@ class RunConfig(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     runner: RunnerConfig = RunnerConfig()
+    output: OutputConfig = OutputConfig()
 
     @model_validator(mode="after")
     def _size_fits_backbone(self) -> "RunConfig":

@@ -1,8 +1,9 @@
 """Journal: what a run has found and measured so far; its record, even if it fails."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -39,7 +40,26 @@ from xray.record import (
     work_id,
 )
 from xray.schedule import Course
+from xray.tensorboard_log import TensorBoardLog
 from xray.timing import Timer
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """What will be saved as a model.
+
+    Attributes:
+        weights: as `model.get_weights()` gives them.
+        epoch: after which they were these, from 1.
+        scored: whether the run's scores are of these weights.
+    """
+
+    weights: list[np.ndarray]
+    epoch: int
+    scored: bool
 
 
 @dataclass
@@ -52,6 +72,9 @@ class Journal:
         timer: its phases.
         checkpoint_file: kept after every epoch; None keeps nothing.
         resume: what `--resume` goes on from.
+        events: written as epochs finish; None writes none.
+        model: trained; its weights are those of any of `models`.
+        models: to be saved when the run has succeeded: `last` and maybe `best`.
     """
 
     runner: str
@@ -77,6 +100,9 @@ class Journal:
     peak_memory_bytes: int = 0
     first_step_seconds: float | None = None
     course: Course = field(default_factory=Course)
+    events: TensorBoardLog | None = None
+    model: "keras.Model | None" = None
+    models: dict[str, TrainedWeights] = field(default_factory=dict)
 
     def add_epoch(
         self,
@@ -104,6 +130,33 @@ class Journal:
                 elapsed_seconds=elapsed_seconds or self.timer.elapsed_seconds(),
             )
         )
+        self.log()
+
+    def log(self) -> None:
+        """Tell TensorBoard what is new of the epochs, where that is wanted."""
+        if self.events:
+            started = time.time() - self.timer.elapsed_seconds()
+            self.events.add_epochs(self.epochs, started)
+
+    def keep_models(
+        self, model: "keras.Model", last: list[np.ndarray] | None = None
+    ) -> None:
+        """Keep what was trained until the run has succeeded, where models are saved.
+
+        Args:
+            model: with the weights that were scored: of the best epoch where there is a
+                validation set, or else of the last one.
+            last: weights of the last epoch, where those of the best one were scored.
+        """
+        if self.config.output.models is None:
+            return
+        self.model, epochs = model, len(self.epochs)
+        scored = TrainedWeights(model.get_weights(), self.best_epoch or epochs, True)
+        if last is None:
+            self.models = {"last": scored}
+        else:
+            unscored = TrainedWeights(last, epochs, scored.epoch == epochs)
+            self.models = {"best": scored, "last": unscored}
 
     def advance(self, auc: float | None) -> bool:
         """Note what the validation set says of the last epoch; whether it is the best.
@@ -198,6 +251,7 @@ class Journal:
 
     def save(self, arrays: Sequence[np.ndarray]) -> None:
         """Keep the run as it stands after an epoch, where that is wanted."""
+        self.log()
         if self.checkpoint_file:
             self.checkpoint_file.save(self.checkpoint(arrays))
 
@@ -295,6 +349,7 @@ class Journal:
             machine={**describe_machine(), **self.machine},
             packages=package_versions(),
             git=git,
+            tensorboard=str(self.events.folder) if self.events else None,
         )
 
     def train_images(self) -> int:

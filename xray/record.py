@@ -161,6 +161,15 @@ class Scores(Part):
     """Bootstrap resamples by patient behind the intervals."""
 
 
+class SavedModel(Part):
+    """A model that the run saved (xray.saved_model)."""
+
+    path: str
+    """Of the .keras file, on disk or S3."""
+    model_id: str
+    """As in its sidecar."""
+
+
 class RunRecord(Part):
     """One run. The file in results/ is this object as JSON."""
 
@@ -221,6 +230,11 @@ class RunRecord(Part):
     packages: dict[str, str] = Field(default_factory=dict)
     git: dict[str, Any] = {}
     """commit and dirty."""
+    models: dict[str, SavedModel] | None = None
+    """The last model, and the best one where a validation set tells it, under `last`
+    and `best`; null when none is saved."""
+    tensorboard: str | None = None
+    """Folder of the run's event files; null without `output.tensorboard`."""
     emr: dict[str, str | None] | None = None
     """On EMR: sweep, run and cluster; null elsewhere."""
 
@@ -288,7 +302,8 @@ def _flatten(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def read_records(folder: Path) -> tuple[list[RunRecord], list[str]]:
     """Every record under `folder`, oldest first, and why other files were left out.
 
-    Benchmarks (xray.benchmark) live beside the records and are no records.
+    Benchmarks (xray.benchmark) and saved models (xray.saved_model) may live beside the
+    records and are no records.
     """
     records, left_out = [], []
     for path in sorted(folder.rglob("*.json")):
@@ -296,9 +311,11 @@ def read_records(folder: Path) -> tuple[list[RunRecord], list[str]]:
             content = path.read_bytes()
             if b'"benchmark"' in content[:BENCHMARK_MARK]:
                 continue
+            if path.with_suffix(".keras").exists():
+                continue
             record = RunRecord.model_validate_json(content)
         except (OSError, ValidationError) as error:
-            left_out.append(f"{path}: not a run record ({_reason(error)})")
+            left_out.append(f"{path}: not a run record ({why_invalid(error)})")
             continue
         if record.schema_version > SCHEMA_VERSION:
             left_out.append(
@@ -309,7 +326,8 @@ def read_records(folder: Path) -> tuple[list[RunRecord], list[str]]:
     return sorted(records, key=lambda record: record.created), left_out
 
 
-def _reason(error: Exception) -> str:
+def why_invalid(error: Exception) -> str:
+    """Why a file is not what it should be, in a few words."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"

@@ -59,6 +59,7 @@ def train_resident(
     ):
 
         def keep() -> None:
+            journal.log()
             if journal.checkpoint_file:
                 best = [] if listener.best is None else [listener.best]
                 saver.save(journal.checkpoint([vector.values.copy(), *best]))
@@ -90,6 +91,8 @@ def train_resident(
     vector.restore()
     if not journal.scores:
         raise UserError("The test set was not scored. See the executors' logs.")
+    last = None if listener.last is None else vector.weights(listener.last)
+    journal.keep_models(model, last)
 
 
 def _cut(

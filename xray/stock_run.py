@@ -59,6 +59,7 @@ def train_stock(
     with timer.phase("evaluate"):
         scores = test_set.predict(model)
         journal.score(test_set.subset, scores)
+    journal.keep_models(model)
 
 
 def _load(

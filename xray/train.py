@@ -59,6 +59,7 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
     while not journal.course.ended(config.training):
         training.run_epoch()
     training.finish()
+    journal.keep_models(training.model, training.last)
     return journal.record()
 
 

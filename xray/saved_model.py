@@ -1,0 +1,260 @@
+"""Saved models: NAME.keras, NAME.json that says what it is, NAME.md for people.
+
+The three stand side by side in a folder or under an S3 prefix. The Keras archive holds
+the whole preprocessing and no optimizer; the sidecar names the archive by its hash, so
+that neither can be taken for another's.
+"""
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError, field_validator
+
+from xray.credentials import S3Access
+from xray.errors import UserError
+from xray.keras_archive import check_archive, pack, unpack
+from xray.labels import FINDINGS
+from xray.model_card import model_card
+from xray.record import Part, RunRecord, Scores, utc_now, why_invalid, write_whole
+from xray.storage import Storage, UnreadableObject
+
+if TYPE_CHECKING:
+    import keras
+
+SCHEMA_VERSION = 1
+SUFFIX = ".keras"
+# Settings that say how one machine reached its data and cluster, or may hold a secret.
+PRIVATE = {
+    "data": ("credentials", "endpoint_url", "cache_dir"),
+    "runner": ("master", "spark_conf"),
+}
+
+
+class ImageCounts(Part):
+    """Images that were used."""
+
+    train: int
+    test: int
+    validation: int = 0
+
+
+class ModelInfo(Part):
+    """The sidecar NAME.json: what a saved model is and where it comes from."""
+
+    schema_version: int = SCHEMA_VERSION
+    model_id: str = ""
+    """First 16 hexadecimal digits of the SHA-256 of NAME.keras; empty until saved."""
+    created: datetime
+    runner: str
+    """sequential, gpu or elephas."""
+    run_id: str | None = None
+    """The record that it belongs to; null without one."""
+    work_id: str | None = None
+    """As in that record."""
+    epoch: int | None = None
+    """The epoch after which it had these weights, from 1; null where not known."""
+    which: Literal["best", "last"]
+    """Of its run: the epoch with the best validation AUC, or the last one."""
+    findings: list[str] = list(FINDINGS)
+    """What the outputs are, in their order."""
+    image_size: int
+    """Height and width in pixels of its input."""
+    config: dict[str, Any]
+    """The run's configuration without the settings of `PRIVATE` and `output`."""
+    images: ImageCounts
+    scores: Scores | None = None
+    """On the test set; null when this model was not scored there."""
+    thresholds: dict[str, dict[str, float]] | None = None
+    """Finding to {name of the rule: probability from which on it is called present}."""
+    calibration: dict[str, Any] | None = None
+    packages: dict[str, str] = {}
+    git: dict[str, Any] = {}
+    """commit and dirty."""
+
+    @field_validator("config")
+    @classmethod
+    def _without_private_settings(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """A model is passed on: the way to this machine's data is not."""
+        return {
+            section: {
+                name: value
+                for name, value in settings.items()
+                if name not in PRIVATE.get(section, ())
+            }
+            if isinstance(settings, dict)
+            else settings
+            for section, settings in config.items()
+            if section != "output"
+        }
+
+    @classmethod
+    def of_run(
+        cls,
+        record: RunRecord,
+        which: Literal["best", "last"],
+        epoch: int | None,
+        scored: bool,
+    ) -> "ModelInfo":
+        """What a run's model is, before it is saved.
+
+        Args:
+            record: of the run.
+            which: best or last.
+            epoch: that it had these weights after, from 1.
+            scored: whether the record's scores are of these weights.
+        """
+        return cls(
+            created=utc_now(),
+            runner=record.runner,
+            run_id=record.run_id,
+            work_id=record.work_id,
+            epoch=epoch,
+            which=which,
+            image_size=record.config["data"]["image_size"],
+            config=record.config,
+            images=ImageCounts.model_validate(
+                record.images.model_dump(include={"train", "test", "validation"})
+            ),
+            scores=record.scores if scored else None,
+            packages=record.packages,
+            git=record.git,
+        )
+
+
+def save_model(
+    model: "keras.Model",
+    info: ModelInfo,
+    destination: str | Path,
+    access: S3Access | None = None,
+) -> ModelInfo:
+    """Write NAME.md, NAME.json and NAME.keras, each whole or not at all; the sidecar.
+
+    NAME.keras comes last: where it stands, the others do.
+
+    Args:
+        model: uint8 (N, S, S, 1) to probabilities (N, 15); compiled or not.
+        info: of the model; its `model_id` is found here.
+        destination: path or s3://bucket/prefix/NAME, without a suffix.
+        access: to S3; None asks boto3's own chain.
+
+    Raises:
+        UserError: disk or S3 refuses, or the model has other inputs or outputs.
+    """
+    _check_signature(model, info, str(destination))
+    content = pack(model)
+    info = info.model_copy(update={"model_id": _digest(content)})
+    name = str(destination).rpartition("/")[2]
+    _write(f"{destination}.md", model_card(info, name).encode(), access)
+    sidecar = info.model_dump_json(indent=1) + "\n"
+    _write(f"{destination}.json", sidecar.encode(), access)
+    _write(f"{destination}{SUFFIX}", content, access)
+    return info
+
+
+def load_model(
+    source: str | Path, access: S3Access | None = None
+) -> tuple["keras.Model", ModelInfo]:
+    """A saved model, not compiled, and what its sidecar says.
+
+    Nothing in the file is run: no pickle, no Lambda layer, no foreign class.
+
+    Args:
+        source: path or s3:// address of NAME.keras; NAME.json stands beside it.
+        access: to S3; None asks boto3's own chain.
+
+    Raises:
+        UserError: a file is missing, damaged or of something else, or S3 refuses.
+    """
+    source = str(source)
+    if not source.endswith(SUFFIX):
+        raise UserError(f"A saved model is a .keras file. Got {source!r}.")
+    content = _read(source, access)
+    check_archive(content, source)
+    info = read_info(source, access)
+    if _digest(content) != info.model_id:
+        raise UserError(
+            f"Model {source} is not the one that its sidecar describes: it has id "
+            f"{_digest(content)}, not {info.model_id!r}. One of the two files was "
+            "changed; put both back."
+        )
+    model = unpack(content, source)
+    _check_signature(model, info, source)
+    return model, info
+
+
+def read_info(source: str | Path, access: S3Access | None = None) -> ModelInfo:
+    """The sidecar of the model `source`, without reading the model itself.
+
+    Raises:
+        UserError: it is missing, or no sidecar of a saved model.
+    """
+    path = str(source).removesuffix(SUFFIX) + ".json"
+    content = _read(path, access, "; it stands beside every saved model")
+    try:
+        info = ModelInfo.model_validate_json(content)
+    except ValidationError as error:
+        raise UserError(
+            f"{path} is not the sidecar of a saved model ({why_invalid(error)}). Put "
+            "back the one that was written with the model."
+        ) from None
+    if info.schema_version > SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has schema {info.schema_version}, newer than {SCHEMA_VERSION}. "
+            "Use the version of this program that saved it."
+        )
+    if info.findings != list(FINDINGS):
+        raise UserError(
+            f"{path} names other findings than the {len(FINDINGS)} of this program: "
+            f"{', '.join(info.findings)[:200]}."
+        )
+    return info
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _check_signature(model: Any, info: ModelInfo, source: str) -> None:
+    """Refuse a network that does not map our pixels to our findings."""
+    size = info.image_size
+    expected = [((None, size, size, 1), "uint8"), ((None, len(FINDINGS)), "float32")]
+    tensors = [getattr(model, name, None) or [] for name in ("inputs", "outputs")]
+    found = [(tuple(t.shape), str(t.dtype)) for part in tensors for t in part]
+    if found != expected:
+        raise UserError(
+            f"Model {source} must map {_shown(expected)} as its sidecar says. Got "
+            f"{_shown(found)}."
+        )
+
+
+def _shown(tensors: list[tuple[tuple[int | None, ...], str]]) -> str:
+    parts = [
+        f"{dtype} ({', '.join('N' if n is None else str(n) for n in shape)})"
+        for shape, dtype in tensors
+    ]
+    return " to ".join(parts)[:200] or "no tensors"
+
+
+def _read(source: str, access: S3Access | None, hint: str = ". Check it") -> bytes:
+    try:
+        if source.startswith("s3://"):
+            return Storage(access or S3Access(), 1).read(source)
+        return Path(source).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{source} does not exist{hint}.") from None
+    except OSError as error:
+        raise UserError(f"{source} cannot be read: {error.strerror}.") from None
+    except UnreadableObject as error:
+        raise UserError(f"{source} cannot be read: {error}{hint}.") from None
+
+
+def _write(destination: str, content: bytes, access: S3Access | None) -> None:
+    if destination.startswith("s3://"):
+        Storage(access or S3Access(), 1).write(destination, content)
+        return
+    try:
+        write_whole(Path(destination), lambda file: file.write(content))
+    except OSError as error:
+        raise UserError(f"{destination} cannot be written: {error.strerror}.") from None
