@@ -38,7 +38,7 @@ def main(
     options = _parser(description).parse_args(arguments)
     try:
         config = load_config(options.config, options.set)
-        _check_writable(options.results)
+        check_writable(options.results)
         file = CheckpointFile(options.results, runner, config)
         resume = _load_checkpoint(file, config) if options.resume else None
     except UserError as error:
@@ -63,7 +63,7 @@ def _run(
         _write(journal.record("failed", reason), options.results)
         return _report_error(reason, error.exit_code)
     except Exception as error:  # noqa: BLE001 - any failure must leave a record
-        reason = file.with_hint(_reason(error))
+        reason = file.with_hint(one_line(error))
         _write(journal.record("failed", reason), options.results)
         if options.debug:
             traceback.print_exc()
@@ -114,7 +114,12 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
+    """Make the folder of the results, before anything long starts.
+
+    Raises:
+        UserError: it cannot be made or written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -134,10 +139,10 @@ def _report_error(message: str, exit_code: int) -> int:
     return exit_code
 
 
-def _reason(error: Exception) -> str:
-    """One line: of a Spark failure, what the executor's Python said."""
+def one_line(error: Exception) -> str:
+    """Its kind and message: of a Spark failure, what the executor's Python said."""
     text = f"{type(error).__name__}: {error}"
-    said = re.findall(r"^(\w+(?:Error|Exception): .+)$", text, re.MULTILINE)
+    said = re.findall(r"^(?:\w+\.)*(\w+(?:Error|Exception): .+)$", text, re.MULTILINE)
     return (said[-1] if said else text.splitlines()[0])[:300]
 
 
