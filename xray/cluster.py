@@ -1,13 +1,10 @@
 """A Spark context for training: settings, Java and our code on the executors."""
 
-import atexit
 import os
 import re
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 import zipfile
@@ -227,9 +224,9 @@ def check_master(master: str) -> None:
 def _ship_code(context: "SparkContext") -> None:
     """Give every executor the driver's own copy of this package."""
     package = Path(__file__).resolve().parent
-    folder = Path(tempfile.mkdtemp(prefix="xray-code-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    archive = folder / CODE_ARCHIVE
+    # Executors that come late still fetch it. Java deletes this folder when it ends,
+    # which it does however this program ends.
+    archive = Path(context._temp_dir) / CODE_ARCHIVE
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(package.glob("*.py")):
             file.write(path, f"{package.name}/{path.name}")
