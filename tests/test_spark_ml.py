@@ -9,20 +9,20 @@ from experiments.spark_ml import learn, main, table
 from tests.conftest import assert_one_line
 from tests.refusals import refused
 from xray.credentials import load_access
-from xray.dataset import find_dataset
+from xray.dataset import find_dataset, set_apart
 from xray.feed import predict
 from xray.labels import FINDINGS
 from xray.metrics import score_predictions
 from xray.reader import ImageReader
 from xray.spark_findings import findings_regression, our_scores, spark_auc
-from xray.spark_images import drop_unreadable, image_frame
+from xray.spark_images import collect_subset, drop_unreadable, image_frame
 from xray.spark_ml import BackboneFeaturizer, XrayEstimator, XrayModel
 from xray.spark_network import predict_contents
 from xray.storage import Storage
 
 pytestmark = pytest.mark.slow
 
-ADDRESSES = "image string, uri string, etag string, labels array<float>"
+ADDRESSES = "image string, patient string, uri string, etag string, labels array<float>"
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +115,11 @@ def test_no_secret_in_a_plan(images, bucket):
 
 @pytest.fixture(scope="module")
 def fitted(images, config):
-    """A pipeline trained by two resident workers for one epoch."""
+    """A pipeline trained by two resident workers for one epoch, with validation."""
     from pyspark.ml import Pipeline
 
+    data = config.data.model_copy(update={"validation_fraction": 0.2})
+    config = config.model_copy(update={"data": data})
     estimator = XrayEstimator(config=config, epochs=1, numWorkers=2)
     return Pipeline(stages=[estimator]).fit(images.where(images.subset == "train"))
 
@@ -149,6 +151,20 @@ def test_the_estimator_trains_the_configured_network(fitted, config):
     assert 0 < model.losses[0] < 5
     before, after = build_model(config).get_weights(), model.network.get_weights()
     assert any((a != b).any() for a, b in zip(before, after, strict=True))
+
+
+def test_all_but_the_test_rows_are_cut_for_validation_as_in_the_runners(
+    session, bucket
+):
+    config = bucket.config(data={"validation_fraction": 0.2})
+    dataset = find_dataset(config.data, Storage(load_access(config.data)))
+    images = image_frame(session, config, dataset)
+    rows = images.where("subset != 'test'")
+    subset = collect_subset(rows, "image", "patient", "uri", "etag", "labels")
+    parts = set_apart(subset, config.data, "validation_fraction")
+    assert [part.digest() for part in parts] == (
+        [dataset.train.digest(), dataset.validation.digest()]
+    )
 
 
 def test_an_estimator_is_saved_with_its_settings(session, config, tmp_path):
@@ -231,7 +247,7 @@ def test_auc_agrees_with_ours_with_ties_and_beyond_sparks_bins(session):
 
 
 def rows_with(labels, count=3):
-    return [(f"{n}.png", f"s3://nih/{n}", "e", labels) for n in range(count)]
+    return [(f"{n}.png", f"{n}", f"s3://nih/{n}", "e", labels) for n in range(count)]
 
 
 MIXED = [0.0] * 14 + [1.0]
@@ -241,6 +257,7 @@ MIXED = [0.0] * 14 + [1.0]
     ("rows", "schema", "match"),
     [
         (rows_with(MIXED), ADDRESSES.replace("uri", "url"), "no column 'uri'. It has"),
+        (rows_with(MIXED), ADDRESSES.replace("patient", "p"), "no column 'patient'."),
         (
             rows_with("Mass"),
             ADDRESSES.replace("array<float>", "string"),

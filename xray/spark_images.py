@@ -38,9 +38,9 @@ def image_frame(
 ) -> "DataFrame":
     """A row an image of the run, with its labels and its pixels.
 
-    Columns: `image` (file name), `patient`, `subset` (train or test, split by patient),
-    `uri`, `etag`, `labels` (array<float>, 15 values of 0 or 1 in the order of
-    `labels.FINDINGS`) and `pixels` (binary, data.image_size squared grey bytes; null
+    Columns: `image` (file name), `patient`, `subset` (train, validation or test, split
+    by patient), `uri`, `etag`, `labels` (array<float>, 15 values of 0 or 1 in the order
+    of `labels.FINDINGS`) and `pixels` (binary, data.image_size squared grey bytes; null
     where an image is unreadable, and the executor's log says why). The driver holds all
     but the pixels. Executors read and decode those whenever a job asks for them: filter
     by the other columns first, and persist what comes of the pixels.
@@ -154,13 +154,14 @@ def check_column(frame: "DataFrame", name: str, *types: str) -> None:
 
 
 def collect_subset(
-    frame: "DataFrame", image: str, uri: str, etag: str, labels: str
+    frame: "DataFrame", image: str, patient: str, uri: str, etag: str, labels: str
 ) -> Subset:
     """Addresses and labels of every row, in the order of their names; no pixels.
 
     Args:
-        frame: to train on; patients are not asked for, and empty in what comes back.
+        frame: to train on.
         image: column of file names.
+        patient: column of patient ids, by which a validation set is split off.
         uri: column of addresses as in `Subset.uris`.
         etag: column of ETags.
         labels: column of 15 values, 0 or 1.
@@ -169,10 +170,10 @@ def collect_subset(
         UserError: a column is missing or of another type, a value is null, or a row's
             labels are not 15 values of 0 or 1.
     """
-    for name in (image, uri, etag):
+    columns = (image, patient, uri, etag, labels)
+    for name in columns[:-1]:
         check_column(frame, name, "string")
     check_column(frame, labels, *LABEL_TYPES)
-    columns = (image, uri, etag, labels)
     rows = sorted(frame.select(*columns).collect(), key=lambda row: str(row[0]))
     for row in rows:
         missing = [name for name in columns if row[name] is None]
@@ -186,7 +187,7 @@ def collect_subset(
         names=np.array([row[image] for row in rows], dtype=str),
         uris=np.array([row[uri] for row in rows], dtype=object),
         etags=np.array([row[etag] for row in rows], dtype=str),
-        patients=np.full(len(rows), "", dtype=str),
+        patients=np.array([row[patient] for row in rows], dtype=str),
         labels=np.array([row[labels] for row in rows], np.uint8).reshape(
             -1, len(FINDINGS)
         ),

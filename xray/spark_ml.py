@@ -250,11 +250,13 @@ def _make_estimator() -> type:
         Args:
             params: any of config (a RunConfig, needed), epochs, batchSize,
                 learningRate, seed, numWorkers (settings in its place), imageCol,
-                uriCol, etagCol, labelsCol (as in `spark_images.image_frame` by
-                default), and inputCol and outputCol of the XrayModel.
+                patientCol, uriCol, etagCol, labelsCol (as in
+                `spark_images.image_frame` by default), and inputCol and outputCol of
+                the XrayModel.
         """
 
-        imageCol, uriCol = column("imageCol"), column("uriCol")
+        imageCol, patientCol = column("imageCol"), column("patientCol")
+        uriCol = column("uriCol")
         etagCol, labelsCol = column("etagCol"), column("labelsCol")
         epochs = setting("epochs", TypeConverters.toInt)
         batchSize = setting("batchSize", TypeConverters.toInt)
@@ -264,8 +266,8 @@ def _make_estimator() -> type:
 
         def __init__(self, **params: Any) -> None:
             super().__init__()
-            self._setDefault(imageCol="image", uriCol="uri", etagCol="etag")
-            self._setDefault(labelsCol="labels")
+            self._setDefault(imageCol="image", patientCol="patient")
+            self._setDefault(uriCol="uri", etagCol="etag", labelsCol="labels")
             self._setDefault(inputCol="pixels", outputCol="probabilities")
             known = [param.name for param in self.params]
             for name in params:
@@ -288,7 +290,7 @@ def _make_estimator() -> type:
             config = self.run_config()
             context = dataset.sparkSession.sparkContext
             check_trainable(config, context.getConf().get)
-            names = ("imageCol", "uriCol", "etagCol", "labelsCol")
+            names = ("imageCol", "patientCol", "uriCol", "etagCol", "labelsCol")
             subset = collect_subset(dataset, *map(self.getOrDefault, names))
             check_learnable(subset)
             cluster = join_cluster(context, config.runner)

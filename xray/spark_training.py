@@ -67,14 +67,18 @@ def train_network(
     Args:
         cluster: to train on.
         config: of the run.
-        subset: what to train on.
+        subset: what to train on; data.validation_fraction of it, by patient, chooses
+            the best epoch as in every runner.
 
     Raises:
         UserError: the settings do not fit the images, these cannot be read, or training
             diverged.
     """
-    check_batch_size(config, len(subset))
-    check_shards(len(subset), cluster.workers, 0)
+    train, validation = subset, None
+    if config.data.validation_fraction and len(subset):
+        train, validation = set_apart(subset, config.data, "validation_fraction")
+    check_batch_size(config, len(train))
+    check_shards(len(train), cluster.workers, 0)
     access = load_access(config.data)
     # The engine ends by scoring a test set. Nobody asked for one, so a few images of
     # the training set stand in for it, and their scores are dropped.
@@ -82,9 +86,6 @@ def train_network(
     training = config.training.model_copy(update={"evaluate_every_epoch": False})
     config = config.model_copy(update={"training": training})
     journal = Journal("elephas", config, workers=cluster.workers)
-    train, validation = subset, None
-    if config.data.validation_fraction:
-        train, validation = set_apart(subset, config.data, "validation_fraction")
     journal.dataset = Dataset(train, subset.take(few), len(subset), validation)
     model = build_model(config, Storage(access, config.data.read_threads))
     train_resident(journal, cluster, model, access, lambda: None)
