@@ -111,7 +111,7 @@ def cluster_config(config: RunConfig) -> RunConfig:
     Decoded images are not kept between runs, or a repeat would load from disk.
 
     Raises:
-        UserError: it names weights or a Spark master that the cluster cannot have.
+        UserError: it names what the cluster cannot have, or would lose.
     """
     weights = config.model.weights
     if weights and weights != "imagenet" and not weights.startswith("s3://"):
@@ -123,6 +123,16 @@ def cluster_config(config: RunConfig) -> RunConfig:
         raise UserError(
             "data.endpoint_url must not be set for EMR, whose nodes read Amazon S3. "
             f"Got {config.data.endpoint_url!r}."
+        )
+    if config.output.models and not config.output.models.startswith("s3://"):
+        raise UserError(
+            "output.models must be on S3 for EMR, whose nodes are gone after the run. "
+            f"Got {config.output.models!r}; take a prefix that the nodes may write."
+        )
+    if config.output.tensorboard:
+        raise UserError(
+            "output.tensorboard must be null for EMR, whose nodes are gone after the "
+            f"run. Got '{config.output.tensorboard}'."
         )
     data = config.data.model_copy(update={"credentials": None, "cache_dir": None})
     runner = config.runner.model_copy(

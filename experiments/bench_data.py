@@ -8,12 +8,13 @@ On drawn images of 1024x1024 pixels, NIH's size, behind the embedded S3 server:
 - load_raw_over_staged: seconds of the sequential runner's `load` phase (list, read,
   decode) from raw images, over the same from staged shards; median of the repeats.
 
-On drawn images of 32x32 pixels, staged, with the narrowest MobileNet:
+On smaller drawn images, staged, with the narrowest MobileNet:
 
-- driver_memory_ratio: peak memory of the driver of two Elephas workers with all images,
-  over that with a tenth of them.
-- worker_in_memory_mib, worker_on_disk_mib: peak memory of such a worker when its shard,
-  at 128x128 pixels, stays in memory, and when it is four times data.memory_mib.
+- driver_memory_ratio: peak memory of the driver of two Elephas workers with all images
+  of 32x32 pixels, over that with a tenth of them.
+- worker_in_memory_mib, worker_on_disk_mib: peak memory of such a worker with a fifth of
+  them at 256x256, when its shard stays in memory, and when the shard is four times what
+  data.memory_mib leaves it.
 
 The last line is one JSON object with these figures.
 """
@@ -29,7 +30,7 @@ from xray.benchmark import Bench, start_bench, write_benchmark
 from xray.errors import UserError
 from xray.record import RunRecord
 
-QUICK = {"repeats": 1, "images": 60, "many": 800}
+QUICK = {"repeats": 1, "images": 60, "many": 1000}
 SMALL = ("model.alpha=0.25", "training.epochs=1")
 WORKERS = 2
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--images", type=int, default=600, help="to load, 1024x1024")
+    parser.add_argument("--images", type=int, default=2000, help="to load, 1024x1024")
     parser.add_argument("--many", type=int, default=20_000, help="to train, 32x32")
     parser.add_argument("--quick", action="store_true", help="one small repeat")
     parser.add_argument("--out", type=Path, default=Path("results/bench"))
@@ -52,12 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with start_bench(options.images, scripts, size=1024) as bench:
             loads = _compare_loads(bench, options.repeats)
         with start_bench(options.many, scripts, size=32) as bench:
-            memory = _compare_memory(bench, options.many)
+            drivers = _compare_drivers(bench, options.many)
+        with start_bench(options.many // 5, scripts, size=64) as bench:
+            workers = _compare_workers(bench, options.many // 5)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     ratio = statistics.median(load["raw"] / load["staged"] for load in loads)
-    summary = {"load_raw_over_staged": ratio, **memory}
+    summary = {"load_raw_over_staged": ratio, **drivers, **workers}
     settings = {key: value for key, value in vars(options).items() if key != "out"}
     path = write_benchmark(options.out, "data", settings, {"loads": loads, **summary})
     print(path)
@@ -84,40 +87,43 @@ def _compare_loads(bench: Bench, repeats: int) -> list[dict[str, float]]:
     return loads
 
 
-def _compare_memory(bench: Bench, images: int) -> dict[str, float]:
-    """Peak memory of driver and workers, as ratios and in MiB."""
-    few = _train(bench, "few", f"data.limit={images // 10}", "data.image_size=32")
-    many = _train(bench, "many", "data.image_size=32")
-    shard_mib = images * 0.8 / WORKERS * 128**2 / 2**20
-    large = ("data.image_size=128", "data.test_fraction=0.2")
-    peaks = []
-    for budget_mib in (16384, int(shard_mib / 4)):
-        record = _train(bench, "large", *large, f"data.memory_mib={budget_mib}")
-        peaks.append(max(w.peak_memory_bytes for w in record.per_worker) / 2**20)
-    driver = [r.driver_peak_memory_bytes / 2**20 for r in (few, many)]
-    print(
-        f"driver: {driver[0]:.0f} MiB with {images // 10} images, "
-        f"{driver[1]:.0f} with {images}"
+def _compare_drivers(bench: Bench, images: int) -> dict[str, float]:
+    """Peak memory of the driver with all images and with a tenth of them."""
+    source = ("data.image_size=32", "data.staged=s3://bench/staged/")
+    bench.run_tool("stage.py", *source)
+    few, many = (
+        _train(bench, *source, f"data.limit={limit}").driver_peak_memory_bytes / 2**20
+        for limit in (images // 10, images)
     )
+    print(f"driver: {few:.0f} MiB with {images // 10} images, {many:.0f} with {images}")
+    return {"driver_memory_ratio": many / few, "driver_mib": [few, many]}
+
+
+def _compare_workers(bench: Bench, images: int) -> dict[str, float]:
+    """Peak memory of a worker whose shard fits its budget, and is four times it."""
+    source = ("data.image_size=256", "data.staged=s3://bench/staged/")
+    bench.run_tool("stage.py", *source)
+    shard_mib = images * 0.8 / WORKERS * 256**2 / 2**20
+    peaks = []
+    # Training and test images have half of memory_mib each.
+    for budget_mib in (16384, int(2 * shard_mib / 4)):
+        record = _train(bench, *source, f"data.memory_mib={budget_mib}")
+        peaks.append(max(w.peak_memory_bytes for w in record.per_worker) / 2**20)
     print(
         f"worker: {peaks[0]:.0f} MiB with its shard of {shard_mib:.0f} MiB in "
         f"memory, {peaks[1]:.0f} with a budget of a quarter of it"
     )
     return {
-        "driver_memory_ratio": driver[1] / driver[0],
-        "driver_mib": driver,
         "worker_shard_mib": shard_mib,
         "worker_in_memory_mib": peaks[0],
         "worker_on_disk_mib": peaks[1],
     }
 
 
-def _train(bench: Bench, prefix: str, *settings: str) -> RunRecord:
-    """The record of two Elephas workers that train on images staged for it."""
-    staged = f"data.staged=s3://bench/{prefix}/"
-    bench.run_tool("stage.py", *settings, staged)
+def _train(bench: Bench, *settings: str) -> RunRecord:
+    """The record of two Elephas workers."""
     workers = f"runner.workers={WORKERS}"
-    return bench.run("elephas_spark.py", *SMALL, *settings, staged, workers)
+    return bench.run("elephas_spark.py", *SMALL, *settings, workers)
 
 
 if __name__ == "__main__":

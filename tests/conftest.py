@@ -6,11 +6,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from xray.config import RunConfig, RunnerConfig
+from xray.credentials import load_access
+from xray.dataset import Subset, find_dataset
 from xray.local_s3 import S3Server, serve
+from xray.reader import ImageReader
+from xray.storage import Storage
 from xray.synthetic import generate
 
 # Before anything imports TensorFlow in this process.
@@ -95,6 +100,15 @@ def cluster():
     cluster = start_cluster(RunnerConfig(workers=2, engine="stock"))
     yield cluster
     cluster.stop()
+
+
+def held_out(config: RunConfig) -> tuple[Subset, np.ndarray]:
+    """The test images of a configuration, and their pixels."""
+    access = load_access(config.data)
+    test = find_dataset(config.data, Storage(access)).test
+    pixels, _, bad = ImageReader.of(config.data, access).load(test.uris, test.etags)
+    assert not bad
+    return test, pixels[:]
 
 
 def run_script(*arguments: object, timeout: float = 300) -> subprocess.CompletedProcess:

@@ -129,6 +129,7 @@ def test_removed_with_its_folder_unless_another_is_there(file, tmp_path):
     [
         {"data": {"credentials": "/other.yaml", "read_threads": 2}},
         {"runner": {"master": "local[3]", "executor_memory": "4g"}},
+        {"output": {"models": "s3://bucket/m/", "tensorboard": "logs"}},
     ],
 )
 def test_what_may_change_between_tries_leaves_its_name(file, tmp_path, sections):

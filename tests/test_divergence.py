@@ -1,5 +1,6 @@
 """A loss that is no number stops a run, scored in that epoch or not."""
 
+import numpy as np
 import pytest
 
 from xray.credentials import load_access
@@ -7,8 +8,7 @@ from xray.dataset import find_dataset
 from xray.errors import UserError
 from xray.journal import Journal
 from xray.progress import progress_bar
-from xray.resident import Plan
-from xray.resident_run import RoundListener
+from xray.rounds import RoundListener
 from xray.storage import Storage
 from xray.tally import EpochReport
 from xray.train import check_loss
@@ -28,15 +28,14 @@ def test_resident_workers_are_stopped_by_their_report(bucket):
     config = bucket.config()
     journal = Journal("elephas", config)
     journal.dataset = find_dataset(config.data, Storage(load_access(config.data)))
-    plan = Plan(None, 2, 8, 0, "kept", False)
     reports = [
-        EpochReport(worker, 0, images, loss, 1.0, 1.0, 0.0, 1.0, 1)
+        EpochReport(worker, 0, images, loss, 1e-3, 1.0, 1.0, 0.0, 1.0, 1)
         # A worker without images has no loss, and that is no divergence.
         for worker, images, loss in ((0, 9, 0.5), (1, 0, float("nan")))
     ]
     with progress_bar(10, "fit") as bar:
-        listener = RoundListener(journal, plan, bar)
+        listener = RoundListener(journal, np.zeros(1, np.float32), bar)
         assert listener.on_gather("epoch", reports) is None
-        reports[1] = EpochReport(1, 0, 9, float("nan"), 1.0, 1.0, 0.0, 1.0, 1)
+        reports[1] = EpochReport(1, 0, 9, float("nan"), 1e-3, 1.0, 1.0, 0.0, 1.0, 1)
         with pytest.raises(UserError, match="The loss is nan after epoch 1"):
             listener.on_gather("epoch", reports)

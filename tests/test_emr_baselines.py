@@ -80,6 +80,11 @@ def test_what_a_cluster_cannot_have_is_refused():
         sweep("model.weights=mine.keras")
     with refused("data.endpoint_url must not be set for EMR"):
         sweep("data.endpoint_url=http://127.0.0.1:9000")
+    with refused("output.models must be on S3 for EMR.*Got 'models'"):
+        sweep("output.models=models")
+    with refused("output.tensorboard must be null for EMR.*Got 'logs'"):
+        sweep("output.tensorboard=logs")
+    assert sweep("output.models=s3://b/m/").config.output.models == "s3://b/m/"
     for executors, repeats in (([0], 1), ([1], 0)):
         with refused("must be at least 1"):
             make_sweep(load_settings(), load_config(CONFIG), executors, repeats)

@@ -9,6 +9,7 @@ from xray.dataset import find_dataset
 from xray.journal import Journal
 from xray.record import RunRecord, Worker
 from xray.storage import Storage
+from xray.tensorboard_log import TensorBoardLog
 from xray.timing import PHASES
 
 DATA = {"images": "s3://bucket/images/", "labels": "s3://bucket/labels.csv"}
@@ -102,6 +103,7 @@ def test_work_is_the_same_for_other_runners_and_reporting(bucket, dataset):
         runner={"workers": 3, "mode": "hogwild"},
         training={"evaluate_every_epoch": True},
         data={"read_threads": 2, "cache_dir": "/tmp/x"},
+        output={"models": "models", "tensorboard": "logs"},
     ).record()
     assert first.work_id == other.work_id
     assert set(first.work) == {"dataset", "split", "model", "training"}
@@ -146,6 +148,29 @@ def test_secrets_are_absent(own_bucket):
     assert str(own_bucket.credentials) in text
     assert SECRET not in text
     assert "AKID" not in text
+
+
+def test_events_follow_the_epochs(bucket, dataset, tmp_path):
+    journal = make_journal(bucket, dataset)
+    journal.events = TensorBoardLog(tmp_path, "run")
+    journal.timer.seconds["fit"] = 6.0
+    (file,) = journal.events.folder.iterdir()
+    sizes = [file.stat().st_size]
+    journal.add_epoch(6.0, loss=0.5)
+    sizes.append(file.stat().st_size)
+    journal.epochs[-1].auc_macro = 0.7
+    journal.save([])
+    sizes.append(file.stat().st_size)
+    journal.save([])  # nothing new
+    assert sizes[0] < sizes[1] < sizes[2] == file.stat().st_size
+    assert journal.record().tensorboard == str(journal.events.folder)
+
+
+def test_models_are_kept_only_where_they_are_saved():
+    journal = Journal("gpu", make_config())
+    journal.keep_models(None)
+    assert (journal.model, journal.models) == (None, {})
+    assert journal.record().models is None
 
 
 def test_runner_adds_to_the_machine():

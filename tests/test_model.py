@@ -10,9 +10,17 @@ import pytest
 
 from tests.pictures import noise
 from tests.refusals import refused
+from xray.backbones import BACKBONES
 from xray.config import RunConfig
 from xray.credentials import load_access
-from xray.model import build_model, weights_digest
+from xray.model import (
+    build_model,
+    find_backbone,
+    make_optimizer,
+    unfreeze,
+    weights_digest,
+)
+from xray.recipe import TrainingConfig
 from xray.storage import Storage
 
 pytestmark = pytest.mark.slow  # imports TensorFlow
@@ -20,17 +28,19 @@ pytestmark = pytest.mark.slow  # imports TensorFlow
 SMALL = {"alpha": 0.25, "head_units": [8], "pooling": "avg"}
 
 
-def make_config(seed: int = 0, **model: object) -> RunConfig:
+def make_config(
+    size: int = 32, seed: int = 0, training: dict | None = None, **model: object
+) -> RunConfig:
     """A small network; `model={}` settings on top."""
     return RunConfig.model_validate(
         {
             "data": {
                 "images": "s3://nih/i/",
                 "labels": "s3://nih/l.csv",
-                "image_size": 32,
+                "image_size": size,
             },
             "model": SMALL | model,
-            "training": {"seed": seed},
+            "training": {"seed": seed, **(training or {})},
         }
     )
 
@@ -58,15 +68,104 @@ def model():
     return build_model(make_config())
 
 
-@pytest.mark.parametrize("backbone", ["MobileNet", "MobileNetV2"])
-def test_pixels_to_probabilities(backbone):
-    model = build_model(make_config(backbone=backbone, alpha=0.35))
-    assert model.input_shape == (None, 32, 32, 1)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_trains_and_travels(backbone):
+    """As workers get it: from JSON, with the weights beside it."""
+    import keras
+
+    size = BACKBONES[backbone].smallest
+    config = make_config(size, backbone=backbone, alpha=1.0)
+    model = build_model(config)
+    assert model.input_shape == (None, size, size, 1)
     assert model.input.dtype == "uint8"
     assert model.output_shape == (None, 15)
-    scores = predictions(model)
+    copy = keras.models.model_from_json(model.to_json())
+    copy.set_weights(model.get_weights())
+    copy.compile("adam", "binary_crossentropy", run_eagerly=True, jit_compile=False)
+    pixels = np.stack([noise(size, seed)[..., None] for seed in range(2)])
+    before = model.get_weights()
+    assert np.isfinite(copy.train_on_batch(pixels, np.ones((2, 15))))
+    assert any((a != b).any() for a, b in zip(before, copy.get_weights(), strict=True))
+    scores = np.asarray(model(pixels))
     assert scores.dtype == np.float32
     assert ((scores > 0) & (scores < 1)).all()
+
+
+@pytest.mark.parametrize("backbone", ["MobileNet", "DenseNet121", "ResNet50"])
+def test_pixels_are_scaled_as_keras_own_preprocessing_does(backbone):
+    import keras
+
+    module = {"MobileNet": "mobilenet", "DenseNet121": "densenet", "ResNet50": "resnet"}
+    theirs = getattr(keras.applications, module[backbone]).preprocess_input
+    model = build_model(make_config(backbone=backbone, alpha=1.0))
+    pixels = images()
+    rgb = np.repeat(pixels.astype(np.float32), 3, axis=-1)
+    entering = find_backbone(model)._inbound_nodes[-1].input_tensors[0]
+    ours = keras.Model(model.input, entering)(pixels)
+    np.testing.assert_allclose(ours, theirs(rgb), atol=1e-4)
+
+
+AUGMENT = {
+    "flip": True,
+    "brightness": 0.2,
+    "rotation_degrees": 10,
+    "translation": 0.1,
+}
+
+
+def entering(model, pixels, training):
+    """What the backbone gets, (N, H, W, 3)."""
+    import keras
+
+    tensor = find_backbone(model)._inbound_nodes[-1].input_tensors[0]
+    return np.asarray(keras.Model(model.input, tensor)(pixels, training=training))
+
+
+@pytest.mark.parametrize("part", AUGMENT)
+def test_augmentation_is_for_training_only_and_repeats(part):
+    config, pixels = make_config(augment={part: AUGMENT[part]}), images(8)
+    plain = entering(build_model(make_config()), pixels, training=True)
+    first = entering(build_model(config), pixels, training=True)
+    assert (first != plain).any()
+    np.testing.assert_array_equal(
+        first, entering(build_model(config), pixels, training=True)
+    )
+    still = entering(build_model(config), pixels, training=False)
+    np.testing.assert_array_equal(still, plain)
+
+
+def test_the_network_sees_the_middle_of_the_image():
+    config = make_config(48, crop=32)
+    model = build_model(config)
+    pixels = np.zeros((1, 48, 48, 1), np.uint8)
+    pixels[:, 8:40, 8:40] = 255
+    assert (entering(model, pixels, training=False) == 1).all()
+    assert find_backbone(model).input_shape == (None, 32, 32, 3)
+
+
+def test_head_with_penalty_and_dropout_alone():
+    model = build_model(make_config(head_units=[], dropout=0.2, head_l2=0.01))
+    assert [layer.name for layer in model.layers[-2:]] == ["dropout", "findings"]
+    kernel = model.get_layer("findings").kernel
+    assert float(model.losses[0]) == pytest.approx(0.01 * np.sum(np.square(kernel)))
+
+
+def test_a_frozen_backbone_keeps_its_weights_until_it_is_unfrozen():
+    config = make_config(training={"frozen_epochs": 1, "learning_rate": 0.1})
+    model = build_model(config)
+    before = [np.array(w) for w in find_backbone(model).weights]
+    head = np.array(model.get_layer("findings").bias)
+    model.fit(images(), np.ones((3, 15)), verbose=0)
+    for one, other in zip(before, find_backbone(model).weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (head != np.array(model.get_layer("findings").bias)).any()
+    unfreeze(model, make_optimizer(config.training))
+    model.fit(images(), np.ones((3, 15)), verbose=0)
+    changed = [
+        (one != np.array(other)).any()
+        for one, other in zip(before, find_backbone(model).weights, strict=True)
+    ]
+    assert all(changed)
 
 
 def test_pixels_are_scaled_to_what_the_backbone_was_made_for(model):
@@ -103,7 +202,7 @@ def test_pooling(pooling, layer, width):
 
 def test_head_without_hidden_layers():
     model = build_model(make_config(head_units=[]))
-    assert [layer.name for layer in model.layers[-2:]] == ["avg", "findings"]
+    assert [layer.name for layer in model.layers[-3:]] == ["avg", "dropout", "findings"]
 
 
 @pytest.mark.parametrize("momentum", [0.99, 0.5])
@@ -114,15 +213,29 @@ def test_momentum_is_set_in_every_batch_normalization(momentum):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("rmsprop", "RMSprop"), ("adam", "Adam"), ("sgd", "SGD")]
+    ("name", "expected"),
+    [
+        *(("rmsprop", "RMSprop"), ("adam", "Adam"), ("adamw", "AdamW")),
+        *(("sgd", "SGD"), ("lamb", "Lamb")),
+    ],
 )
 def test_optimizer_and_loss(name, expected):
-    config = make_config().to_dict()
-    config["training"] |= {"optimizer": name, "learning_rate": 0.125}
-    model = build_model(RunConfig.model_validate(config))
+    model = build_model(
+        make_config(training={"optimizer": name, "learning_rate": 0.125})
+    )
     assert type(model.optimizer).__name__ == expected
     assert float(model.optimizer.learning_rate) == 0.125
     assert model.loss == "binary_crossentropy"
+
+
+def test_optimizer_settings():
+    sgd = make_optimizer(
+        TrainingConfig(optimizer="sgd", momentum=0.9, weight_decay=0.01, clip_norm=2)
+    )
+    settings = sgd.get_config()
+    assert (settings["momentum"], settings["weight_decay"]) == (0.9, 0.01)
+    assert settings["global_clipnorm"] == 2
+    assert make_optimizer(TrainingConfig(optimizer="adamw")).weight_decay == 0
 
 
 def digest_and_json() -> tuple[str, dict]:

@@ -169,3 +169,9 @@ def test_benchmarks_are_no_records(tmp_path):
 
     write_benchmark(tmp_path, "sequential", {"images": 1}, {"limit": [1.0]})
     assert read_records(tmp_path) == ([], [])
+
+
+def test_saved_models_are_no_records(tmp_path):
+    for suffix in ("json", "keras"):
+        (tmp_path / f"run_last.{suffix}").write_text("{}")
+    assert read_records(tmp_path) == ([], [])

@@ -20,7 +20,8 @@ from xray.exchange import WeightServer
 from xray.feed import Feed, training_pipeline
 from xray.journal import Journal
 from xray.reader import ImageReader
-from xray.resident import Plan, Shard, make_resident_model
+from xray.recipe import TrainingConfig
+from xray.resident import Order, Plan, Shard, make_resident_model
 from xray.resident_run import train_resident
 from xray.shards import cut_shards, read_part
 from xray.storage import Storage
@@ -29,6 +30,7 @@ from xray.weights import WeightVector
 pytestmark = pytest.mark.slow
 
 EPOCHS, BATCH, SEED = 3, 8, 5
+LIKE_SMALL = {"optimizer": "adam", "learning_rate": 0.001}  # what `small_model` has
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +41,27 @@ def data(bucket):
     return dataset, ImageReader(access, config.image_size, 4)
 
 
-def fit(data, cluster, workers, on_gather=lambda kind, contents: None, parts=1, **plan):
+def fit(
+    data,
+    cluster,
+    workers,
+    on_gather=lambda kind, contents: None,
+    parts=1,
+    optimizer_state="kept",
+):
     """The server and the trained model after a resident fit on `workers` workers."""
     dataset, reader = data
     model = small_model()
-    settings = {"optimizer_state": "kept", "score_every_epoch": False}
-    plan = Plan(reader, EPOCHS, BATCH, SEED, **{**settings, **plan})
+    recipe = TrainingConfig(epochs=EPOCHS, batch_size=BATCH, seed=SEED, **LIKE_SMALL)
+    plan = Plan(reader, recipe, optimizer_state, workers)
     vector = WeightVector(model, plan.optimizer_state == "averaged")
 
     def answer(kind, contents):
         on_gather(kind, contents)
-        return server.rounds if kind == "loaded" else None
+        epoch, part = divmod(server.rounds, parts)
+        if kind in ("ready", "trained"):
+            return Order("train", epoch, part) if epoch < EPOCHS else Order("score")
+        return Order("end") if kind == "scored" else None
 
     train = cut_shards(dataset.train, workers)
     test = cut_shards(dataset.test, workers)

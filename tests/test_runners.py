@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT, assert_one_line, run_script
+from tests.conftest import ROOT, assert_one_line, held_out, run_script
+from xray.metrics import macro_auc
 from xray.record import RunRecord, work_differences
+from xray.saved_model import load_model
 
 pytestmark = pytest.mark.slow
 
@@ -37,9 +39,15 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(bucket, folder):
-    """Two epochs, each scored."""
-    training = {"evaluate_every_epoch": True}
-    return bucket.write_config(folder / "run.yaml", training=training)
+    """Two epochs, each scored; models and event files are kept."""
+    return bucket.write_config(
+        folder / "run.yaml",
+        training={"evaluate_every_epoch": True},
+        output={
+            "models": str(folder / "models"),
+            "tensorboard": str(folder / "tensorboard"),
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +134,26 @@ class TestContract:
         assert len(record.scores.findings) == 15
         for finding in record.scores.findings.values():
             assert finding.positives + finding.negatives == record.images.test
+
+    def test_saved_model_scores_as_recorded(self, record, bucket):
+        model, info = load_model(record.models["last"].path)
+        assert info.model_id == record.models["last"].model_id
+        assert (info.run_id, info.epoch) == (record.run_id, 2)
+        assert info.scores == record.scores
+        test, pixels = held_out(bucket.config())
+        scores = model.predict(pixels, verbose=0)
+        # Batches and threads differ, and so do the last digits.
+        assert macro_auc(test.labels, scores) == pytest.approx(
+            record.scores.macro_auc.value, abs=0.005
+        )
+
+    def test_events_are_written(self, record):
+        (file,) = Path(record.tensorboard).iterdir()
+        content = file.read_bytes()
+        for tag in (b"epoch/loss", b"epoch/auc_macro"):
+            assert content.count(tag) == 2
+        for tag in (b"auc/Pneumonia", b"phases/fit_seconds", b"phases/total_seconds"):
+            assert content.count(tag) == 1
 
 
 def test_runners_do_the_same_work_from_the_same_weights(

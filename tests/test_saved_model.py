@@ -12,9 +12,11 @@ import pytest
 from tests.factories import make_record
 from tests.pictures import noise
 from tests.refusals import refused
+from tests.test_model import make_config
 from xray.credentials import S3Access, load_access
 from xray.keras_archive import pack
 from xray.labels import FINDINGS
+from xray.model import build_model
 from xray.saved_model import ModelInfo, load_model, read_info, save_model
 
 pytestmark = pytest.mark.slow  # imports TensorFlow
@@ -107,6 +109,21 @@ def test_reads_back_from_s3(model, own_bucket):
         with refused(f"s3://nih/models/{name} cannot be read: no such key"):
             load_model("s3://nih/models/m.keras", access)
         put(own_bucket.folder / "models", pack(model))
+
+
+def test_a_whole_recipe_reads_back_and_serves_as_weights(tmp_path):
+    augment = {"flip": True, "brightness": 0.1, "rotation_degrees": 5}
+    recipe = {"optimizer": "adamw", "class_weights": "balanced"}
+    model = build_model(make_config(40, training=recipe, augment=augment, crop=32))
+    save_model(model, make_info(image_size=40), tmp_path / "m")
+    read, _ = load_model(tmp_path / "m.keras")
+    pixels = np.stack([noise(40, seed)[..., None] for seed in range(3)])
+    expected = model.predict(pixels, verbose=0)
+    np.testing.assert_allclose(read.predict(pixels, verbose=0), expected, rtol=1e-5)
+    weights = str(tmp_path / "m.keras")
+    config = make_config(40, 1, recipe, augment=augment, crop=32, weights=weights)
+    again = build_model(config)
+    np.testing.assert_allclose(again.predict(pixels, verbose=0), expected, rtol=1e-5)
 
 
 def test_the_optimizer_stays_behind(model, archive, tmp_path):

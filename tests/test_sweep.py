@@ -95,7 +95,8 @@ def test_only_a_success_of_the_same_runner_and_configuration_is_done():
         make_elephas(1, 10, config=config),
     ]
     assert find_done("sequential", CONFIG, records) is None
-    older, newer = make_record(config=config), make_record(config=config)
+    elsewhere = {**config, "output": {"models": "s3://b/m/", "tensorboard": None}}
+    older, newer = make_record(config=config), make_record(config=elsewhere)
     assert find_done("sequential", CONFIG, [*records, newer, older]) is newer
 
 

@@ -24,17 +24,19 @@ from xray.record import (
     work_differences,
     write_whole,
 )
+from xray.schedule import Course
 
 logger = logging.getLogger(__name__)
 
 # Settings that may change between two tries of one run: how data and cluster are
-# reached, and memory, which may be why the first try died.
+# reached, memory, which may be why the first try died, and where models go.
 CHANGEABLE = {
     "data": (
         *("credentials", "endpoint_url", "staged"),
         *("read_threads", "cache_dir", "memory_mib"),
     ),
     "runner": ("master", "executor_memory", "spark_conf"),
+    "output": ("models", "tensorboard"),
 }
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 PROGRESS = "progress"  # entry of the file beside the arrays
@@ -55,6 +57,7 @@ class Progress(Part):
     """From the start of the program, earlier tries included."""
     per_worker: list[Worker]
     exchange: dict[str, int] | None
+    course: Course = Course()
     peak_memory_bytes: int
     first_step_seconds: float | None
     resumed: list[Resume]

@@ -14,6 +14,7 @@ from xray.checkpoint import Checkpoint, CheckpointFile, check_resumable
 from xray.config import RunConfig, load_config
 from xray.errors import UserError
 from xray.journal import Journal
+from xray.output import check_folder, check_output, open_events, save_models
 from xray.record import RunRecord
 from xray.timing import Timer, program_age_seconds
 
@@ -38,13 +39,22 @@ def main(
     options = _parser(description).parse_args(arguments)
     try:
         config = load_config(options.config, options.set)
-        _check_writable(options.results)
+        check_folder(options.results, "--results")
+        check_output(config)
         file = CheckpointFile(options.results, runner, config)
         resume = _load_checkpoint(file, config) if options.resume else None
+        events = open_events(config, runner)
     except UserError as error:
         return _report_error(str(error), error.exit_code)
     age = program_age_seconds("PYSPARK_GATEWAY_PORT" in os.environ)
-    journal = Journal(runner, config, Timer(age), checkpoint_file=file, resume=resume)
+    journal = Journal(
+        runner,
+        config,
+        Timer(age),
+        checkpoint_file=file,
+        resume=resume,
+        events=events,
+    )
     return _run(run, journal, options)
 
 
@@ -56,22 +66,46 @@ def _run(
         record = run(journal.config, journal)
     except KeyboardInterrupt:
         reason = file.with_hint("interrupted")
-        _write(journal.record("aborted", reason), options.results)
+        _write(journal.record("aborted", reason), journal, options)
         return INTERRUPTED
     except UserError as error:
         reason = file.with_hint(str(error))
-        _write(journal.record("failed", reason), options.results)
+        _write(journal.record("failed", reason), journal, options)
         return _report_error(reason, error.exit_code)
     except Exception as error:  # noqa: BLE001 - any failure must leave a record
         reason = file.with_hint(_reason(error))
-        _write(journal.record("failed", reason), options.results)
+        _write(journal.record("failed", reason), journal, options)
         if options.debug:
             traceback.print_exc()
         return _report_error(f"{reason} (--debug shows where)", 1)
-    _write(record, options.results)
-    file.remove()
+    _write(record, journal, options)
     _print_summary(record)
-    return 0
+    return _save(record, journal, options)
+
+
+def _save(record: RunRecord, journal: Journal, options: argparse.Namespace) -> int:
+    """Save the models of a run whose record is already safe; the exit code.
+
+    The checkpoint stays until they are somewhere.
+    """
+    file = journal.checkpoint_file
+    try:
+        failure = save_models(journal, record, options.results)
+    except KeyboardInterrupt:
+        return _report_error(file.with_hint("No model is saved: stopped"), INTERRUPTED)
+    except UserError as error:
+        return _report_error(file.with_hint(f"No model is saved: {error}"), 2)
+    except Exception as error:  # noqa: BLE001 - a fault must not look like a failed run
+        if options.debug:
+            traceback.print_exc()
+        reason = file.with_hint(f"No model is saved: {_reason(error)}")
+        return _report_error(f"{reason} (--debug shows where)", 1)
+    if record.models:
+        record.write(options.results)
+        for which, model in record.models.items():
+            print(f"{which} model: {model.path}", file=sys.stderr)
+    file.remove()
+    return _report_error(failure, 2) if failure else 0
 
 
 def _load_checkpoint(file: CheckpointFile, config: RunConfig) -> Checkpoint:
@@ -114,19 +148,12 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"--results {folder} cannot be made: {error.strerror}. Choose a folder."
-        ) from None
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"--results {folder} cannot be written. Choose another.")
-
-
-def _write(record: RunRecord, folder: Path) -> None:
-    print(f"{record.status} record: {record.write(folder)}", file=sys.stderr)
+def _write(record: RunRecord, journal: Journal, options: argparse.Namespace) -> None:
+    path = record.write(options.results)
+    print(f"{record.status} record: {path}", file=sys.stderr)
+    journal.log()
+    if journal.events:
+        journal.events.finish(record)
 
 
 def _report_error(message: str, exit_code: int) -> int:

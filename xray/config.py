@@ -1,36 +1,20 @@
 """RunConfig: the work and the run, read from one YAML file and checked before use."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from xray.backbones import BACKBONES
 from xray.errors import UserError
+from xray.recipe import ModelConfig, TrainingConfig
+from xray.section import Section
 
-# Smallest image each backbone of keras.applications accepts without its top.
-BACKBONES = {"MobileNet": 32, "MobileNetV2": 32}
-MOBILENET_ALPHAS = (0.25, 0.5, 0.75, 1.0)
-
-
-class Section(BaseModel):
-    """A closed, immutable group of settings."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-    )
+PLACE = re.compile(r"s3://[^/]+(/.*)?|(?!.*://).+")
 
 
 class DataConfig(Section):
@@ -53,8 +37,11 @@ class DataConfig(Section):
     """Use this many images, chosen by whole patients with the seed; null is all."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the images in the test set, split by patient."""
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the other images, by patient, that choose the best epoch and are not
+    trained; 0 trains them all, and the last epoch is scored."""
     seed: int = 0
-    """Seed of the split, of `limit` and of the bootstrap intervals."""
+    """Seed of the splits, of `limit` and of the bootstrap intervals."""
     min_train_positives: Annotated[int, Field(ge=0)] = 1
     """Images a finding needs in the training set; 0 lets a small sample pass."""
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
@@ -66,67 +53,6 @@ class DataConfig(Section):
     the system's temporary folder."""
     read_threads: Annotated[int, Field(ge=1, le=256)] = 16
     """S3 reads under way at once, per process."""
-
-
-class ModelConfig(Section):
-    """The one network that every runner trains."""
-
-    backbone: str = "MobileNet"
-    """Network of keras.applications, by name."""
-    weights: str | None = None
-    """none, imagenet, or a .keras or .weights.h5 file, local or on S3."""
-    alpha: Annotated[float, Field(gt=0, le=2)] = 1.0
-    """Width multiplier of the MobileNets."""
-    pooling: Literal["flatten", "avg", "max"] = "flatten"
-    """How the backbone's feature map becomes a vector."""
-    batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Keras' default needs hundreds of steps; choose 0.9 where epochs are short."""
-    head_units: tuple[Annotated[int, Field(ge=1)], ...] = (256, 64)
-    """Widths of the dense ReLU layers between backbone and the 15 sigmoids."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Dropout after the first dense layer."""
-
-    @field_validator("backbone")
-    @classmethod
-    def _known_backbone(cls, value: str) -> str:
-        by_lower_name = {name.lower(): name for name in BACKBONES}
-        if value.lower() not in by_lower_name:
-            raise ValueError(f"must be one of {', '.join(BACKBONES)}")
-        return by_lower_name[value.lower()]
-
-    @field_validator("weights")
-    @classmethod
-    def _known_weights(cls, value: str | None) -> str | None:
-        if value is None or value.lower() == "none":
-            return None
-        if value != "imagenet" and not value.endswith((".keras", ".weights.h5")):
-            raise ValueError("must be none, imagenet, or a .keras or .weights.h5 file")
-        return value
-
-    @model_validator(mode="after")
-    def _alpha_has_weights(self) -> "ModelConfig":
-        if self.weights == "imagenet" and self.alpha not in MOBILENET_ALPHAS:
-            raise ValueError(f"alpha must be one of {MOBILENET_ALPHAS} with imagenet")
-        return self
-
-
-class TrainingConfig(Section):
-    """How the network is trained, the same in every runner."""
-
-    epochs: Annotated[int, Field(ge=1)] = 5
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    """Images per step and worker."""
-    optimizer: Literal["rmsprop", "adam", "sgd"] = "rmsprop"
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-5
-    seed: int = 0
-    """Seed of the initial weights, the order of the images and dropout."""
-    evaluate_every_epoch: bool = False
-    """Score the test set after every epoch, outside `fit`, for AUC against time."""
-
-    @field_validator("optimizer", mode="before")
-    @classmethod
-    def _lower(cls, value: Any) -> Any:
-        return value.lower() if isinstance(value, str) else value
 
 
 class RunnerConfig(Section):
@@ -163,6 +89,29 @@ class RunnerConfig(Section):
         return self
 
 
+class OutputConfig(Section):
+    """What a run leaves besides its record; nothing here is part of the work."""
+
+    models: str | None = None
+    """Folder or s3://bucket/prefix/ for the trained models; null saves none."""
+    tensorboard: Path | None = None
+    """Folder for TensorBoard's event files, one folder a run; null writes none."""
+
+    @field_validator("models")
+    @classmethod
+    def _folder_or_prefix(cls, value: str | None) -> str | None:
+        if value is not None and not PLACE.fullmatch(value):
+            raise ValueError("must be a folder or s3://bucket/prefix/")
+        return value
+
+    @field_validator("tensorboard", mode="before")
+    @classmethod
+    def _on_this_machine(cls, value: Any) -> Any:
+        if value is not None and "://" in str(value):
+            raise ValueError("must be a folder of this machine")
+        return value
+
+
 class RunConfig(Section):
     """One run: everything that can move a number in its record."""
 
@@ -170,14 +119,46 @@ class RunConfig(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     runner: RunnerConfig = RunnerConfig()
+    output: OutputConfig = OutputConfig()
 
     @model_validator(mode="after")
     def _size_fits_backbone(self) -> "RunConfig":
-        smallest = BACKBONES[self.model.backbone]
-        if self.data.image_size < smallest:
+        size, crop = self.data.image_size, self.model.crop
+        if crop and crop > size:
             raise ValueError(
-                f"data.image_size must be at least {smallest} for "
-                f"{self.model.backbone}. Got {self.data.image_size}"
+                f"model.crop must be at most data.image_size={size}. Got {crop}"
+            )
+        smallest = BACKBONES[self.model.backbone].smallest
+        if (crop or size) < smallest:
+            name = "model.crop" if crop else "data.image_size"
+            raise ValueError(
+                f"{name} must be at least {smallest} for {self.model.backbone}. "
+                f"Got {crop or size}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _early_stopping_has_validation(self) -> "RunConfig":
+        if self.training.early_stopping and not self.data.validation_fraction:
+            raise ValueError(
+                "training.early_stopping needs data.validation_fraction above 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _engine_can_train_so(self) -> "RunConfig":
+        runner, training = self.runner, self.training
+        stock = runner.engine == "stock" or runner.mode != "synchronous"
+        if stock and not (training.plain() and not self.data.validation_fraction):
+            raise ValueError(
+                "schedules, warm-up, frozen epochs, class weights, a scaled learning "
+                "rate and a validation set need runner.engine=resident and "
+                "runner.mode=synchronous"
+            )
+        if runner.optimizer_state == "averaged" and training.frozen_epochs:
+            raise ValueError(
+                "runner.optimizer_state=averaged cannot follow training.frozen_epochs: "
+                "unfreezing makes another optimizer. Choose kept or reset"
             )
         return self
 

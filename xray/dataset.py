@@ -61,17 +61,33 @@ class Subset:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test images of a run, and how many the bucket listed."""
+    """The images of a run, and how many the bucket listed.
+
+    Attributes:
+        train: they are trained.
+        test: they are scored at the end.
+        listed: in the bucket.
+        validation: they choose the best epoch; None without such a set.
+    """
 
     train: Subset
     test: Subset
     listed: int
+    validation: Subset | None = None
+
+    def __len__(self) -> int:
+        """Images of all sets together."""
+        return len(self.train) + len(self.test) + len(self.validation or ())
+
+    def subsets(self) -> list[Subset]:
+        """The sets that there are."""
+        return [s for s in (self.train, self.test, self.validation) if s]
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
         """The dataset and split parts of the work: equal for equal data."""
         return {
             "dataset": {
-                "images": len(self.train) + len(self.test),
+                "images": len(self),
                 "image_size": data.image_size,
             },
             "split": {
@@ -81,7 +97,17 @@ class Dataset:
                 "train_content": self.train.digest(),
                 "test_images": len(self.test),
                 "test_content": self.test.digest(),
+                **self._validation_identity(data),
             },
+        }
+
+    def _validation_identity(self, data: DataConfig) -> dict[str, Any]:
+        if not self.validation:
+            return {}
+        return {
+            "validation_fraction": data.validation_fraction,
+            "validation_images": len(self.validation),
+            "validation_content": self.validation.digest(),
         }
 
 
@@ -184,16 +210,25 @@ def _to_subset(table: pd.DataFrame) -> Subset:
 
 
 def _split(everything: Subset, data: DataConfig, listed: int) -> Dataset:
-    in_test = split_by_patient(
-        everything.labels, everything.patients, data.test_fraction, data.seed
+    train, test = _part(everything, data, "test_fraction")
+    if not data.validation_fraction:
+        return Dataset(train, test, listed)
+    train, validation = _part(train, data, "validation_fraction")
+    return Dataset(train, test, listed, validation)
+
+
+def _part(whole: Subset, data: DataConfig, fraction: str) -> tuple[Subset, Subset]:
+    """What stays and what is set apart, by patient."""
+    apart = split_by_patient(
+        whole.labels, whole.patients, getattr(data, fraction), data.seed
     )
-    if in_test.all() or not in_test.any():
+    if apart.all() or not apart.any():
         raise UserError(
-            f"{len(everything)} images of {len(np.unique(everything.patients))} "
-            f"patients cannot be split with data.test_fraction={data.test_fraction}. "
+            f"{len(whole)} images of {len(np.unique(whole.patients))} patients cannot "
+            f"be split with data.{fraction}={getattr(data, fraction)}. "
             "Use more images."
         )
-    return Dataset(everything.take(~in_test), everything.take(in_test), listed)
+    return whole.take(~apart), whole.take(apart)
 
 
 def _check_findings(dataset: Dataset, data: DataConfig) -> None:

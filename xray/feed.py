@@ -32,7 +32,7 @@ class Feed:
 
     Args:
         images: uint8 (N, H, W, 1), in memory or in a file.
-        labels: (N, 15), 0 or 1.
+        labels: targets of the images, as `losses.training_targets` gives them.
         batch_size: images per step; the last batch of an epoch may be smaller.
         seed: of the order.
         worker: whose shard this is, from 0.
@@ -48,7 +48,7 @@ class Feed:
         worker: int = 0,
         parts: int = 1,
     ) -> None:
-        self.images, self.labels = images, labels.astype(np.float32)
+        self.images, self.labels = images, labels.astype(np.float32, copy=False)
         self.batch_size, self.seed, self.worker = batch_size, seed, worker
         self.parts = parts
         self.epoch = self.part = 0
@@ -62,6 +62,12 @@ class Feed:
         """Images in the part of the epoch that comes next."""
         return sum(map(len, self._rows()))
 
+    def progress(self, batch: int) -> float:
+        """Epochs trained once batch `batch` of the next part is, a fraction."""
+        first = len(self) * self.part // self.parts
+        seen = min((first + batch + 1) * self.batch_size, len(self.labels))
+        return self.epoch + seen / len(self.labels)
+
     def _rows(self) -> list[np.ndarray]:
         order = epoch_order(len(self.labels), self.seed, self.epoch, self.worker)
         batches = [
@@ -74,7 +80,7 @@ class Feed:
         return batches[first:end]
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """One part of an epoch: uint8 (B, H, W, 1) and float32 (B, 15)."""
+        """One part of an epoch: uint8 (B, H, W, 1) and the float32 targets."""
         for rows in self._rows():
             yield self.images[rows], self.labels[rows]
             self.on_batch(len(rows))
@@ -90,7 +96,7 @@ def training_pipeline(feed: Feed) -> "tf.data.Dataset":
 
     signature = (
         tf.TensorSpec((None, *feed.images.shape[1:]), tf.uint8),
-        tf.TensorSpec((None, feed.labels.shape[1]), tf.float32),
+        tf.TensorSpec((None, *feed.labels.shape[1:]), tf.float32),
     )
     pipeline = tf.data.Dataset.from_generator(
         lambda: iter(feed), output_signature=signature

@@ -1,8 +1,9 @@
 """Journal: what a run has found and measured so far; its record, even if it fails."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,14 +15,16 @@ from xray.checkpoint import (
     check_shapes,
 )
 from xray.config import RunConfig
-from xray.dataset import Dataset
+from xray.dataset import Dataset, Subset
 from xray.errors import UserError
+from xray.labels import FINDINGS
 from xray.machine import (
     describe_machine,
     git_state,
     package_versions,
     peak_memory_bytes,
 )
+from xray.metrics import macro_auc, score_predictions
 from xray.record import (
     Epoch,
     Images,
@@ -36,7 +39,27 @@ from xray.record import (
     utc_now,
     work_id,
 )
+from xray.schedule import Course
+from xray.tensorboard_log import TensorBoardLog
 from xray.timing import Timer
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """What will be saved as a model.
+
+    Attributes:
+        weights: as `model.get_weights()` gives them.
+        epoch: after which they were these, from 1.
+        scored: whether the run's scores are of these weights.
+    """
+
+    weights: list[np.ndarray]
+    epoch: int
+    scored: bool
 
 
 @dataclass
@@ -49,6 +72,9 @@ class Journal:
         timer: its phases.
         checkpoint_file: kept after every epoch; None keeps nothing.
         resume: what `--resume` goes on from.
+        events: written as epochs finish; None writes none.
+        model: trained; its weights are those of any of `models`.
+        models: to be saved when the run has succeeded: `last` and maybe `best`.
     """
 
     runner: str
@@ -73,9 +99,17 @@ class Journal:
     retries: list[Retry] = field(default_factory=list)
     peak_memory_bytes: int = 0
     first_step_seconds: float | None = None
+    course: Course = field(default_factory=Course)
+    events: TensorBoardLog | None = None
+    model: "keras.Model | None" = None
+    models: dict[str, TrainedWeights] = field(default_factory=dict)
 
     def add_epoch(
-        self, seconds: float, loss: float | None, elapsed_seconds: float | None = None
+        self,
+        seconds: float,
+        loss: float | None,
+        elapsed_seconds: float | None = None,
+        learning_rate: float | None = None,
     ) -> None:
         """Note a finished epoch.
 
@@ -83,6 +117,7 @@ class Journal:
             seconds: it took to train.
             loss: mean over its images; None when unknown.
             elapsed_seconds: from the program's start to the epoch's end; None is now.
+            learning_rate: of its last step; None when unknown.
         """
         images = self.train_images()
         self.epochs.append(
@@ -91,9 +126,79 @@ class Journal:
                 seconds=seconds,
                 images_per_second=images / seconds,
                 loss=loss,
+                learning_rate=learning_rate,
                 elapsed_seconds=elapsed_seconds or self.timer.elapsed_seconds(),
             )
         )
+        self.log()
+
+    def log(self) -> None:
+        """Tell TensorBoard what is new of the epochs, where that is wanted."""
+        if self.events:
+            started = time.time() - self.timer.elapsed_seconds()
+            self.events.add_epochs(self.epochs, started)
+
+    def keep_models(
+        self, model: "keras.Model", last: list[np.ndarray] | None = None
+    ) -> None:
+        """Keep what was trained until the run has succeeded, where models are saved.
+
+        Args:
+            model: with the weights that were scored: of the best epoch where there is a
+                validation set, or else of the last one.
+            last: weights of the last epoch, where those of the best one were scored.
+        """
+        if self.config.output.models is None:
+            return
+        self.model, epochs = model, len(self.epochs)
+        scored = TrainedWeights(model.get_weights(), self.best_epoch or epochs, True)
+        if last is None:
+            self.models = {"last": scored}
+        else:
+            unscored = TrainedWeights(last, epochs, scored.epoch == epochs)
+            self.models = {"best": scored, "last": unscored}
+
+    def advance(self, auc: float | None) -> bool:
+        """Note what the validation set says of the last epoch; whether it is the best.
+
+        Args:
+            auc: macro AUC on the validation set; None without one, or undefined.
+        """
+        last = self.epochs[-1]
+        last.auc_validation = auc
+        value = auc if self.config.data.validation_fraction else -(last.loss or 0.0)
+        self.course = self.course.after(value, self.config.training)
+        return self.course.best_epoch == self.course.epochs
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch whose weights are scored in the end; None is the last."""
+        return self.course.best_epoch if self.config.data.validation_fraction else None
+
+    def score(self, test: Subset, scores: np.ndarray) -> None:
+        """Note the AUC table of the run, by the same function for every runner.
+
+        Args:
+            test: the readable test images.
+            scores: (N, 15), in their order.
+
+        Raises:
+            UserError: a score is NaN or infinite.
+        """
+        if not np.isfinite(scores).all():
+            raise UserError(
+                "The trained model gives scores that are not finite: it diverged. "
+                f"Lower training.learning_rate={self.config.training.learning_rate}."
+            )
+        scored = self.epochs[(self.best_epoch or len(self.epochs)) - 1]
+        scored.auc_macro = macro_auc(test.labels, scores)
+        self.scores = score_predictions(
+            test.labels, scores, test.patients, FINDINGS, self.config.data.seed
+        )
+
+    def epochs_before(self) -> int:
+        """Epochs that earlier tries finished."""
+        return len(self.resume.progress.epochs) if self.resume else 0
 
     def note_first_step(self, seconds_ago: float = 0.0) -> None:
         """Note when the run's first training step began; later calls do nothing."""
@@ -136,6 +241,7 @@ class Journal:
             total_seconds=self.timer.elapsed_seconds(),
             per_worker=self.per_worker,
             exchange=self.exchange,
+            course=self.course,
             peak_memory_bytes=self._peak_memory_bytes(),
             first_step_seconds=self.first_step_seconds,
             resumed=self.resumed,
@@ -145,6 +251,7 @@ class Journal:
 
     def save(self, arrays: Sequence[np.ndarray]) -> None:
         """Keep the run as it stands after an epoch, where that is wanted."""
+        self.log()
         if self.checkpoint_file:
             self.checkpoint_file.save(self.checkpoint(arrays))
 
@@ -188,6 +295,7 @@ class Journal:
         self.epochs = list(before.epochs)
         self.per_worker = list(before.per_worker)
         self.exchange = before.exchange
+        self.course = before.course
         self.retries = list(before.retries)
         self.peak_memory_bytes = before.peak_memory_bytes
         self.first_step_seconds = before.first_step_seconds
@@ -218,6 +326,7 @@ class Journal:
             mode=self.mode,
             frequency=self.frequency,
             engine=self.engine,
+            best_epoch=self.best_epoch,
             exchange=self.exchange,
             resumed=self.resumed,
             retries=self.retries,
@@ -240,13 +349,17 @@ class Journal:
             machine={**describe_machine(), **self.machine},
             packages=package_versions(),
             git=git,
+            tensorboard=str(self.events.folder) if self.events else None,
         )
 
     def train_images(self) -> int:
         """Readable training images; 0 before the data set is known."""
         if not self.dataset:
             return 0
-        return sum(name not in self.skipped for name in self.dataset.train.names)
+        return self._readable(self.dataset.train)
+
+    def _readable(self, subset: Subset | None) -> int:
+        return sum(name not in self.skipped for name in subset.names) if subset else 0
 
     def _global_batch_size(self) -> int | None:
         return self.workers and self.workers * self.config.training.batch_size
@@ -254,12 +367,12 @@ class Journal:
     def _images(self) -> Images:
         if not self.dataset:
             return Images()
-        train, test = self.dataset.train, self.dataset.test
         return Images(
             listed=self.dataset.listed,
-            matched=len(train) + len(test),
+            matched=len(self.dataset),
             train=self.train_images(),
-            test=sum(name not in self.skipped for name in test.names),
+            test=self._readable(self.dataset.test),
+            validation=self._readable(self.dataset.validation),
             skipped=[{"image": n, "reason": r} for n, r in self.skipped.items()],
         )
 

@@ -1,25 +1,22 @@
 """The one Keras model that every runner trains, preprocessing included."""
 
 import hashlib
-import tempfile
-import zipfile
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.config import BACKBONES, ModelConfig, RunConfig
+from xray.backbones import BACKBONES
+from xray.config import RunConfig
 from xray.errors import UserError
 from xray.labels import FINDINGS
+from xray.losses import choose_loss
+from xray.pretrained import load_weights
+from xray.recipe import AugmentConfig, ModelConfig, TrainingConfig
 
 if TYPE_CHECKING:
     import keras
 
     from xray.storage import Storage
-
-# What each backbone was made for: pixel * scale + offset. keras.applications' own
-# preprocess_input does the same outside the model, where a runner could forget it.
-INPUT_SCALING = dict.fromkeys(BACKBONES, (1 / 127.5, -1.0))
 
 
 def build_model(config: RunConfig, storage: "Storage | None" = None) -> "keras.Model":
@@ -38,32 +35,85 @@ def build_model(config: RunConfig, storage: "Storage | None" = None) -> "keras.M
     import keras
 
     keras.utils.set_random_seed(config.training.seed)
-    size = config.data.image_size
+    size, seed = config.data.image_size, config.training.seed
     pixels = keras.Input((size, size, 1), dtype="uint8", name="pixels")
-    scale, offset = INPUT_SCALING[config.model.backbone]
-    grey = keras.layers.Rescaling(scale, offset, name="scale")(pixels)
-    rgb = keras.ops.tile(grey, (1, 1, 1, 3))  # half the time of concatenating thrice
-    features = _backbone(config.model, size)(rgb)
-    outputs = _head(features, config.model, config.training.seed)
+    grey = _augment(pixels, config.model.augment, seed)
+    rgb = _scale(_crop(grey, size, config.model.crop), config.model.backbone)
+    features = _backbone(config.model, config.model.crop or size)(rgb)
+    outputs = _head(features, config.model, seed)
     model = keras.Model(pixels, outputs, name="xray")
     if config.model.weights not in (None, "imagenet"):
-        _load_weights(model, config.model.weights, storage)
-    model.compile(
-        optimizer=_optimizer(config.training.optimizer, config.training.learning_rate),
-        loss="binary_crossentropy",
-    )
+        load_weights(model, config.model.weights, storage)
+    if config.training.frozen_epochs:
+        find_backbone(model).trainable = False
+    model.compile(make_optimizer(config.training), choose_loss(config.training))
     return model
+
+
+def _augment(
+    pixels: "keras.KerasTensor", augment: AugmentConfig, seed: int
+) -> "keras.KerasTensor":
+    from keras import layers, ops
+
+    turn, shift = augment.rotation_degrees / 360, augment.translation
+    chosen: list[Any] = []
+    if augment.flip:
+        chosen.append(layers.RandomFlip("horizontal", seed=seed, name="flip"))
+    if turn:
+        chosen.append(
+            layers.RandomRotation(turn, "nearest", seed=seed + 1, name="rotation")
+        )
+    if shift:
+        chosen.append(
+            layers.RandomTranslation(
+                shift, shift, "nearest", seed=seed + 2, name="translation"
+            )
+        )
+    if augment.brightness:
+        chosen.append(
+            layers.RandomBrightness(
+                augment.brightness, (0, 255), seed=seed + 3, name="brightness"
+            )
+        )
+    if chosen:
+        pixels = ops.cast(pixels, "float32")
+    for layer in chosen:
+        pixels = layer(pixels)
+    return pixels
+
+
+def _crop(
+    grey: "keras.KerasTensor", size: int, crop: int | None
+) -> "keras.KerasTensor":
+    """The middle of the image, as many pixels as `crop`."""
+    if crop is None or crop == size:
+        return grey
+    start = (size - crop) // 2
+    return grey[:, start : start + crop, start : start + crop]
+
+
+def _scale(grey: "keras.KerasTensor", backbone: str) -> "keras.KerasTensor":
+    """Three channels with the values that the backbone was made for."""
+    import keras
+
+    scale, offset = BACKBONES[backbone].scaling
+    if len(scale) == 1:
+        grey = keras.layers.Rescaling(*scale, *offset, name="scale")(grey)
+        return keras.ops.tile(grey, (1, 1, 1, 3))  # half the time of concatenating
+    rgb = keras.ops.tile(keras.ops.cast(grey, "float32"), (1, 1, 1, 3))
+    return keras.layers.Rescaling(list(scale), list(offset), name="scale")(rgb)
 
 
 def _backbone(model: ModelConfig, size: int) -> "keras.Model":
     import keras
 
+    width = {"alpha": model.alpha} if BACKBONES[model.backbone].alphas else {}
     try:
         backbone = getattr(keras.applications, model.backbone)(
             input_shape=(size, size, 3),
             include_top=False,
             weights=model.weights if model.weights == "imagenet" else None,
-            alpha=model.alpha,
+            **width,
         )
     except Exception as error:  # noqa: BLE001 - no network is a bare Exception in Keras
         if model.weights != "imagenet":
@@ -82,65 +132,67 @@ def _backbone(model: ModelConfig, size: int) -> "keras.Model":
 def _head(
     features: "keras.KerasTensor", model: ModelConfig, seed: int
 ) -> "keras.KerasTensor":
-    from keras import layers
+    from keras import layers, regularizers
 
     pooling = {
         "flatten": layers.Flatten,
         "avg": layers.GlobalAveragePooling2D,
         "max": layers.GlobalMaxPooling2D,
     }
+    penalty = regularizers.L2(model.head_l2) if model.head_l2 else None
     outputs = pooling[model.pooling](name=model.pooling)(features)
+    dropout = layers.Dropout(model.dropout, seed=seed, name="dropout")
+    if not model.head_units and model.dropout:
+        outputs = dropout(outputs)
     for index, units in enumerate(model.head_units):
-        outputs = layers.Dense(units, activation="relu", name=f"dense_{index}")(outputs)
+        outputs = layers.Dense(
+            units,
+            activation="relu",
+            kernel_regularizer=penalty,
+            name=f"dense_{index}",
+        )(outputs)
         if index == 0:
-            outputs = layers.Dropout(model.dropout, seed=seed, name="dropout")(outputs)
+            outputs = dropout(outputs)
     # float32 also under mixed precision: sigmoids saturate in 16 bits.
     return layers.Dense(
-        len(FINDINGS), activation="sigmoid", dtype="float32", name="findings"
+        len(FINDINGS),
+        activation="sigmoid",
+        kernel_regularizer=penalty,
+        dtype="float32",
+        name="findings",
     )(outputs)
 
 
-def _optimizer(name: str, learning_rate: float) -> "keras.Optimizer":
+def find_backbone(model: "keras.Model") -> "keras.Model":
+    """The network of keras.applications inside one of our models."""
+    import keras
+
+    return next(layer for layer in model.layers if isinstance(layer, keras.Model))
+
+
+def unfreeze(model: "keras.Model", optimizer: "keras.Optimizer") -> None:
+    """Let the backbone be trained from now on, with a new `optimizer`."""
+    find_backbone(model).trainable = True
+    model.compile(optimizer, model.loss)
+
+
+def make_optimizer(training: TrainingConfig) -> "keras.Optimizer":
+    """The optimizer of a recipe, new."""
     import keras
 
     classes = {
         "rmsprop": keras.optimizers.RMSprop,
         "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
         "sgd": keras.optimizers.SGD,
+        "lamb": keras.optimizers.Lamb,
     }
-    return classes[name](learning_rate)
-
-
-def _load_weights(model: "keras.Model", source: str, storage: "Storage | None") -> None:
-    if not source.startswith("s3://"):
-        _load_weights_file(model, Path(source), source)
-        return
-    from xray.storage import UnreadableObject
-
-    if storage is None:
-        raise ValueError(f"weights on S3 need a storage. Got {source}.")
-    try:
-        content = storage.read(source)
-    except UnreadableObject as error:
-        raise UserError(f"model.weights {source} cannot be read: {error}.") from None
-    suffix = ".weights.h5" if source.endswith(".weights.h5") else ".keras"
-    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
-        file.write(content)
-        file.flush()
-        _load_weights_file(model, Path(file.name), source)
-
-
-def _load_weights_file(model: "keras.Model", path: Path, source: str) -> None:
-    if not path.is_file():
-        raise UserError(f"model.weights {source} does not exist. Check the path.")
-    try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"model.weights {source} does not fit this model "
-            f"({str(error).splitlines()[0][:120]}). Use weights of the same model "
-            "section and image size."
-        ) from None
+    settings: dict[str, Any] = {"global_clipnorm": training.clip_norm}
+    if training.momentum:
+        settings["momentum"] = training.momentum
+    if training.weight_decay or training.optimizer == "adamw":
+        settings["weight_decay"] = training.weight_decay
+    return classes[training.optimizer](training.learning_rate, **settings)
 
 
 def weights_digest(weights: list[np.ndarray]) -> str:

@@ -4,9 +4,11 @@ Its sections follow Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 """
 
 import json
+import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from xray.report.wording import interval, number, plural
+from xray.record import Interval
 
 if TYPE_CHECKING:
     from xray.saved_model import ModelInfo
@@ -53,21 +55,26 @@ def model_card(info: "ModelInfo", name: str) -> str:
 
 def _what_it_is(info: "ModelInfo", name: str) -> str:
     model, size = info.config.get("model", {}), info.image_size
+    facts = {
+        "Network": f"{model.get('backbone', 'unknown')} of `keras.applications`, "
+        f"initial weights {_shown(model.get('weights'))}, and a dense head; scaling, "
+        "and augmentation while it trains, are layers inside",
+        "Input": f"`uint8 (N, {size}, {size}, 1)`, grey, 0 black to 255 white",
+        "Output": f"`float32 (N, {len(info.findings)})`, independent probabilities in "
+        f"this order: {', '.join(info.findings)}",
+        "Weights": f"{WHICH[info.which]}, epoch {_shown(info.epoch)}",
+        "Id": f"`{info.model_id}`, the first 16 digits of the SHA-256 of the .keras "
+        "file",
+        "Made": f"{info.created:%Y-%m-%d %H:%M} UTC by runner {info.runner}, run "
+        f"`{_shown(info.run_id)}`, work `{_shown(info.work_id)}`",
+    }
+    lines = [f"**{title}**: {text}." for title, text in facts.items()]
     return f"""# {name}
 
-A neural network that gives {len(info.findings)} probabilities to a chest X-ray, one a
+A neural network that gives a chest X-ray {len(info.findings)} probabilities, one a
 finding. Research software, **not a medical device**.
 
-- **Network**: {model.get("backbone", "unknown")} of `keras.applications`, initial
-  weights {_shown(model.get("weights"))}, and a dense head; scaling, and augmentation
-  while it trains, are layers inside.
-- **Input**: `uint8 (N, {size}, {size}, 1)`, grey, 0 black to 255 white.
-- **Output**: `float32 (N, {len(info.findings)})`, independent probabilities in this
-  order: {", ".join(info.findings)}.
-- **Weights**: {WHICH[info.which]} ({_shown(info.epoch)}).
-- **Id**: `{info.model_id}`, the first 16 digits of the SHA-256 of `{name}.keras`.
-- **Made**: {info.created:%Y-%m-%d %H:%M} UTC, runner {info.runner}, run
-  `{_shown(info.run_id)}`, work `{_shown(info.work_id)}`."""
+{_bullets(lines)}"""
 
 
 def _intended_use() -> str:
@@ -80,26 +87,27 @@ triage or to decide on the care of a person, nor to label data for such a use.""
 
 def _limits(info: "ModelInfo") -> str:
     lines = [
-        "- It is not a medical device: no regulator has seen it, no clinician has "
-        "tested it, and its output is not a diagnosis.",
-        "- It learned from labels that a program mined from radiology reports, and is "
+        "It is not a medical device and was not tested as one. Its output is not a "
+        "diagnosis.",
+        "It learned from labels that a program mined from radiology reports, and is "
         "measured against such labels: their errors are in it and in its AUC.",
-        "- X-rays of other hospitals, machines, views, ages or file formats differ "
-        "from those it was trained on, and its scores are worth less there: such "
-        "networks also learn the hospital (Zech et al., PLOS Medicine 15, 2018).",
-        "- It was not examined for differences between groups of patients.",
+        "X-rays of other hospitals, machines, views or ages differ from those it was "
+        "trained on, and its scores are worth less there: such networks also learn the "
+        "hospital (Zech et al., PLOS Medicine 15, 2018). The same holds for images of "
+        "another source: a lossy file format, another window or scaling of the greys.",
+        "It was not examined for differences between groups of patients.",
     ]
     if info.calibration is None:
         lines.append(
-            "- Its probabilities are not calibrated: they rank X-rays, and 0.5 is no "
+            "Its probabilities are not calibrated: they rank X-rays, and 0.5 is no "
             "natural threshold."
         )
     if few := _few_positives(info):
         lines.append(
-            f"- Fewer than {FEW_POSITIVES} test images have {', '.join(few)}: what is "
-            "said of these findings is little more than chance."
+            f"Fewer than {FEW_POSITIVES} test images have {', '.join(few)}: their AUC "
+            "is uncertain, see the intervals."
         )
-    return "## Limits\n\n" + "\n".join(lines)
+    return f"## Limits\n\n{_bullets(lines)}"
 
 
 def _few_positives(info: "ModelInfo") -> list[str]:
@@ -108,23 +116,24 @@ def _few_positives(info: "ModelInfo") -> list[str]:
 
 
 def _training_data(info: "ModelInfo") -> str:
-    data = info.config.get("data", {})
-    return f"""## Training data
-
-Images from `{_shown(data.get("images"))}` with labels from
-`{_shown(data.get("labels"))}`, a label file as NIH ChestX-ray14 has it (Wang et al.,
-ChestX-ray8, CVPR 2017): {plural(info.images.train, "image")} to train and
-{plural(info.images.test, "image")} to test. The split is by patient: no patient is in
-both. In ChestX-ray14 the labels were mined from reports, and are right in over 90% of
-cases by their authors' estimate. Whether the images are NIH's own, only who filled the
-bucket knows."""
+    data, images = info.config.get("data", {}), info.images
+    validation = f", {images.validation:,} to choose the best epoch"
+    text = f"""Images from `{_shown(data.get("images"))}` with labels from
+        `{_shown(data.get("labels"))}`, a label file in the form of NIH ChestX-ray14
+        (Wang et al., ChestX-ray8, CVPR 2017): {images.train:,} images to
+        train{validation if images.validation else ""} and {images.test:,} to test. The
+        split is by patient: no patient is in two of them. In ChestX-ray14 the labels
+        were mined from reports, and are right in over 90% of cases by their authors'
+        estimate. Whether the images are NIH's own, only who filled the bucket knows."""
+    return f"## Training data\n\n{_wrapped(text)}"
 
 
 def _training(info: "ModelInfo") -> str:
     rows = ["| setting | value |", "|---|---|"]
     for section in ("data", "model", "training", "runner"):
         for key, value in info.config.get(section, {}).items():
-            rows.append(f"| `{section}.{key}` | {_cell(value)} |")
+            if section != "runner" or info.runner == "elephas" or key == "precision":
+                rows.append(f"| `{section}.{key}` | {_cell(value)} |")
     return "## Training\n\n" + "\n".join(rows)
 
 
@@ -139,28 +148,27 @@ def _evaluation(info: "ModelInfo") -> str:
     for name, finding in scores.findings.items():
         rows.append(
             f"| {name} | {finding.positives} | {finding.negatives} | "
-            f"{interval(finding.auc)} | {number(finding.average_precision, 3)} |"
+            f"{_interval(finding.auc)} | {_number(finding.average_precision)} |"
         )
     rows.append(
-        f"| **mean of {scores.findings_scored}** | | | {interval(scores.macro_auc)} | "
-        f"{number(scores.macro_average_precision, 3)} |"
+        f"| **mean of {scores.findings_scored}** | | | {_interval(scores.macro_auc)} | "
+        f"{_number(scores.macro_average_precision)} |"
     )
-    return f"""## Evaluation
-
-On the test set of {plural(info.images.test, "image")}, of patients it never saw. The
-intervals are of {scores.resamples} bootstrap resamples by patient; a dash means that
-the test set has one value only.
-
-{chr(10).join(rows)}"""
+    text = f"""On the test set of {info.images.test:,} images, of patients it never saw.
+        The intervals are of {scores.resamples} bootstrap resamples by patient; a dash
+        means that the test set has one value only."""
+    return "\n".join(["## Evaluation", "", _wrapped(text), "", *rows])
 
 
 def _how_to_load(info: "ModelInfo", name: str) -> str:
     size = info.image_size
     return f"""## How to load it
 
+With `{name}.json` beside it:
+
     from xray.saved_model import load_model
 
-    model, info = load_model("{name}.keras")  # {name}.json beside it
+    model, info = load_model("{name}.keras")
     probabilities = model.predict(pixels)  # uint8 (N, {size}, {size}, 1)
 
 Without this project: `keras.saving.load_model("{name}.keras", compile=False)`."""
@@ -170,10 +178,12 @@ def _how_to_reproduce(info: "ModelInfo", name: str) -> str:
     script = SCRIPTS.get(info.runner, "sequential.py")
     dirty = ", with uncommitted changes" if info.git.get("dirty") else ""
     packages = ", ".join(f"{key} {value}" for key, value in info.packages.items())
+    text = f"""Commit `{_shown(info.git.get("commit"))}`{dirty};
+        {packages or "versions unknown"}. The configuration is in `{name}.json`, without
+        the way to your data and cluster:"""
     return f"""## How to make it again
 
-Commit `{_shown(info.git.get("commit"))}`{dirty}; {packages or "versions unknown"}.
-The configuration is in `{name}.json`, without the way to your data and cluster:
+{_wrapped(text)}
 
     python -c 'import json, sys; print(json.dumps(json.load(sys.stdin)["config"]))' \\
         < {name}.json > again.yaml
@@ -182,6 +192,32 @@ The configuration is in `{name}.json`, without the way to your data and cluster:
 
 Equal commit, versions, images and settings give the same `work_id`; runs on several
 cores agree to float tolerance only."""
+
+
+def _wrapped(text: str, **indents: str) -> str:
+    """A paragraph in lines of 88 characters."""
+    return textwrap.fill(
+        " ".join(text.split()),
+        width=88,
+        break_long_words=False,
+        break_on_hyphens=False,
+        **indents,
+    )
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(_wrapped(f"- {line}", subsequent_indent="  ") for line in lines)
+
+
+def _interval(score: Interval) -> str:
+    """A score with its 95% interval."""
+    if score.low is None or score.high is None:
+        return _number(score.value)
+    return f"{_number(score.value)} ({_number(score.low)}–{_number(score.high)})"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _shown(value: Any) -> str:

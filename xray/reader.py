@@ -38,12 +38,13 @@ class ImageReader:
     @classmethod
     def of(cls, data: DataConfig, access: S3Access) -> "ImageReader":
         """The reader that the configuration asks for."""
+        sets = 3 if data.validation_fraction else 2
         return cls(
             access,
             data.image_size,
             data.read_threads,
             data.cache_dir,
-            data.memory_mib * 2**20 // 2,  # training and test images, held together
+            data.memory_mib * 2**20 // sets,  # all of them are held together
         )
 
     def outcomes(

@@ -55,8 +55,13 @@ class Epoch(Part):
     images_per_second: float
     loss: float | None = None
     """Mean training loss over the workers; null where a mode does not report it."""
+    learning_rate: float | None = None
+    """Of its last step; null for stock Elephas."""
+    auc_validation: float | None = None
+    """Macro AUC on the validation set; null without one, or undefined."""
     auc_macro: float | None = None
-    """On the test set; null unless `training.evaluate_every_epoch`, or undefined."""
+    """Macro AUC on the test set; null unless `training.evaluate_every_epoch` or the
+    epoch is the one whose weights are scored in the end, or undefined."""
     elapsed_seconds: float
     """From the start of the program to the end of this epoch's training."""
     sync_gap_seconds: float | None = None
@@ -75,6 +80,8 @@ class Images(Part):
     """Listed and in the label file, after `data.limit`."""
     train: int = 0
     test: int = 0
+    validation: int = 0
+    """In none of the other two; they choose the best epoch."""
     skipped: list[dict[str, str]] = []
     """Unreadable ones: {image, reason}."""
 
@@ -154,6 +161,15 @@ class Scores(Part):
     """Bootstrap resamples by patient behind the intervals."""
 
 
+class SavedModel(Part):
+    """A model that the run saved (xray.saved_model)."""
+
+    path: str
+    """Of the .keras file, on disk or S3."""
+    model_id: str
+    """As in its sidecar."""
+
+
 class RunRecord(Part):
     """One run. The file in results/ is this object as JSON."""
 
@@ -173,6 +189,9 @@ class RunRecord(Part):
     frequency: str | None = None
     engine: str | None = None
     """resident or stock, of Elephas; null for the local runners."""
+    best_epoch: int | None = None
+    """The epoch with the best validation AUC, whose weights are scored; null without a
+    validation set: the last one is."""
     exchange: dict[str, int] | None = None
     """Resident engine: rounds (averages), attempts (starts of all workers, see
     `resumed` and `retries`), and the bytes of weights that the driver received and
@@ -211,6 +230,11 @@ class RunRecord(Part):
     packages: dict[str, str] = Field(default_factory=dict)
     git: dict[str, Any] = {}
     """commit and dirty."""
+    models: dict[str, SavedModel] | None = None
+    """The last model, and the best one where a validation set tells it, under `last`
+    and `best`; null when none is saved."""
+    tensorboard: str | None = None
+    """Folder of the run's event files; null without `output.tensorboard`."""
     emr: dict[str, str | None] | None = None
     """On EMR: sweep, run and cluster; null elsewhere."""
 
@@ -278,13 +302,16 @@ def _flatten(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def read_records(folder: Path) -> tuple[list[RunRecord], list[str]]:
     """Every record under `folder`, oldest first, and why other files were left out.
 
-    Benchmarks (xray.benchmark) live beside the records and are no records.
+    Benchmarks (xray.benchmark) and saved models (xray.saved_model) may live beside the
+    records and are no records.
     """
     records, left_out = [], []
     for path in sorted(folder.rglob("*.json")):
         try:
             content = path.read_bytes()
             if b'"benchmark"' in content[:BENCHMARK_MARK]:
+                continue
+            if path.with_suffix(".keras").exists():
                 continue
             record = RunRecord.model_validate_json(content)
         except (OSError, ValidationError) as error:

@@ -20,9 +20,11 @@ from xray.environment import describe_worker
 from xray.errors import UserError
 from xray.feed import Feed, predict, training_pipeline
 from xray.link import Link, RoundLost, ServerKey, Stopped
-from xray.model import trace
-from xray.pixels import PixelFile
+from xray.losses import choose_loss, training_targets
+from xray.model import find_backbone, make_optimizer, trace, unfreeze
 from xray.reader import ImageReader
+from xray.recipe import TrainingConfig
+from xray.schedule import follow_schedule
 from xray.shards import ShardPart, read_part
 from xray.tally import Tally
 from xray.weights import WeightVector
@@ -39,19 +41,15 @@ class Plan:
 
     Attributes:
         reader: how to read images.
-        epochs: in all.
-        batch_size: of each worker.
-        seed: of the order of the images.
+        training: the recipe.
         optimizer_state: kept (each worker's own), averaged, or reset after each round.
-        score_every_epoch: whether the test set is scored after every epoch.
+        workers: how many train.
     """
 
     reader: ImageReader
-    epochs: int
-    batch_size: int
-    seed: int
+    training: TrainingConfig
     optimizer_state: str
-    score_every_epoch: bool
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -62,11 +60,20 @@ class Shard:
         train: its training images.
         test: its share of the test set.
         parts: averages per epoch, the same for all workers.
+        validation: its share of the validation set, if there is one.
+        class_weights: what each finding's images weigh; None weighs them alike.
     """
 
     train: ShardPart
     test: ShardPart
     parts: int
+    validation: ShardPart | None = None
+    class_weights: np.ndarray | None = None
+
+    def sets(self) -> dict[str, ShardPart]:
+        """What is to be read, by name."""
+        sets = {"train": self.train, "test": self.test, "validation": self.validation}
+        return {name: part for name, part in sets.items() if part is not None}
 
 
 @dataclass(frozen=True)
@@ -74,14 +81,29 @@ class Loaded:
     """What a worker tells of its shard once it is read.
 
     Attributes:
-        train_images: readable ones.
-        bad_train: (row, reason) of the others.
-        bad_test: the same of its share of the test set.
+        train_images: readable ones to train.
+        bad: (row, reason) of the unreadable ones in each set.
     """
 
     train_images: int
-    bad_train: list[tuple[int, str]]
-    bad_test: list[tuple[int, str]]
+    bad: dict[str, list[tuple[int, str]]]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What all workers do next.
+
+    Attributes:
+        task: train, validate, score or end.
+        epoch: to train, from 0.
+        part: of the epoch, to begin with.
+        factor: of the learning rate, after the plateaus so far.
+    """
+
+    task: str
+    epoch: int = 0
+    part: int = 0
+    factor: float = 1.0
 
 
 def make_resident_model(
@@ -160,71 +182,96 @@ class ResidentTraining:
         self.link, self.number, self.plan = link, number, plan
 
     def run(self, worker: bytes) -> None:
-        """Read, trace, and train until the driver has what it wants."""
+        """Read, trace, and do what the driver orders until it has what it wants."""
         with ThreadPoolExecutor(1) as pool:
             reading = pool.submit(self._read)
             self._prepare_model(worker)
-            shard, train_read, test_read = reading.result()
-        loaded = Loaded(len(train_read[0].rows), train_read[2], test_read[2])
-        first_round = self.link.gather("loaded", loaded)
-        self.link.weights(self.vector.values)
-        self.vector.restore()
-        feed = Feed(
-            train_read[1],
-            train_read[0].labels,
-            self.plan.batch_size,
-            self.plan.seed,
+            shard, self.sets = reading.result()
+        rows = {name: part.rows for name, (part, _, _) in self.sets.items()}
+        bad = {name: unreadable for name, (_, _, unreadable) in self.sets.items()}
+        self.link.gather("loaded", Loaded(len(rows["train"]), bad))
+        self._take_weights()
+        train, pixels, _ = self.sets["train"]
+        self.feed = Feed(
+            pixels,
+            training_targets(train.labels, shard.class_weights),
+            self.plan.training.batch_size,
+            self.plan.training.seed,
             self.number,
             shard.parts,
         )
-        self.link.gather("ready", None)
-        self._train(feed, test_read[0].rows, test_read[1], first_round)
+        self.pipeline = training_pipeline(self.feed)
+        order = self.link.gather("ready", None)
+        while order.task != "end":
+            order = getattr(self, f"_{order.task}")(order)
 
-    def _read(self) -> tuple[Any, ...]:
-        """The shard, and its training and test images as `read_part` gives them."""
+    def _read(self) -> tuple[Shard, dict[str, tuple[Any, ...]]]:
+        """The shard, and each of its sets as `read_part` gives it."""
         self.link.gather("hello", describe_worker())
         shard = self.link.ask()
-        with ThreadPoolExecutor(2) as pool:
-            parts = (shard.train, shard.test)
-            return shard, *pool.map(partial(read_part, self.plan.reader), parts)
+        sets = shard.sets()
+        with ThreadPoolExecutor(len(sets)) as pool:
+            outcomes = pool.map(partial(read_part, self.plan.reader), sets.values())
+            return shard, dict(zip(sets, outcomes, strict=True))
 
     def _prepare_model(self, pickled: bytes) -> None:
         """Build, compile and trace, on blank images: the real ones still arrive."""
         import keras
 
-        worker, size = pickle.loads(pickled), self.plan.reader.image_size
+        worker = pickle.loads(pickled)
+        choose_loss(self.plan.training)  # before Keras meets its name in the JSON
         model = keras.models.model_from_json(worker.json, worker.custom_objects)
+        if self.plan.training.frozen_epochs:
+            find_backbone(model).trainable = False
         optimizer = keras.optimizers.deserialize(worker.master_optimizer)
         model.compile(optimizer, worker.master_loss, metrics=worker.master_metrics)
-        blank = np.zeros((1, size, size, 1), np.uint8)
-        labels = np.zeros((1, model.output_shape[-1]), np.float32)
-        trace(model, training_pipeline(Feed(blank, labels, 1, 0)))
-        predict(model, blank)
+        self.model, self.frozen = model, self.plan.training.frozen_epochs > 0
+        self._trace()
         averaged = self.plan.optimizer_state == "averaged"
-        self.model, self.vector = model, WeightVector(model, averaged)
-        self.fresh_optimizer = [np.array(v) for v in model.optimizer.variables]
+        self.vector = WeightVector(model, averaged)
 
-    def _train(
-        self,
-        feed: Feed,
-        test_rows: np.ndarray,
-        test: np.ndarray | PixelFile,
-        first_round: int,
-    ) -> None:
-        plan, pipeline = self.plan, training_pipeline(feed)
-        for number in range(first_round, plan.epochs * feed.parts):
-            feed.epoch, feed.part = divmod(number, feed.parts)
-            if feed.part == 0 or number == first_round:
-                tally = Tally(self.number, feed.epoch)
-            images = tally.fit(self.model, pipeline, feed)
-            last_part = feed.part == feed.parts - 1
-            if last_part:
-                self.link.gather("epoch", tally.report())
+    def _trace(self) -> None:
+        size, findings = self.plan.reader.image_size, self.model.output_shape[-1]
+        blank = np.zeros((1, size, size, 1), np.uint8)
+        labels = np.zeros((1, findings), np.float32)
+        balanced = self.plan.training.class_weights == "balanced"
+        weights = np.ones((2, findings), np.float32) if balanced else None
+        targets = training_targets(labels, weights)
+        trace(self.model, training_pipeline(Feed(blank, targets, 1, 0)))
+        predict(self.model, blank)
+        self.fresh_optimizer = [np.array(v) for v in self.model.optimizer.variables]
+
+    def _train(self, order: Order) -> Order:
+        """Train an epoch, or what is left of it, with its averages."""
+        recipe, feed = self.plan.training, self.feed
+        if self.frozen and order.epoch >= recipe.frozen_epochs:
+            unfreeze(self.model, make_optimizer(recipe))
+            self.frozen = False
+            self._trace()
+        feed.epoch = order.epoch
+        tally = Tally(self.number, order.epoch)
+        for part in range(order.part, feed.parts):
+            feed.part = part
+            callbacks = follow_schedule(
+                self.model, feed, recipe, self.plan.workers, order.factor
+            )
+            images = tally.fit(self.model, self.pipeline, feed, callbacks)
+            if part == feed.parts - 1:
+                self.link.gather("epoch", tally.report(self.model))
             self._average(images)
-            last_epoch = feed.epoch == plan.epochs - 1
-            if last_part and plan.score_every_epoch and not last_epoch:
-                self.link.gather("scores", (test_rows, self._predict(test)))
-        self.link.gather("scores", (test_rows, self._predict(test)))
+        return self.link.gather("trained", None)
+
+    def _validate(self, _: Order) -> Order:
+        return self.link.gather("validated", self._predict("validation"))
+
+    def _score(self, _: Order) -> Order:
+        """Score the test set with the driver's weights: the best or the last ones."""
+        self._take_weights()
+        return self.link.gather("scored", self._predict("test"))
+
+    def _take_weights(self) -> None:
+        self.link.weights(self.vector.values)
+        self.vector.restore()
 
     def _average(self, images: int) -> None:
         self.vector.collect()
@@ -235,7 +282,9 @@ class ResidentTraining:
             for variable, value in zip(variables, self.fresh_optimizer, strict=True):
                 variable.assign(value)
 
-    def _predict(self, images: np.ndarray | PixelFile) -> np.ndarray:
-        if not len(images):
-            return np.empty((0, self.model.output_shape[-1]))
-        return predict(self.model, images)
+    def _predict(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers in the set `name` and their scores."""
+        part, pixels, _ = self.sets[name]
+        if not len(pixels):
+            return part.rows, np.empty((0, self.model.output_shape[-1]))
+        return part.rows, predict(self.model, pixels)

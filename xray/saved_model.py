@@ -37,6 +37,7 @@ class ImageCounts(Part):
 
     train: int
     test: int
+    validation: int = 0
 
 
 class ModelInfo(Part):
@@ -113,7 +114,9 @@ class ModelInfo(Part):
             which=which,
             image_size=record.config["data"]["image_size"],
             config=record.config,
-            images=ImageCounts(train=record.images.train, test=record.images.test),
+            images=ImageCounts.model_validate(
+                record.images.model_dump(include={"train", "test", "validation"})
+            ),
             scores=record.scores if scored else None,
             packages=record.packages,
             git=record.git,

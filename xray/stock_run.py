@@ -20,7 +20,7 @@ from xray.progress import progress_bar
 from xray.reader import ImageReader
 from xray.shards import check_shards, load_shards, pixels_and_labels
 from xray.spark_predict import TestSet
-from xray.train import check_loss, check_skipped, score_test_set
+from xray.train import check_loss, check_skipped
 
 if TYPE_CHECKING:
     import keras
@@ -46,7 +46,7 @@ def train_stock(
     Raises:
         UserError: the images or the settings cannot be used, or training diverged.
     """
-    timer, config = journal.timer, journal.config
+    timer = journal.timer
     with timer.phase("warmup"):
         journal.machine["nodes"] = import_on_workers(cluster)
     with timer.phase("load"):
@@ -58,8 +58,8 @@ def train_stock(
         _fit_asynchronous(journal, cluster, model, rows)
     with timer.phase("evaluate"):
         scores = test_set.predict(model)
-        journal.epochs[-1].auc_macro = macro_auc(test_set.subset.labels, scores)
-        journal.scores = score_test_set(test_set.subset, scores, config)
+        journal.score(test_set.subset, scores)
+    journal.keep_models(model)
 
 
 def _load(

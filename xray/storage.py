@@ -41,11 +41,14 @@ class Storage:
     Args:
         access: credentials and endpoint.
         connections: requests under way at once.
+        attempts: tries of a request; six bear an S3 that is busy for a minute.
     """
 
-    def __init__(self, access: S3Access, connections: int = 16) -> None:
+    def __init__(
+        self, access: S3Access, connections: int = 16, attempts: int = 6
+    ) -> None:
         self.access = access
-        self._connections = connections
+        self._connections, self._attempts = connections, attempts
 
     def list_objects(self, uri: str) -> list[StoredObject]:
         """Every object under the prefix `uri`, sorted by key; empty ones left out.
@@ -130,7 +133,7 @@ class Storage:
     def client(self) -> "BaseClient":
         """The boto3 S3 client, made at first use (an executor makes its own)."""
         with CLIENTS_LOCK:
-            return _make_client(self.access, self._connections, attempts=6)
+            return _make_client(self.access, self._connections, self._attempts)
 
 
 @lru_cache(maxsize=16)  # boto3 reads its models anew for each, a fifth of a second
@@ -193,8 +196,8 @@ class _translated:
         if code == "NoSuchBucket":
             raise UserError(
                 f"Bucket {bucket!r} does not exist at "
-                f"{self._access.endpoint_url or 'AWS S3'}. Check data.images and "
-                "data.labels."
+                f"{self._access.endpoint_url or 'AWS S3'}. Check data.images, "
+                "data.labels and output.models."
             ) from None
         if code in ("NoSuchKey", "404") or status == 404:
             if error.operation_name == "GetObject":

@@ -104,16 +104,23 @@ def plan_runs(
 def find_done(
     runner: str, config: RunConfig, records: Sequence[RunRecord]
 ) -> RunRecord | None:
-    """The newest successful record of this runner and this very configuration."""
-    wanted = config.to_dict()
+    """The newest successful record of this runner and this very configuration.
+
+    Where models and events go is not looked at: another place is no reason to train.
+    """
+    wanted = _without_output(config.to_dict())
     done = [
         record
         for record in records
         if record.status == "success"
         and record.runner == runner
-        and record.config == wanted
+        and _without_output(record.config) == wanted
     ]
     return max(done, key=lambda record: record.created, default=None)
+
+
+def _without_output(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: part for name, part in config.items() if name != "output"}
 
 
 def sweep_table(

@@ -1,6 +1,7 @@
 """What one resident worker trained in one epoch."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ class EpochReport:
         epoch: from 0.
         images: trained.
         loss: mean over them; NaN without images.
+        learning_rate: of the last step.
         fit_seconds: of training alone.
         cpu_seconds: of the process meanwhile.
         started: of the first step, seconds since 1970.
@@ -31,6 +33,7 @@ class EpochReport:
     epoch: int
     images: int
     loss: float
+    learning_rate: float
     fit_seconds: float
     cpu_seconds: float
     started: float
@@ -47,14 +50,22 @@ class Tally:
         self.fit_seconds = self.cpu_seconds = 0.0
         self.started = self.ended = 0.0
 
-    def fit(self, model: "keras.Model", pipeline: Any, feed: Feed) -> int:
+    def fit(
+        self,
+        model: "keras.Model",
+        pipeline: Any,
+        feed: Feed,
+        callbacks: Sequence[Any] = (),
+    ) -> int:
         """Train one part of the epoch; the images trained."""
         images = feed.count()
         if not images:
             return 0
         self.started = self.started or time.time()
         wall, cpu = time.perf_counter(), time.process_time()
-        history = model.fit(pipeline, shuffle=False, verbose=0)
+        history = model.fit(
+            pipeline, callbacks=list(callbacks), shuffle=False, verbose=0
+        )
         self.fit_seconds += time.perf_counter() - wall
         self.cpu_seconds += time.process_time() - cpu
         self.ended = time.time()
@@ -62,13 +73,14 @@ class Tally:
         self.loss_sum += images * history.history["loss"][0]
         return images
 
-    def report(self) -> EpochReport:
+    def report(self, model: "keras.Model") -> EpochReport:
         """The epoch as the driver notes it."""
         return EpochReport(
             self.worker,
             self.epoch,
             self.images,
             self.loss_sum / self.images if self.images else float("nan"),
+            float(model.optimizer.learning_rate),
             self.fit_seconds,
             self.cpu_seconds,
             self.started,

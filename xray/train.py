@@ -1,7 +1,8 @@
 """Load, fit and evaluate in this process: what the two local runners share."""
 
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,17 +12,31 @@ from xray.dataset import Subset, check_bad_images, find_dataset
 from xray.errors import UserError
 from xray.feed import Feed, predict, training_pipeline
 from xray.journal import Journal
-from xray.labels import FINDINGS
-from xray.metrics import macro_auc, score_predictions
-from xray.model import build_model, trace, weights_digest
+from xray.losses import balanced_weights, training_targets
+from xray.metrics import macro_auc
+from xray.model import build_model, make_optimizer, trace, unfreeze, weights_digest
 from xray.pixels import PixelFile
 from xray.progress import progress_bar
 from xray.reader import ImageReader
-from xray.record import RunRecord, Scores
+from xray.record import RunRecord
+from xray.schedule import follow_schedule
 from xray.storage import Storage
 
 if TYPE_CHECKING:
     import keras
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The readable images of one set.
+
+    Attributes:
+        subset: names, patients and labels.
+        images: uint8 (N, H, W, 1), in the same order.
+    """
+
+    subset: Subset
+    images: np.ndarray | PixelFile
 
 
 def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
@@ -30,47 +45,133 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
     Raises:
         UserError: the data, the weights or the settings cannot be used.
     """
-    timer = journal.timer
-    with timer.phase("load"):
+    with journal.timer.phase("load"):
         access = load_access(config.data)
         storage = Storage(access, config.data.read_threads)
         journal.dataset = find_dataset(config.data, storage)
         check_batch_size(config, len(journal.dataset.train))
         journal.check_resume(loaded=False)
         reader = ImageReader.of(config.data, access)
-        train, train_images = _load(journal.dataset.train, reader, journal)
-        test, test_images = _load(journal.dataset.test, reader, journal)
+        sets = [_load(subset, reader, journal) for subset in journal.dataset.subsets()]
         check_skipped(journal)
-    with timer.phase("warmup"):
-        model = build_model(config, storage)
+    with journal.timer.phase("warmup"):
+        training = LocalTraining(journal, build_model(config, storage), *sets)
+    while not journal.course.ended(config.training):
+        training.run_epoch()
+    training.finish()
+    journal.keep_models(training.model, training.last)
+    return journal.record()
+
+
+class LocalTraining:
+    """The epochs of a run in this process.
+
+    Args:
+        journal: of the run.
+        model: compiled, with its initial weights.
+        train: to train.
+        test: to score.
+        validation: to choose the best epoch by; None without such a set.
+
+    Attributes:
+        model: at the end with the weights that were scored.
+        last: weights of the last epoch where those of the best were scored.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        model: "keras.Model",
+        train: Loaded,
+        test: Loaded,
+        validation: Loaded | None = None,
+    ) -> None:
+        self.journal, self.model = journal, model
+        self.config, self.recipe = journal.config, journal.config.training
+        self.test, self.validation = test, validation
+        self.best: list[np.ndarray] = []
+        self.last: list[np.ndarray] | None = None
+        labels = train.subset.labels
+        balanced = self.recipe.class_weights == "balanced"
+        weights = balanced_weights(labels) if balanced else None
+        targets = training_targets(labels, weights)
+        size, seed = self.recipe.batch_size, self.recipe.seed
+        self.feed = Feed(train.images, targets, size, seed)
+        self.pipeline = training_pipeline(self.feed)
         journal.initial_weights = weights_digest(model.get_weights())
         journal.check_resume(loaded=True)
-        feed = Feed(
-            train_images,
-            train.labels,
-            config.training.batch_size,
-            config.training.seed,
-        )
-        pipeline = training_pipeline(feed)
-        trace(model, pipeline)
-        state = model.variables + model.optimizer.variables
-        shapes = [variable.shape for variable in state]
-        for variable, array in zip(state, journal.take_up(shapes), strict=False):
+        self._enter_stage(journal.epochs_before())
+        self._take_up()
+
+    def run_epoch(self) -> None:
+        """Train one epoch, score what is asked for, and keep a checkpoint."""
+        journal, epoch = self.journal, len(self.journal.epochs)
+        if epoch and epoch == self.recipe.frozen_epochs:
+            with journal.timer.phase("warmup"):
+                self._enter_stage(epoch)
+        self.feed.epoch = epoch
+        with journal.timer.phase("fit"):
+            self._fit()
+        if self.validation:
+            with journal.timer.phase("evaluate"):
+                auc = self._macro_auc(self.validation)
+            if journal.advance(auc):
+                self.best = self.model.get_weights()
+        else:
+            journal.advance(None)
+        ended = journal.course.ended(self.recipe)
+        if self.recipe.evaluate_every_epoch and not ended:
+            with journal.timer.phase("evaluate"):
+                journal.epochs[-1].auc_macro = self._macro_auc(self.test)
+        journal.save([*map(np.array, self._state()), *self.best])
+
+    def finish(self) -> None:
+        """Score the test set with the best weights, or the last without validation."""
+        with self.journal.timer.phase("evaluate"):
+            if self.best:
+                self.last = self.model.get_weights()
+                self.model.set_weights(self.best)
+            scores = predict(self.model, self.test.images)
+            self.journal.score(self.test.subset, scores)
+
+    def _enter_stage(self, epoch: int) -> None:
+        """Have the model ready for `epoch`, counted from 0, frozen or not."""
+        if epoch >= self.recipe.frozen_epochs > 0:
+            unfreeze(self.model, make_optimizer(self.recipe))
+        trace(self.model, self.pipeline)
+
+    def _state(self) -> list[Any]:
+        return self.model.variables + self.model.optimizer.variables
+
+    def _take_up(self) -> None:
+        """Go on from a checkpoint, if there is one."""
+        state = self._state()
+        weights = self.model.weights if self.validation else []
+        shapes = [variable.shape for variable in (*state, *weights)]
+        arrays = self.journal.take_up(shapes)
+        for variable, array in zip(state, arrays, strict=False):
             variable.assign(array)
-    for epoch in range(len(journal.epochs), config.training.epochs):
-        feed.epoch = epoch
-        with timer.phase("fit"):
-            _fit_epoch(model, pipeline, feed, journal)
-        if config.training.evaluate_every_epoch and epoch + 1 < config.training.epochs:
-            with timer.phase("evaluate"):
-                scores = predict(model, test_images)
-                journal.epochs[-1].auc_macro = macro_auc(test.labels, scores)
-        journal.save([np.array(variable) for variable in state])
-    with timer.phase("evaluate"):
-        scores = predict(model, test_images)
-        journal.epochs[-1].auc_macro = macro_auc(test.labels, scores)
-        journal.scores = score_test_set(test, scores, config)
-    return journal.record()
+        self.best = arrays[len(state) :]
+
+    def _fit(self) -> None:
+        journal, feed, epochs = self.journal, self.feed, self.recipe.epochs
+        journal.note_first_step()
+        start, epoch = time.perf_counter(), feed.epoch + 1
+        callbacks = follow_schedule(
+            self.model, feed, self.recipe, 1, journal.course.factor
+        )
+        with progress_bar(len(feed.images), f"epoch {epoch}/{epochs}") as bar:
+            feed.on_batch = bar.update
+            history = self.model.fit(
+                self.pipeline, callbacks=callbacks, shuffle=False, verbose=0
+            )
+        loss = history.history["loss"][0]
+        rate = float(self.model.optimizer.learning_rate)
+        journal.add_epoch(time.perf_counter() - start, loss, learning_rate=rate)
+        check_loss(loss, epoch, self.config)
+
+    def _macro_auc(self, loaded: Loaded) -> float | None:
+        return macro_auc(loaded.subset.labels, predict(self.model, loaded.images))
 
 
 def check_batch_size(config: RunConfig, images: int) -> None:
@@ -105,51 +206,17 @@ def check_skipped(journal: Journal) -> None:
     Raises:
         UserError: more than `data.max_bad_fraction` of all.
     """
-    total = len(journal.dataset.train) + len(journal.dataset.test)
-    check_bad_images(journal.skipped, total, journal.config.data.max_bad_fraction)
+    check_bad_images(
+        journal.skipped,
+        len(journal.dataset),
+        journal.config.data.max_bad_fraction,
+    )
 
 
-def _load(
-    subset: Subset, reader: ImageReader, journal: Journal
-) -> tuple[Subset, np.ndarray | PixelFile]:
-    """The readable images of `subset`, uint8 (N, H, W, 1); the others are noted."""
+def _load(subset: Subset, reader: ImageReader, journal: Journal) -> Loaded:
+    """The readable images of `subset`; the others are noted."""
     with progress_bar(len(subset), "load") as bar:
         pixels, good, bad = reader.load(subset.uris, subset.etags, bar.update)
     for row, reason in bad.items():
         journal.skipped[str(subset.names[row])] = reason
-    return subset.take(good), pixels
-
-
-def _fit_epoch(
-    model: "keras.Model", pipeline: object, feed: Feed, journal: Journal
-) -> None:
-    journal.note_first_step()
-    start = time.perf_counter()
-    epoch, epochs = feed.epoch + 1, journal.config.training.epochs
-    with progress_bar(len(feed.images), f"epoch {epoch}/{epochs}") as bar:
-        feed.on_batch = bar.update
-        history = model.fit(pipeline, shuffle=False, verbose=0)
-    loss = history.history["loss"][0]
-    journal.add_epoch(time.perf_counter() - start, loss)
-    check_loss(loss, epoch, journal.config)
-
-
-def score_test_set(test: Subset, scores: np.ndarray, config: RunConfig) -> Scores:
-    """The AUC table of the run, the same function for every runner.
-
-    Args:
-        test: the readable test images.
-        scores: (N, 15), in their order.
-        config: the run; its data seed draws the resamples.
-
-    Raises:
-        UserError: a score is NaN or infinite.
-    """
-    if not np.isfinite(scores).all():
-        raise UserError(
-            "The trained model gives scores that are not finite: it diverged. Lower "
-            f"training.learning_rate={config.training.learning_rate}."
-        )
-    return score_predictions(
-        test.labels, scores, test.patients, FINDINGS, config.data.seed
-    )
+    return Loaded(subset.take(good), pixels)

@@ -19,6 +19,7 @@ class WeightVector:
     def __init__(self, model: "keras.Model", with_optimizer: bool) -> None:
         model.optimizer.build(model.trainable_variables)
         self._variables = list(model.weights)
+        self._weights = len(self._variables)
         if with_optimizer:
             self._variables += model.optimizer.variables
         self.values = np.empty(
@@ -28,19 +29,24 @@ class WeightVector:
 
     def collect(self) -> None:
         """Fill the vector from the model."""
-        for variable, part in self._parts():
+        for variable, part in self._parts(self.values):
             part[:] = np.asarray(variable).ravel()
 
     def restore(self) -> None:
         """Fill the model from the vector."""
-        for variable, part in self._parts():
+        for variable, part in self._parts(self.values):
             if "int" in str(variable.dtype):  # the number of steps so far
                 part = np.rint(part)
             variable.assign(part.reshape(variable.shape))
 
-    def _parts(self) -> Iterator[tuple[Any, np.ndarray]]:
+    def weights(self, values: np.ndarray) -> list[np.ndarray]:
+        """The model's part of `values`, such a vector, as `get_weights` gives it."""
+        parts = [part.reshape(v.shape) for v, part in self._parts(values)]
+        return parts[: self._weights]
+
+    def _parts(self, values: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
         start = 0
         for variable in self._variables:
             size = int(np.prod(variable.shape))
-            yield variable, self.values[start : start + size]
+            yield variable, values[start : start + size]
             start += size
