@@ -11,6 +11,7 @@ machine's loopback address. Without --model, an untrained MobileNet of 128x128 p
 import argparse
 import http.client
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--uploads", type=int, default=200, help="at the same moment")
     parser.add_argument("--out", type=Path, default=Path("results/inference"))
     options = parser.parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with tempfile.TemporaryDirectory() as folder:
             return _bench(options, options.model or _untrained(Path(folder)))

@@ -6,10 +6,13 @@ Needs a Chromium or Chrome of this machine.
 """
 
 import argparse
+import io
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from PIL import Image
 
 from xray.errors import UserError
 from xray.webapp.child import serve_page
@@ -18,8 +21,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_ARGUMENTS = ("--no-sandbox", "--disable-gpu")
 SAMPLES = ("Cardiomegaly", "Mass")
 VIEWS = {
-    "light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
-    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
+    "light": {"viewport": {"width": 1000, "height": 800}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1000, "height": 800}, "color_scheme": "dark"},
     "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
 }
 
@@ -62,13 +65,24 @@ def take(address: str, folder: Path) -> list[Path]:
             page.goto(address)
             for title in SAMPLES:
                 page.get_by_role("button", name=title).first.click()
-            page.wait_for_function("document.querySelectorAll('.finding').length >= 30")
+            page.wait_for_function(
+                "() => document.querySelectorAll('.finding').length >= 30"
+            )
+            page.mouse.move(0, 0)
             page.wait_for_timeout(500)  # the canvases are painted in the next frame
             paths.append(folder / f"webapp-{name}.png")
-            page.screenshot(path=paths[-1], full_page=True)
+            write_small(page.screenshot(full_page=True), paths[-1])
             page.close()
         browser.close()
     return paths
+
+
+def write_small(png: bytes, path: Path) -> None:
+    """A screenshot in 256 colours, half its size."""
+    with Image.open(io.BytesIO(png)) as image:
+        rgb = image.convert("RGB")
+        # Dithered by a second step: the first has no gradients left.
+        rgb.quantize(256, palette=rgb.quantize(256)).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -180,7 +180,7 @@ def test_foreign_names_of_a_local_server_are_refused(scorer):
 def test_model_card_is_shown(client, scorer):
     page = client.get(f"/models/{scorer.info.model_id}").text
     assert "<h1>tiny</h1>" in page
-    assert "<table>" in page
+    assert page.count('tabindex="0"><table>') == page.count("</table></div>") == 2
     assert "not a medical device" in page
     assert "library_name" not in page
     assert client.get("/models/none").status_code == 404
@@ -248,6 +248,18 @@ def test_heat_is_where_the_evidence_is(scorer, pooling):
     assert np.argwhere(heat == heat.max()).tolist() == [[0, 3]]
     assert heat.sum() == heat.max() == 1
     assert not scorer.heat_map(features, 1).any()
+
+
+def test_several_models_are_told_apart_by_their_id(scorer):
+    info = scorer.info.model_copy(update={"model_id": "other"})
+    scorers = [scorer, Scorer(place_model("avg"), info, "place")]
+    client = create_app(scorers).test_client()
+    models = client.get("/api/v1/models").json["models"]
+    assert [m["name"] for m in models] == ["tiny", "place"]
+    assert client.post(PREDICT, data=CHEST).json["model_id"] == scorer.info.model_id
+    answer = client.post(f"{PREDICT}?model=other", data=CHEST).json
+    assert answer["model_id"] == "other"
+    assert '<option value="other" data-card="/models/other">' in client.get("/").text
 
 
 def test_a_model_without_feature_map_is_refused():

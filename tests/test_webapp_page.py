@@ -77,10 +77,14 @@ def wait_for_cards(page, count: int) -> None:
 def pixels(page) -> list[int]:
     """What the first card's canvas shows, after the frame under way."""
     return page.evaluate(
-        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame("
-        "() => { const c = document.querySelector('.card canvas');"
-        " done([...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]);"
-        "})))"
+        """() => new Promise((done) => requestAnimationFrame(() =>
+          requestAnimationFrame(() => {
+            const {width, height} = document.querySelector('.card canvas');
+            const copy = new OffscreenCanvas(width, height).getContext('2d');
+            copy.drawImage(document.querySelector('.card canvas'), 0, 0);
+            done([...copy.getImageData(0, 0, width, height).data]);
+          })
+        ))"""
     )
 
 
@@ -164,7 +168,7 @@ def test_errors_are_told_and_dismissed(page):
     chest = ("chest.png", encode(noise(64)))
     upload(page, ("text.png", b"text"), chest, ("huge.png", bytes(21 * 2**20)))
     wait_for_cards(page, 1)
-    page.wait_for_function("document.querySelectorAll('#errors p').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('#errors p').length === 2")
     shown = page.inner_text("#errors")
     assert "text.png The file is no PNG, JPEG or DICOM picture" in shown
     assert "huge.png It has 21.0 MiB" in shown

@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until stopped; 2 after what the user can mend."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # "queue depth is 1"
+    # It warns of every wait; who is sent away is told so.
+    for name in ("waitress", "waitress.queue"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     # What pydicom and Pillow think of an upload is told to who sent it, if to anyone.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"pydicom|PIL")

@@ -82,15 +82,8 @@ def get_page() -> str:
 def get_card(model_id: str) -> str:
     """The model card."""
     scorer = service().scorer(model_id)
-    # From the sidecar, as NAME.md is, and without what is there for programs.
-    _, _, card = (
-        model_card(scorer.info, scorer.name).removeprefix("---").partition("---")
-    )
-    # html off: a sidecar may come from anywhere, and tags in it are shown as text.
-    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    return render_template(
-        "card.html", model=describe(scorer), card=markdown.render(card)
-    )
+    card = _render(model_card(scorer.info, scorer.name))
+    return render_template("card.html", model=describe(scorer), card=card)
 
 
 @pages.get("/api")
@@ -119,6 +112,21 @@ def get_thumbnail(number: int) -> Response:
 def get_health() -> Response:
     """Whether the server answers."""
     return jsonify(answers.Health(status="ok").model_dump())
+
+
+def _render(card: str) -> str:
+    """A model card as HTML, without the part that is there for programs."""
+    _, _, text = card.removeprefix("---").partition("---")
+    # html off: a sidecar may come from anywhere, and tags in it are shown as text. So
+    # the tags below are the renderer's own; what scrolls must be in reach of the keys.
+    page = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    for tag, scrolling in (
+        ("<pre>", '<pre tabindex="0">'),
+        ("<table>", '<div class="scroll" tabindex="0"><table>'),
+        ("</table>", "</table></div>"),
+    ):
+        page = page.replace(tag, scrolling)
+    return page
 
 
 def _check_host(hosts: Collection[str] | None) -> None:

@@ -40,7 +40,11 @@ def describe_api(limits: Limits) -> dict[str, Any]:
             "/api/v1/models": {"get": _get("The models that are served.", "Models")},
             "/api/v1/models/{model_id}": {
                 "get": _get("One model.", "Model", 404)
-                | {"parameters": [_parameter("model_id", "path", "Of a model.")]}
+                | {
+                    "parameters": [
+                        _parameter("model_id", "path", "As the list gives it.")
+                    ]
+                }
             },
             "/healthz": {"get": _get("Whether the server answers.", "Health")},
         },
@@ -64,9 +68,9 @@ def _predict(limits: Limits) -> dict[str, Any]:
             _parameter(
                 "explain",
                 "query",
-                "Draw the heat map of this finding; `highest`: the likeliest illness.",
+                "Draw the heat map of this finding; highest: the likeliest illness.",
             ),
-            _parameter("preview", "query", "`true` returns the picture as a grey PNG."),
+            _parameter("preview", "query", "true returns the picture as a grey PNG."),
         ],
         "requestBody": {
             "required": True,

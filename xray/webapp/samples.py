@@ -20,7 +20,9 @@ DRAWN = (
     ("Effusion",),
     ("Pneumothorax",),
     ("Mass",),
-    ("Atelectasis", "Emphysema"),
+    ("Emphysema",),
+    ("Consolidation",),
+    ("Atelectasis", "Nodule"),
 )
 DRAWN_SIZE = 512
 THUMBNAIL_SIZE = 192

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 
 from flask import Request, request
 from PIL import Image
@@ -65,7 +66,8 @@ def read_picture(content: bytes, max_pixels: int) -> Picture:
             "content does."
         ) from None
     except ValueError as error:
-        raise UnprocessableEntity(f"The picture cannot be read: {error}.") from None
+        reason = re.sub(r"^\w+Error: ", "", str(error))  # Pillow's, for programmers
+        raise UnprocessableEntity(f"The picture cannot be read: {reason}.") from None
     except MemoryError:
         raise RequestEntityTooLarge(
             "The picture needs more memory than there is. Shrink it first."

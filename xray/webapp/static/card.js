@@ -149,6 +149,7 @@ function label(name) {
 }
 
 function percent(share) {
-  const digits = share > 0 && share < 0.01 ? 1 : 0;
+  if (share < 0.0005) return share > 0 ? "<0.1%" : "0%";
+  const digits = share < 0.01 ? 1 : 0;
   return `${(100 * share).toFixed(digits)}%`;
 }
