@@ -105,7 +105,7 @@ def test_shrinking_averages():
         (encode(grey())[:20], "not a PNG or JPEG image|Truncated"),
         (encode(grey())[:300], "OSError: .*truncated"),
         (encode(grey(), "JPEG")[:400], "OSError: .*truncated"),
-        (huge_png(50_000, 50_000), "DecompressionBombError: Image size"),
+        (huge_png(50_000, 50_000), "^more than 89478485 pixels$"),
         (huge_png(10_000, 10_000), "^10000x10000 pixels, more than 89478485$"),
     ],
 )

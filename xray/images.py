@@ -3,12 +3,14 @@
 import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from xray.dicom import is_dicom, read_dicom, show_dicom
 from xray.errors import UserError
 from xray.files import write_whole
 from xray.storage import Storage, UnreadableObject
@@ -17,35 +19,88 @@ EXTENSIONS = (".png", ".jpg", ".jpeg")
 AHEAD_BYTES = 2**26  # of pixels read before anyone asks for them
 
 
+class UnknownFormat(ValueError):
+    """The content is no image of a kind that can be read."""
+
+
+class TooManyPixels(ValueError):
+    """The image is so large that decoding it may be an attack."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One X-ray as people bring it.
+
+    Attributes:
+        kind: "PNG", "JPEG" or "DICOM", told by its content.
+        grey: its pixels, of mode L and the size they came in.
+    """
+
+    kind: str
+    grey: Image.Image
+
+
 def decode_image(content: bytes, size: int) -> np.ndarray:
     """Grey pixels of one PNG or JPEG: uint8 (size, size, 1).
 
     RGBA, palette and colour become grey; 16 bits become 8 by their high byte.
-    Shrinking averages (Pillow's bilinear filter covers the whole source area).
 
     Raises:
         ValueError: not an image, truncated, or so large that it may be an attack.
     """
-    try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
-            _refuse_huge(image)
-            grey = _to_grey(image)
-    except UnidentifiedImageError:  # its message holds a memory address
-        raise ValueError("not a PNG or JPEG image") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError, Warning) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from None
+    return shrink(_decode(content, Image.MAX_IMAGE_PIXELS).grey, size)
+
+
+def open_picture(content: bytes, max_pixels: int) -> Picture:
+    """One PNG, JPEG or DICOM file whose origin nobody vouches for.
+
+    `shrink` makes of it what `decode_image` gives. A DICOM image is shown through the
+    window that the file names.
+
+    Raises:
+        UnknownFormat: its content is none of the three.
+        TooManyPixels: it declares more than `max_pixels`.
+        ValueError: damaged, without pixels, or more than one frame.
+    """
+    if is_dicom(content):
+        dataset = read_dicom(content)
+        _refuse_huge(max_pixels, dataset.Columns, dataset.Rows)
+        return Picture("DICOM", show_dicom(dataset))
+    return _decode(content, max_pixels, still=True)
+
+
+def shrink(grey: Image.Image, size: int) -> np.ndarray:
+    """An image of mode L as the model takes it: uint8 (size, size, 1).
+
+    Shrinking averages (Pillow's bilinear filter covers the whole source area).
+    """
     if grey.size != (size, size):
         grey = grey.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(grey, dtype=np.uint8)[..., np.newaxis]
 
 
-def _refuse_huge(image: Image.Image) -> None:
+def _decode(content: bytes, max_pixels: int, still: bool = False) -> Picture:
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+            _refuse_huge(max_pixels, *image.size)
+            if still and image.format == "PNG" and image.is_animated:
+                raise ValueError(f"an animation of {image.n_frames} frames")
+            # Phones write JPEG with a second picture inside, which Pillow calls MPO.
+            kind = "PNG" if image.format == "PNG" else "JPEG"
+            return Picture(kind, _to_grey(image))
+    except UnidentifiedImageError:  # its message holds a memory address
+        raise UnknownFormat("not a PNG or JPEG image") from None
+    except Image.DecompressionBombError:
+        raise TooManyPixels(f"more than {max_pixels} pixels") from None
+    except (OSError, SyntaxError, Warning) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _refuse_huge(max_pixels: int, width: int, height: int) -> None:
     # Pillow only warns of these, and turning warnings into errors for a moment is
     # not safe in threads.
-    if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-        raise ValueError(
-            f"{image.width}x{image.height} pixels, more than {Image.MAX_IMAGE_PIXELS}"
-        )
+    if width * height > max_pixels:
+        raise TooManyPixels(f"{width}x{height} pixels, more than {max_pixels}")
 
 
 def _to_grey(image: Image.Image) -> Image.Image:
