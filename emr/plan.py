@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from emr.settings import ClusterSettings
-from xray.config import RunConfig
+from xray.config import RunConfig, check_runner
 from xray.errors import UserError
 
 SWEEP_NAME = re.compile("xray-[0-9a-f]{10}")
@@ -111,8 +111,10 @@ def cluster_config(config: RunConfig) -> RunConfig:
     Decoded images are not kept between runs, or a repeat would load from disk.
 
     Raises:
-        UserError: it names weights or a Spark master that the cluster cannot have.
+        UserError: it names weights, an S3 server or a device that the cluster cannot
+            have.
     """
+    check_runner(config, "elephas")
     weights = config.model.weights
     if weights and weights != "imagenet" and not weights.startswith("s3://"):
         raise UserError(
