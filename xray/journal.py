@@ -75,7 +75,11 @@ class Journal:
     first_step_seconds: float | None = None
 
     def add_epoch(
-        self, seconds: float, loss: float | None, elapsed_seconds: float | None = None
+        self,
+        seconds: float,
+        loss: float | None,
+        elapsed_seconds: float | None = None,
+        wait_seconds: float | None = None,
     ) -> None:
         """Note a finished epoch.
 
@@ -83,6 +87,7 @@ class Journal:
             seconds: it took to train.
             loss: mean over its images; None when unknown.
             elapsed_seconds: from the program's start to the epoch's end; None is now.
+            wait_seconds: for which training waited for images; None when unknown.
         """
         images = self.train_images()
         self.epochs.append(
@@ -92,6 +97,9 @@ class Journal:
                 images_per_second=images / seconds,
                 loss=loss,
                 elapsed_seconds=elapsed_seconds or self.timer.elapsed_seconds(),
+                data_wait_fraction=None
+                if wait_seconds is None
+                else wait_seconds / seconds,
             )
         )
 

@@ -35,7 +35,7 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
         access = load_access(config.data)
         storage = Storage(access, config.data.read_threads)
         journal.dataset = find_dataset(config.data, storage)
-        check_batch_size(config, len(journal.dataset.train))
+        check_batch_size(config, len(journal.dataset.train), journal.workers)
         journal.check_resume(loaded=False)
         reader = ImageReader.of(config.data, access)
         train, train_images = _load(journal.dataset.train, reader, journal)
@@ -48,11 +48,12 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
         feed = Feed(
             train_images,
             train.labels,
-            config.training.batch_size,
+            config.training.batch_size * journal.workers,
             config.training.seed,
+            devices=journal.workers,
         )
-        pipeline = training_pipeline(feed)
-        trace(model, pipeline)
+        pipeline = training_pipeline(feed, timed=journal.runner == "gpu")
+        trace(model, training_pipeline(feed.sample(model.jit_compile)))
         state = model.variables + model.optimizer.variables
         shapes = [variable.shape for variable in state]
         for variable, array in zip(state, journal.take_up(shapes), strict=False):
@@ -73,16 +74,18 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
     return journal.record()
 
 
-def check_batch_size(config: RunConfig, images: int) -> None:
-    """Refuse a batch larger than the training set.
+def check_batch_size(config: RunConfig, images: int, devices: int = 1) -> None:
+    """Refuse a batch of all devices together that is larger than the training set.
 
     Raises:
         UserError: it is.
     """
-    if config.training.batch_size > images:
+    size = config.training.batch_size
+    if size * devices > images:
+        each = f" on each of {devices} GPUs" if devices > 1 else ""
         raise UserError(
             f"training.batch_size must be at most the {images} training images. Got "
-            f"{config.training.batch_size}. Lower it or use more images."
+            f"{size}{each}. Lower it or use more images."
         )
 
 
@@ -130,7 +133,8 @@ def _fit_epoch(
         feed.on_batch = bar.update
         history = model.fit(pipeline, shuffle=False, verbose=0)
     loss = history.history["loss"][0]
-    journal.add_epoch(time.perf_counter() - start, loss)
+    seconds = time.perf_counter() - start
+    journal.add_epoch(seconds, loss, wait_seconds=feed.wait_seconds)
     check_loss(loss, epoch, journal.config)
 
 
