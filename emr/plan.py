@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from emr.settings import ClusterSettings
-from xray.config import RunConfig
+from xray.config import RunConfig, check_runner
 from xray.errors import UserError
 
 SWEEP_NAME = re.compile("xray-[0-9a-f]{10}")
@@ -113,6 +113,7 @@ def cluster_config(config: RunConfig) -> RunConfig:
     Raises:
         UserError: it names what the cluster cannot have, or would lose.
     """
+    check_runner(config, "elephas")
     weights = config.model.weights
     if weights and weights != "imagenet" and not weights.startswith("s3://"):
         raise UserError(

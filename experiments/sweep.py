@@ -34,6 +34,7 @@ from pathlib import Path
 
 from experiments import report
 from xray.cli import INTERRUPTED
+from xray.config import check_runner
 from xray.errors import UserError
 from xray.processes import exit_on_sigterm, run_command
 from xray.record import read_records
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         runs = plan_runs(options.config, options.runner, options.set, options.vary)
+        for run in runs:
+            check_runner(run.config, run.runner)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

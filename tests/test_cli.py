@@ -30,6 +30,7 @@ def run(bucket, tmp_path, capsys):
 BAD_SETTINGS = {
     "modle.alpha=1": "Did you mean 'model'?",
     "training.optimizer=adamm": "'rmsprop', 'adam', 'adamw'",
+    "runner.backend=jax": "runner.backend is for the gpu runner alone",
     "runner.mode=sync": "'synchronous', 'asynchronous' or 'hogwild'",
     "model.backbone=MobilNet": "must be one of MobileNet",
     "data.image_size=8": "at least 32 for MobileNet",

@@ -7,7 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from tests.refusals import SECRET, refused
-from xray.config import RunConfig, load_config
+from xray.config import RunConfig, check_runner, load_config
 
 DATA = {"images": "s3://bucket/images/", "labels": "s3://bucket/labels.csv"}
 CONFIGS = Path(__file__).parent.parent / "experiments" / "configs"
@@ -105,12 +105,40 @@ def test_shipped_configurations_are_valid(shipped):
         ("runner.frequency=step", "runner.frequency: .*'batch'. Got 'step'"),
         ("runner.frequency=batch", "runner: frequency batch needs mode asynchronous"),
         ("runner.precision=half", "runner.precision: .* Got 'half'"),
+        ("runner.backend=torch", "runner.backend: .*'jax'. Got 'torch'"),
+        ("runner.xla=auto", "runner.xla: .*boolean.* Got 'auto'"),
+        ("runner.devices=0", "runner.devices: .*1. Got 0"),
+        ("runner.devices=2", "runner: devices=2 needs backend=jax"),
         ("runner.spark_conf={a: 1}", "runner.spark_conf.a: .*string. Got 1"),
     ],
 )
 def test_refused_setting(path, override, message):
     with refused(message):
         load_config(path, [override])
+
+
+def test_jax_without_xla_is_refused(path):
+    with refused("runner: xla=false needs backend=tensorflow"):
+        load_config(path, ["runner.backend=jax", "runner.xla=false"])
+
+
+GPU_SETTINGS = [
+    ("backend", "jax", "tensorflow"),
+    ("precision", "mixed_float16", "float32"),
+    ("xla", "true", "null"),
+    ("devices", "1", "null"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "default"), GPU_SETTINGS)
+def test_settings_of_the_gpu_runner_are_refused_elsewhere(path, name, value, default):
+    config = load_config(path, [f"runner.{name}={value}"])
+    check_runner(config, "gpu")
+    check_runner(load_config(path, [f"runner.{name}={default}"]), "sequential")
+    for runner in ("sequential", "elephas"):
+        message = f"runner.{name} is for the gpu runner alone. Got .* for {runner}"
+        with refused(f"{message}. .*--set runner.{name}={default}"):
+            check_runner(config, runner)
 
 
 def test_alpha_without_imagenet_weights_is_refused(path):

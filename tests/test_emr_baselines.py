@@ -78,6 +78,8 @@ def test_nothing_of_this_machine_reaches_the_cluster():
 def test_what_a_cluster_cannot_have_is_refused():
     with refused("model.weights must be imagenet or on S3"):
         sweep("model.weights=mine.keras")
+    with refused("runner.backend is for the gpu runner alone"):
+        sweep("runner.backend=jax")
     with refused("data.endpoint_url must not be set for EMR"):
         sweep("data.endpoint_url=http://127.0.0.1:9000")
     with refused("output.models must be on S3 for EMR.*Got 'models'"):

@@ -66,6 +66,40 @@ def test_number_of_batches(count, batches):
     assert len(feed) == len(list(feed)) == batches
 
 
+def test_batches_drawn_ahead_are_the_same():
+    feed = make_feed()
+    assert feed.wait_seconds is None
+    for ahead, batch in zip(feed.ahead(), make_feed(), strict=True):
+        assert all((a == b).all() for a, b in zip(ahead, batch, strict=True))
+    assert feed.wait_seconds > 0
+
+
+@pytest.mark.parametrize("devices", [2, 3, 4])
+def test_devices_share_every_batch_equally_and_lose_no_image(devices):
+    feed = make_feed()
+    shared = Feed(feed.images, feed.labels, BATCH, 0, devices=devices)
+    for (images, labels, weights), (own, _) in zip(shared, feed, strict=True):
+        assert len(images) == len(labels) == len(weights)
+        assert len(images) % devices == 0
+        assert len(images) - len(own) < devices
+        assert (images[: len(own)] == own).all()
+        assert (labels[:, 0] == images[:, 0, 0, 0]).all()
+        # Keras divides by all images, so the mean over the real ones stays as it was.
+        assert weights.dtype == np.float32
+        assert weights[: len(own)] == pytest.approx(len(images) / len(own))
+        assert not weights[len(own) :].any()
+
+
+@pytest.mark.parametrize(
+    ("count", "every_size", "sizes"),
+    [(10, True, [4, 2]), (10, False, [4]), (8, True, [4]), (3, True, [3])],
+)
+def test_sample_has_a_batch_of_each_size(count, every_size, sizes):
+    feed = make_feed()
+    feed.images, feed.labels = feed.images[:count], feed.labels[:count]
+    assert [len(images) for images, _ in feed.sample(every_size)] == sizes
+
+
 def test_progress_counts_the_images_of_each_batch():
     feed, counts = make_feed(), []
     feed.on_batch = counts.append
@@ -94,8 +128,8 @@ def test_pipeline_gives_the_batches_of_the_feed():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 64, 130])
-def test_predictions_keep_the_order(count):
+@pytest.mark.parametrize(("count", "xla"), [(1, False), (64, False), (130, True)])
+def test_predictions_keep_the_order(count, xla):
     import keras
 
     from xray.feed import predict
@@ -103,6 +137,7 @@ def test_predictions_keep_the_order(count):
     pixels = keras.Input((2, 2, 1), dtype="uint8")
     scaled = keras.layers.Rescaling(1.0)(pixels)
     model = keras.Model(pixels, keras.layers.GlobalMaxPooling2D()(scaled))
+    model.jit_compile = xla
     values = np.random.default_rng(0).integers(0, 256, count, dtype=np.uint8)
     images = np.broadcast_to(values[:, None, None, None], (count, 2, 2, 1)).copy()
     scores = predict(model, images)

@@ -59,6 +59,14 @@ def test_rates_of_hand_made_epochs(bucket, dataset):
     )
 
 
+def test_share_of_an_epoch_spent_waiting_for_images(bucket, dataset):
+    journal = make_journal(bucket, dataset)
+    journal.timer.seconds["fit"] = 20.0
+    journal.add_epoch(10.0, 0.5, wait_seconds=2.5)
+    journal.add_epoch(10.0, 0.5)
+    assert [e.data_wait_fraction for e in journal.record().epochs] == [0.25, None]
+
+
 def test_one_epoch_has_no_steady_rate(bucket, dataset):
     journal = make_journal(bucket, dataset)
     journal.timer.seconds["fit"] = 10.0

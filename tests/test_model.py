@@ -238,6 +238,33 @@ def test_optimizer_settings():
     assert make_optimizer(TrainingConfig(optimizer="adamw")).weight_decay == 0
 
 
+@pytest.mark.parametrize(
+    ("xla", "compiled"), [(None, False), (False, False), (True, True)]
+)
+def test_xla_is_compiled_as_asked(xla, compiled):
+    config = make_config().to_dict()
+    config["runner"]["xla"] = xla
+    assert build_model(RunConfig.model_validate(config)).jit_compile is compiled
+
+
+@pytest.mark.parametrize(
+    ("precision", "optimizer"),
+    [("mixed_float16", "LossScaleOptimizer"), ("mixed_bfloat16", "RMSprop")],
+)
+def test_mixed_precision(precision, optimizer):
+    import keras
+
+    keras.config.set_dtype_policy(precision)
+    try:
+        model = build_model(make_config())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert type(model.optimizer).__name__ == optimizer
+    assert model.get_layer("dense_0").compute_dtype == precision.removeprefix("mixed_")
+    assert model.get_layer("findings").compute_dtype == "float32"
+    assert {str(weight.dtype) for weight in model.weights} == {"float32"}
+
+
 def digest_and_json() -> tuple[str, dict]:
     """Of the small network, as the first that its process builds."""
     import keras

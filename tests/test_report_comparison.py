@@ -208,6 +208,27 @@ def test_engines_are_configurations_of_their_own():
     ]
 
 
+def test_ways_to_use_a_gpu_are_configurations_of_their_own():
+    settings = [
+        {},
+        {"precision": "mixed_float16"},
+        {"backend": "jax"},
+        {"backend": "jax", "devices": 2},
+        {"xla": False},
+    ]
+    runs = [make_gpu(workers=one.get("devices", 1)) for one in settings]
+    for run, one in zip(runs, settings, strict=True):
+        run.config["runner"] = one
+    labels = list(unique_labels([key_of(run) for run in runs]).values())
+    assert labels[1] == "GPU mixed_float16"
+    assert labels[3] == "2 GPUs"
+    assert [label for label in labels if label not in (labels[1], labels[3])] == [
+        "GPU, tensorflow",
+        "GPU, jax",
+        "GPU, tensorflow, XLA off",
+    ]
+
+
 def test_sync_every_is_named_and_sorted_by_its_number():
     runs = [make_elephas(2, 40, engine="resident") for _ in range(4)]
     for run, every in zip(runs, (10, 1, "epoch", 5), strict=True):

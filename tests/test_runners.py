@@ -37,8 +37,9 @@ IMAGES, SIZE = 120, 64
 GPU_WITHOUT_GPU = """
 import sys
 from experiments import gpu
+from xray import devices
 from xray.cli import main
-gpu.use_one_gpu = lambda precision: "stand-in"
+devices.find_gpus = lambda backend: [devices.Gpu("stand-in", "gpu:0", (8, 0))]
 sys.exit(main("gpu", gpu.run, "test"))
 """
 
@@ -257,6 +258,12 @@ def test_runners_do_the_same_work_from_the_same_weights(
 def test_local_runners_end_with_the_same_scores(sequential, gpu):
     # They differ in device set-up only; here both are CPUs.
     assert gpu.epochs[0].loss == pytest.approx(sequential.epochs[0].loss, rel=0.05)
+
+
+def test_gpu_tells_how_long_it_waited_for_images(sequential, gpu):
+    assert gpu.machine["gpu"] == "stand-in"
+    assert all(0 < epoch.data_wait_fraction < 1 for epoch in gpu.epochs)
+    assert {epoch.data_wait_fraction for epoch in sequential.epochs} == {None}
 
 
 def test_sequential_is_one_thread(sequential):

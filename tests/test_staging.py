@@ -90,6 +90,16 @@ def test_staged_images_are_the_raw_ones_bit_for_bit(stage, form):
     assert staged.listed == raw.listed
 
 
+def test_tfrecord_shards_are_refused_in_a_process_with_jax(stage, monkeypatch):
+    stage.run()
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    stage.load()
+    manifest = stage.folder / MANIFEST
+    manifest.write_text(manifest.read_text().replace('"parquet"', '"tfrecord"'))
+    with refused("TFRecord shards, which TensorFlow alone reads.*--format parquet"):
+        stage.load()
+
+
 def test_an_unreadable_image_is_told_like_a_raw_one(stage):
     stage.image(3).write_bytes(b"no image")
     stage.image(6).write_bytes(encode(noise(8))[:60])

@@ -128,6 +128,13 @@ def test_typo_anywhere_in_the_grid_is_refused(file):
         plan(file, "training.seed=0,x")
 
 
+def test_grid_that_the_runner_cannot_run_is_refused(file, tmp_path, capsys):
+    axes = ("--vary", "runner.backend=tensorflow,jax", "--results", str(tmp_path / "r"))
+    assert sweep.main(["--config", str(file), "--runner", "elephas", *axes]) == 2
+    assert "runner.backend is for the gpu runner alone" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
 @pytest.mark.parametrize(
     "varied",
     [

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from xray.checkpoint import Checkpoint, CheckpointFile, check_resumable
-from xray.config import RunConfig, load_config
+from xray.config import RunConfig, check_runner, load_config
 from xray.errors import UserError
 from xray.journal import Journal
 from xray.output import check_folder, check_output, open_events, save_models
@@ -39,6 +39,7 @@ def main(
     options = _parser(description).parse_args(arguments)
     try:
         config = load_config(options.config, options.set)
+        check_runner(config, runner)
         check_folder(options.results, "--results")
         check_output(config)
         file = CheckpointFile(options.results, runner, config)

@@ -77,8 +77,17 @@ class RunnerConfig(Section):
     """Spark master; null takes spark-submit's, or local[cores]."""
     executor_memory: str = "2g"
     """Java heap of each executor; TensorFlow lives outside it."""
+    backend: Literal["tensorflow", "jax"] = "tensorflow"
+    """GPU runner: what Keras computes with."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Arithmetic of the GPU runner."""
+    """GPU runner: arithmetic; weights and the sigmoids stay in float32, and with
+    mixed_float16 the loss is scaled."""
+    xla: bool | None = None
+    """GPU runner: whether XLA compiles the steps; null is Keras' own choice, which with
+    TensorFlow is yes on a GPU and no on a machine without. JAX always compiles."""
+    devices: Annotated[int, Field(ge=1)] | None = None
+    """GPU runner: GPUs that train each step together, `training.batch_size` images on
+    each; null is one. More than one needs backend jax."""
     spark_conf: dict[str, str] = {}
     """More Spark settings, as spark-submit --conf takes them."""
 
@@ -87,6 +96,20 @@ class RunnerConfig(Section):
         if self.mode == "synchronous" and self.frequency == "batch":
             raise ValueError("frequency batch needs mode asynchronous or hogwild")
         return self
+
+    @model_validator(mode="after")
+    def _backend_can(self) -> "RunnerConfig":
+        if self.backend == "jax" and self.xla is False:
+            raise ValueError("xla=false needs backend=tensorflow: JAX always compiles")
+        if self.backend == "tensorflow" and (self.devices or 1) > 1:
+            raise ValueError(
+                f"devices={self.devices} needs backend=jax: Keras distributes training "
+                "over GPUs with JAX alone"
+            )
+        return self
+
+
+GPU_SETTINGS = ("backend", "precision", "xla", "devices")
 
 
 class OutputConfig(Section):
@@ -165,6 +188,22 @@ class RunConfig(Section):
     def to_dict(self) -> dict[str, Any]:
         """Every setting as JSON values; it holds a credentials path, never a secret."""
         return self.model_dump(mode="json")
+
+
+def check_runner(config: RunConfig, runner: str) -> None:
+    """Refuse the GPU runner's settings for another runner, which would ignore them.
+
+    Raises:
+        UserError: one is set to other than its default.
+    """
+    for name in GPU_SETTINGS if runner != "gpu" else ():
+        value, default = getattr(config.runner, name), getattr(RunnerConfig(), name)
+        if value != default:
+            shown = "null" if default is None else default
+            raise UserError(
+                f"runner.{name} is for the gpu runner alone. Got {value} for "
+                f"{runner}. Remove it, or give --set runner.{name}={shown}."
+            )
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

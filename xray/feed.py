@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xray.pixels import PixelFile
+from xray.prefetch import as_dataset, draw_ahead
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
 SCORE_BATCH = 64
@@ -29,6 +31,7 @@ class Feed:
         epoch: whose order the next iteration takes, from 0; the trainer sets it.
         part: which of the epoch's parts the next iteration takes, from 0.
         on_batch: called with the number of images of each batch, for progress.
+        wait_seconds: for which the last pass of `ahead` was waited for.
 
     Args:
         images: uint8 (N, H, W, 1), in memory or in a file.
@@ -37,6 +40,9 @@ class Feed:
         seed: of the order.
         worker: whose shard this is, from 0.
         parts: consecutive parts that an epoch's batches are cut into.
+        devices: that share each batch. With more than one, batches carry weights: a
+            last one that cannot be shared equally repeats some of its images, which
+            then weigh nothing.
     """
 
     def __init__(
@@ -47,12 +53,14 @@ class Feed:
         seed: int,
         worker: int = 0,
         parts: int = 1,
+        devices: int = 1,
     ) -> None:
         self.images, self.labels = images, labels.astype(np.float32, copy=False)
         self.batch_size, self.seed, self.worker = batch_size, seed, worker
-        self.parts = parts
+        self.parts, self.devices = parts, devices
         self.epoch = self.part = 0
         self.on_batch: Callable[[int], object] = lambda count: None
+        self.wait_seconds: float | None = None
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -79,19 +87,54 @@ class Feed:
         )
         return batches[first:end]
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
         """One part of an epoch: uint8 (B, H, W, 1) and the float32 targets."""
         for rows in self._rows():
-            yield self.images[rows], self.labels[rows]
+            if self.devices == 1:
+                yield self.images[rows], self.labels[rows]
+            else:
+                yield self._shared(rows)
             self.on_batch(len(rows))
 
+    def _shared(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Images, labels and float32 (B,) weights, whose mean is 1."""
+        size = -(-len(rows) // self.devices) * self.devices
+        shared = np.resize(rows, size)
+        weights = np.where(np.arange(size) < len(rows), size / len(rows), 0)
+        return self.images[shared], self.labels[shared], weights.astype(np.float32)
 
-def training_pipeline(feed: Feed) -> "tf.data.Dataset":
-    """A tf.data pipeline over `feed`, which may be iterated once per epoch.
+    def ahead(self) -> Iterator[tuple[np.ndarray, ...]]:
+        """The same, drawn ahead by a thread; `wait_seconds` tells of the wait."""
+        self.wait_seconds = 0.0
 
-    Autotuning is off: with one thread its thread sleeps up to ten seconds at the end
-    of an epoch while training waits for it.
+        def add(seconds: float) -> None:
+            self.wait_seconds += seconds
+
+        return draw_ahead(iter(self), add)
+
+    def sample(self, every_size: bool) -> "Feed":
+        """Its first images: a batch, and one of the last batch's size if wanted."""
+        rest = len(self.labels) % self.batch_size if every_size else 0
+        count = self.batch_size + rest
+        images, labels = self.images[:count], self.labels[:count]
+        return Feed(images, labels, self.batch_size, self.seed, devices=self.devices)
+
+
+def training_pipeline(
+    feed: Feed, timed: bool = False
+) -> "tf.data.Dataset | keras.utils.PyDataset":
+    """What Keras trains on, which may be iterated once per epoch.
+
+    With TensorFlow it is a tf.data pipeline without autotuning: with one thread its
+    thread sleeps up to ten seconds at the end of an epoch while training waits for it.
+
+    Args:
+        feed: of the batches.
+        timed: let the feed tell how long it was waited for, which with JAX it always
+            does; on one CPU thread that would cost time.
     """
+    if _backend() == "jax":
+        return as_dataset(feed.ahead, len(feed))
     import tensorflow as tf
 
     signature = (
@@ -99,23 +142,55 @@ def training_pipeline(feed: Feed) -> "tf.data.Dataset":
         tf.TensorSpec((None, *feed.labels.shape[1:]), tf.float32),
     )
     pipeline = tf.data.Dataset.from_generator(
-        lambda: iter(feed), output_signature=signature
+        feed.ahead if timed else lambda: iter(feed), output_signature=signature
     )
     if feed.parts == 1:  # else the number of batches varies, and is not asserted
         pipeline = pipeline.apply(tf.data.experimental.assert_cardinality(len(feed)))
+    return _without_autotune(pipeline if timed else pipeline.prefetch(2))
+
+
+def predict(model: "keras.Model", images: np.ndarray | PixelFile) -> np.ndarray:
+    """Scores of `images`, float (N, 15), in their order."""
+    size = SCORE_BATCH * device_count()
+    starts = range(0, len(images), size)
+
+    def batches() -> Iterator[np.ndarray]:
+        for start in starts:
+            batch = images[start : start + size]
+            if model.jit_compile:  # XLA compiles once for each size of batch
+                batch = np.resize(batch, (size, *batch.shape[1:]))
+            yield batch
+
+    if _backend() == "jax":
+        pipeline = as_dataset(lambda: draw_ahead((b,) for b in batches()), len(starts))
+    else:
+        pipeline = _scoring_pipeline(batches, images.shape[1:], len(starts))
+    return model.predict(pipeline, verbose=0)[: len(images)]
+
+
+def _scoring_pipeline(
+    batches: Callable[[], Iterator[np.ndarray]], shape: tuple[int, ...], count: int
+) -> "tf.data.Dataset":
+    import tensorflow as tf
+
+    pipeline = tf.data.Dataset.from_generator(
+        batches, output_signature=tf.TensorSpec((None, *shape), tf.uint8)
+    ).apply(tf.data.experimental.assert_cardinality(count))
     return _without_autotune(pipeline.prefetch(2))
 
 
-def predict(model: object, images: np.ndarray | PixelFile) -> np.ndarray:
-    """Scores of `images`, float (N, 15), in their order."""
-    import tensorflow as tf
+def _backend() -> str:
+    import keras
 
-    starts = range(0, len(images), SCORE_BATCH)
-    pipeline = tf.data.Dataset.from_generator(
-        lambda: (images[start : start + SCORE_BATCH] for start in starts),
-        output_signature=tf.TensorSpec((None, *images.shape[1:]), tf.uint8),
-    ).apply(tf.data.experimental.assert_cardinality(len(starts)))
-    return model.predict(_without_autotune(pipeline.prefetch(2)), verbose=0)
+    return keras.backend.backend()
+
+
+def device_count() -> int:
+    """The devices over which Keras distributes this process' batches."""
+    import keras
+
+    distribution = keras.distribution.distribution()
+    return distribution.num_model_replicas if distribution else 1
 
 
 def _without_autotune(pipeline: "tf.data.Dataset") -> "tf.data.Dataset":

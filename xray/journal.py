@@ -93,6 +93,7 @@ class Journal:
         loss: float | None,
         elapsed_seconds: float | None = None,
         learning_rate: float | None = None,
+        wait_seconds: float | None = None,
     ) -> None:
         """Note a finished epoch.
 
@@ -101,6 +102,7 @@ class Journal:
             loss: mean over its images; None when unknown.
             elapsed_seconds: from the program's start to the epoch's end; None is now.
             learning_rate: of its last step; None when unknown.
+            wait_seconds: for which training waited for images; None when unknown.
         """
         images = self.train_images()
         self.epochs.append(
@@ -111,6 +113,9 @@ class Journal:
                 loss=loss,
                 learning_rate=learning_rate,
                 elapsed_seconds=elapsed_seconds or self.timer.elapsed_seconds(),
+                data_wait_fraction=None
+                if wait_seconds is None
+                else wait_seconds / seconds,
             )
         )
         self.log()

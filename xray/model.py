@@ -23,7 +23,8 @@ def build_model(config: RunConfig, storage: "Storage | None" = None) -> "keras.M
     """The compiled model: uint8 (N, H, W, 1) to probabilities (N, 15).
 
     Equal configurations give equal architectures and equal initial weights, in any
-    process, since every random number comes from `training.seed`.
+    process, since every random number comes from `training.seed`. Without `runner.xla`
+    Keras chooses: XLA with JAX, and with TensorFlow if the machine has a GPU.
 
     Args:
         config: the run.
@@ -46,7 +47,11 @@ def build_model(config: RunConfig, storage: "Storage | None" = None) -> "keras.M
         load_weights(model, config.model.weights, storage)
     if config.training.frozen_epochs:
         find_backbone(model).trainable = False
-    model.compile(make_optimizer(config.training), choose_loss(config.training))
+    model.compile(
+        make_optimizer(config.training),
+        choose_loss(config.training),
+        jit_compile="auto" if config.runner.xla is None else config.runner.xla,
+    )
     return model
 
 
@@ -173,7 +178,7 @@ def find_backbone(model: "keras.Model") -> "keras.Model":
 def unfreeze(model: "keras.Model", optimizer: "keras.Optimizer") -> None:
     """Let the backbone be trained from now on, with a new `optimizer`."""
     find_backbone(model).trainable = True
-    model.compile(optimizer, model.loss)
+    model.compile(optimizer, model.loss, jit_compile=model.jit_compile)
 
 
 def make_optimizer(training: TrainingConfig) -> "keras.Optimizer":
@@ -204,10 +209,10 @@ def weights_digest(weights: list[np.ndarray]) -> str:
 
 
 def trace(model: "keras.Model", pipeline: object) -> None:
-    """Compile the training step on one batch, then put every variable back."""
+    """Compile the training step on a few batches, then put every variable back."""
     model.optimizer.build(model.trainable_variables)
     variables = model.variables + model.optimizer.variables
     before = [np.array(variable) for variable in variables]
-    model.fit(pipeline.take(1), shuffle=False, verbose=0)
+    model.fit(pipeline, shuffle=False, verbose=0)
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)

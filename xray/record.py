@@ -69,6 +69,9 @@ class Epoch(Part):
     the first of each try and where it is not known."""
     worker_seconds: list[float] = []
     """Training seconds of each worker; a straggler shows here."""
+    data_wait_fraction: float | None = None
+    """Share of `seconds` in which the next batch was not ready when training asked for
+    it, at most what the GPU waited for images; null where it is not measured."""
 
 
 class Images(Part):
@@ -183,6 +186,7 @@ class RunRecord(Part):
     runner: str
     """sequential, gpu or elephas."""
     workers: int | None = None
+    """Processes, or GPUs, that train at once."""
     threads_per_worker: int | None = None
     mode: str | None = None
     """synchronous, asynchronous or hogwild; null for the local runners."""

@@ -102,6 +102,8 @@ def _rate_setter(rate: Callable[[int], float]) -> Any:
 
     class RateSetter(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            if hasattr(self.model, "jax_state_sync"):  # else JAX keeps its own copy
+                self.model.jax_state_sync()
             self.model.optimizer.learning_rate = rate(batch)
 
     return RateSetter()

@@ -9,6 +9,7 @@
 """
 
 import io
+import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -116,6 +117,11 @@ def read_index(data: DataConfig, storage: Storage) -> tuple[pd.DataFrame, int]:
             "this configuration, or set data.staged=null to read the raw images."
         )
     check_same_source(manifest, data)
+    if manifest.form == "tfrecord" and os.environ.get("KERAS_BACKEND") == "jax":
+        raise UserError(
+            f"{data.staged} holds TFRecord shards, which TensorFlow alone reads. Got "
+            "runner.backend=jax. Stage to another prefix with --format parquet."
+        )
     uri = under(data.staged, manifest.index)
     try:
         table = pd.read_parquet(io.BytesIO(storage.read(uri)))

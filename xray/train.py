@@ -49,7 +49,7 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
         access = load_access(config.data)
         storage = Storage(access, config.data.read_threads)
         journal.dataset = find_dataset(config.data, storage)
-        check_batch_size(config, len(journal.dataset.train))
+        check_batch_size(config, len(journal.dataset.train), journal.workers)
         journal.check_resume(loaded=False)
         reader = ImageReader.of(config.data, access)
         sets = [_load(subset, reader, journal) for subset in journal.dataset.subsets()]
@@ -95,9 +95,15 @@ class LocalTraining:
         balanced = self.recipe.class_weights == "balanced"
         weights = balanced_weights(labels) if balanced else None
         targets = training_targets(labels, weights)
-        size, seed = self.recipe.batch_size, self.recipe.seed
-        self.feed = Feed(train.images, targets, size, seed)
-        self.pipeline = training_pipeline(self.feed)
+        devices = journal.workers or 1
+        self.feed = Feed(
+            train.images,
+            targets,
+            self.recipe.batch_size * devices,
+            self.recipe.seed,
+            devices=devices,
+        )
+        self.pipeline = training_pipeline(self.feed, timed=journal.runner == "gpu")
         journal.initial_weights = weights_digest(model.get_weights())
         journal.check_resume(loaded=True)
         self._enter_stage(journal.epochs_before())
@@ -138,7 +144,8 @@ class LocalTraining:
         """Have the model ready for `epoch`, counted from 0, frozen or not."""
         if epoch >= self.recipe.frozen_epochs > 0:
             unfreeze(self.model, make_optimizer(self.recipe))
-        trace(self.model, self.pipeline)
+        sample = self.feed.sample(self.model.jit_compile)
+        trace(self.model, training_pipeline(sample))
 
     def _state(self) -> list[Any]:
         return self.model.variables + self.model.optimizer.variables
@@ -158,7 +165,7 @@ class LocalTraining:
         journal.note_first_step()
         start, epoch = time.perf_counter(), feed.epoch + 1
         callbacks = follow_schedule(
-            self.model, feed, self.recipe, 1, journal.course.factor
+            self.model, feed, self.recipe, feed.devices, journal.course.factor
         )
         with progress_bar(len(feed.images), f"epoch {epoch}/{epochs}") as bar:
             feed.on_batch = bar.update
@@ -167,23 +174,28 @@ class LocalTraining:
             )
         loss = history.history["loss"][0]
         rate = float(self.model.optimizer.learning_rate)
-        journal.add_epoch(time.perf_counter() - start, loss, learning_rate=rate)
+        seconds = time.perf_counter() - start
+        journal.add_epoch(
+            seconds, loss, learning_rate=rate, wait_seconds=feed.wait_seconds
+        )
         check_loss(loss, epoch, self.config)
 
     def _macro_auc(self, loaded: Loaded) -> float | None:
         return macro_auc(loaded.subset.labels, predict(self.model, loaded.images))
 
 
-def check_batch_size(config: RunConfig, images: int) -> None:
-    """Refuse a batch larger than the training set.
+def check_batch_size(config: RunConfig, images: int, devices: int = 1) -> None:
+    """Refuse a batch of all devices together that is larger than the training set.
 
     Raises:
         UserError: it is.
     """
-    if config.training.batch_size > images:
+    size = config.training.batch_size
+    if size * devices > images:
+        each = f" on each of {devices} GPUs" if devices > 1 else ""
         raise UserError(
             f"training.batch_size must be at most the {images} training images. Got "
-            f"{config.training.batch_size}. Lower it or use more images."
+            f"{size}{each}. Lower it or use more images."
         )
 
 

@@ -20,6 +20,8 @@ class Key(NamedTuple):
     frequency: str | None
     engine: str | None
     precision: str | None
+    backend: str | None
+    xla: str | None
     cpu_model: str | None
     gpu: str | None
     nodes: int
@@ -27,9 +29,11 @@ class Key(NamedTuple):
 
 
 def key_of(record: RunRecord) -> Key:
-    """The configuration of a run; precision counts on a GPU only, where it is used."""
+    """The configuration of a run; what is for a GPU counts there only."""
     machine, runner = record.machine, record.config.get("runner")
-    precision = runner.get("precision") if isinstance(runner, dict) else None
+    gpu = record.runner == "gpu"
+    runner = runner if gpu and isinstance(runner, dict) else {}
+    xla = runner.get("xla")
     return Key(
         record.runner,
         record.workers,
@@ -37,7 +41,9 @@ def key_of(record: RunRecord) -> Key:
         record.mode,
         record.frequency,
         _engine(record),
-        plain(precision) if record.runner == "gpu" else None,
+        plain(runner.get("precision")),
+        plain(runner.get("backend", "tensorflow")) if gpu else None,
+        None if xla is None else f"XLA {'on' if xla else 'off'}",
         plain(machine.get("cpu_model")),
         plain(machine.get("gpu")),
         node_count(record),
@@ -96,7 +102,8 @@ def _label(key: Key) -> str:
     if key.runner == "sequential":
         return "Sequential"
     if key.runner == "gpu":
-        return "GPU" if key.precision in (None, "float32") else f"GPU {key.precision}"
+        name = "GPU" if key.workers in (None, 1) else f"{key.workers} GPUs"
+        return name if key.precision in (None, "float32") else f"{name} {key.precision}"
     name = "Elephas" if key.runner == "elephas" else plain(key.runner)
     label = f"{name} {key.workers or 1}×{key.threads_per_worker or 1}"
     asynchronous = key.mode not in (None, "synchronous")

@@ -6,7 +6,10 @@ from xray.report.wording import plural
 
 ASSUMED = "*"
 OTHER_CPU = "†"
-COMPARED_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "elephas", "pyspark")
+COMPARED_PACKAGES = (
+    *("tensorflow", "tensorflow-cpu", "jax"),
+    *("keras", "elephas", "pyspark"),
+)
 
 FAIRNESS = (
     "Runs share a table only when their data, split, model and training settings are "

@@ -1,0 +1,166 @@
+"""The GPU runner with Keras on JAX: one process, whose record and findings are checked.
+
+No GPU is needed: the CPU takes its place, as two devices where several are the matter.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import Bucket, run_script
+from tests.test_runners import read_record
+from xray.config import RunConfig
+from xray.credentials import load_access
+from xray.journal import Journal
+from xray.record import RunRecord, work_differences
+from xray.staging import plan_staging
+from xray.train import train_locally
+
+pytestmark = pytest.mark.slow
+
+NEEDLESS = {"tensorflow", "tensorboard", "torch", "pyspark", "elephas"}
+STAGED = "s3://jax-staged/all/"
+# No dropout, whose random numbers are the backend's; plain gradients, since Adam makes
+# whole steps of what is left of a gradient after rounding.
+SETTINGS = {
+    "data": {"limit": 90},
+    "model": {"dropout": 0.0},
+    "training": {
+        "optimizer": "sgd",
+        "learning_rate": 0.05,
+        "evaluate_every_epoch": True,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the process with JAX leaves.
+
+    Attributes:
+        record: of its run.
+        seen: what else it saw, see tests/jax_process.py.
+        config: the same work for TensorFlow.
+    """
+
+    record: RunRecord
+    seen: dict[str, Any]
+    config: RunConfig
+
+
+@pytest.fixture(scope="module")
+def shown(bucket: Bucket, tmp_path_factory) -> Shown:
+    folder = tmp_path_factory.mktemp("jax")
+    config = bucket.config(**SETTINGS)
+    stage(bucket, config)
+    file = bucket.write_config(
+        folder / "run.yaml", **SETTINGS, runner={"backend": "jax"}
+    )
+    done = run_script("-m", "tests.jax_process", file, folder / "results", STAGED)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads((folder / "results" / "facts" / "seen.json").read_text())
+    return Shown(read_record(folder / "results"), seen, config)
+
+
+def stage(bucket: Bucket, config: RunConfig) -> None:
+    (bucket.folder.parent / "jax-staged").mkdir()
+    data = config.data.model_copy(update={"staged": STAGED})
+    staging = plan_staging(data, load_access(data), "parquet")
+    for plan in staging.missing:
+        staging.write(plan)
+    staging.finish()
+
+
+@pytest.fixture(scope="module")
+def tensorflow(shown) -> RunRecord:
+    """The same run with TensorFlow, in this process."""
+    return train_locally(shown.config, Journal("gpu", shown.config, workers=1))
+
+
+def losses(epochs: list[Any]) -> list[float]:
+    return [epoch.loss for epoch in epochs]
+
+
+def test_run_leaves_a_record(shown):
+    record = shown.record
+    assert shown.seen["exit_code"] == 0
+    assert (record.status, record.runner, record.workers) == ("success", "gpu", 1)
+    assert record.config["runner"]["backend"] == "jax"
+    assert record.machine["gpu"] == "Stand-in"
+    assert record.packages["jax"]
+    assert record.scores.findings_scored > 0
+    assert [epoch.epoch for epoch in record.epochs] == [1, 2]
+    assert all(0 < epoch.data_wait_fraction < 1 for epoch in record.epochs)
+
+
+def test_tensorflow_is_never_imported(shown):
+    assert {"jax", "keras"} <= set(shown.seen["imported"])
+    assert NEEDLESS & set(shown.seen["imported"]) == set()
+
+
+def test_both_backends_start_from_the_same_weights(shown, tensorflow):
+    assert shown.record.initial_weights == tensorflow.initial_weights
+    assert not work_differences(shown.record.work, tensorflow.work)
+
+
+def test_both_backends_train_the_same(shown, tensorflow):
+    assert losses(shown.record.epochs) == pytest.approx(
+        losses(tensorflow.epochs), rel=1e-3
+    )
+    ours, theirs = (r.scores.macro_auc.value for r in (shown.record, tensorflow))
+    assert ours == pytest.approx(theirs, abs=0.01)
+    assert all(0 < epoch.data_wait_fraction < 1 for epoch in tensorflow.epochs)
+
+
+def test_two_devices_train_as_one_with_twice_the_batch(shown):
+    two = RunRecord.model_validate(shown.seen["two"])
+    assert (two.workers, two.global_batch_size) == (2, 8)
+    # The last batch is smaller, and both devices have the same share of it.
+    assert two.images.train % 8 in (2, 4, 6)
+    assert two.initial_weights == shown.record.initial_weights
+    assert losses(two.epochs) == pytest.approx(losses(shown.record.epochs), rel=1e-5)
+    ours, theirs = (r.scores.findings.values() for r in (two, shown.record))
+    assert [f.auc.value for f in ours] == pytest.approx([f.auc.value for f in theirs])
+
+
+def test_last_batch_that_cannot_be_shared_equally_counts_as_it_is(shown):
+    one, two = shown.seen["uneven"]
+    assert two == pytest.approx(one, abs=1e-6)
+
+
+def test_every_way_to_read_gives_the_same_pixels(shown):
+    seen = shown.seen
+    assert seen["raw"] == seen["cached"] == seen["staged"]
+    assert len(seen["raw"]) == shown.record.images.train
+
+
+def test_loss_is_scaled_in_float16_and_the_outputs_are_float32(shown):
+    assert shown.seen["mixed"] == {
+        "optimizer": "LossScaleOptimizer",
+        "hidden": "float16",
+        "outputs": "float32",
+    }
+
+
+def test_without_a_gpu_nothing_starts(shown):
+    found = shown.seen["no_gpu"]
+    assert found["exit_code"] == 3
+    assert found["message"].startswith("No GPU is visible to JAX")
+
+
+@pytest.mark.parametrize("seed", [0, 123_456_789])
+def test_random_numbers_are_those_of_tensorflow(seed):
+    from keras import random
+
+    from xray.initial_weights import draw_truncated_normal, draw_uniform
+
+    for shape in ((3, 3, 3, 8), (37,)):
+        uniform = random.uniform(shape, -0.07, 0.07, seed=seed)
+        ours = draw_uniform(shape, -0.07, 0.07, [seed, 0])
+        np.testing.assert_array_equal(ours, uniform)
+        normal = random.truncated_normal(shape, 0.1, 0.5, seed=seed)
+        ours = draw_truncated_normal(shape, 0.1, 0.5, [seed, 0])
+        np.testing.assert_allclose(ours, normal, atol=1e-6)
