@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.pictures import dicom, encode, noise
+from tests.pictures import encode, noise
 from tests.refusals import refused
+from xray.dicom import encode_dicom as dicom
 from xray.images import TooManyPixels, UnknownFormat, open_picture, shrink
 
 PIXELS = noise(32)
