@@ -111,6 +111,29 @@ def held_out(config: RunConfig) -> tuple[Subset, np.ndarray]:
     return test, pixels[:]
 
 
+@pytest.fixture(scope="session")
+def saved_model(tmp_path_factory) -> Path:
+    """An untrained model of 32x32 pixels as a .keras file with its sidecar."""
+    from tests.factories import make_record
+    from xray.model import build_model
+    from xray.saved_model import ModelInfo, save_model
+
+    settings = {
+        "data": {
+            "images": "s3://nih/images/",
+            "labels": "s3://nih/labels.csv",
+            "image_size": 32,
+        },
+        "model": {"alpha": 0.25, "head_units": [8], "pooling": "avg"},
+    }
+    config = RunConfig.model_validate(settings)
+    info = ModelInfo.of_run(make_record(config=config.to_dict()), "last", 2, True)
+    info = info.model_copy(update={"thresholds": {"Mass": {"youden": 0.25}}})
+    path = tmp_path_factory.mktemp("model") / "tiny"
+    save_model(build_model(config), info, path)
+    return path.with_suffix(".keras")
+
+
 def run_script(*arguments: object, timeout: float = 300) -> subprocess.CompletedProcess:
     """One of the project's scripts in a process of its own, from the repository."""
     return subprocess.run(

@@ -1,0 +1,109 @@
+"""What the JSON API says; its OpenAPI description is made from these classes."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Answer(BaseModel):
+    """A closed group of values."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Threshold(Answer):
+    """Where a probability starts to count as found."""
+
+    value: Share
+    chosen: bool
+    """Chosen on validation images; otherwise 0.5, for want of a better one."""
+
+
+class Finding(Answer):
+    """One of the 15 labels of NIH ChestX-ray14."""
+
+    name: str
+    probability: Share
+    threshold: Threshold
+
+
+class Box(Answer):
+    """The part of the picture that the model looks at, in shares of its sides."""
+
+    left: Share
+    top: Share
+    width: Share
+    height: Share
+
+
+class HeatMap(Answer):
+    """Grad-CAM: where the model's features speak for one finding."""
+
+    finding: str
+    rows: list[list[Share]]
+    """Top to bottom, left to right, laid over `box`; 1 is the strongest place. All 0
+    when nothing in the picture speaks for the finding."""
+    box: Box
+
+
+class Image(Answer):
+    """The picture as it was read."""
+
+    kind: Literal["PNG", "JPEG", "DICOM"]
+    width: int
+    height: int
+    """Pixels, before it is shrunk to the model's square."""
+    preview: str | None
+    """When asked for: a grey PNG of at most 1024x1024 pixels, as data: address."""
+
+
+class Prediction(Answer):
+    """What a model says of one picture."""
+
+    model_id: str
+    image: Image
+    findings: list[Finding]
+    heat_map: HeatMap | None
+
+
+class Model(Answer):
+    """A saved model that is served here."""
+
+    model_id: str
+    name: str
+    """Of its files."""
+    created: str
+    runner: str
+    image_size: int
+    """Height and width in pixels to which pictures are shrunk."""
+    findings: list[str]
+    thresholds_chosen: bool
+    macro_auc: float | None
+    """Mean area under the ROC curve on the test images of its training."""
+    card: str
+    """Path of its model card."""
+
+
+class Models(Answer):
+    """Every model that is served here, the default first."""
+
+    models: list[Model]
+
+
+class Health(Answer):
+    """The server answers."""
+
+    status: Literal["ok"]
+
+
+class Problem(Answer):
+    """What was wrong with a request (RFC 9457)."""
+
+    status: int
+    title: str
+    detail: str
+
+
+ANSWERS = (Prediction, Models, Model, Health, Problem)

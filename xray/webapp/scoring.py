@@ -1,0 +1,173 @@
+"""A saved model at work: probabilities of one picture, and Grad-CAM of one finding."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xray.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
+
+    from xray.saved_model import ModelInfo
+
+DEFAULT_THRESHOLD = 0.5
+THRESHOLD_KIND = "youden"
+
+
+class Scorer:
+    """One model, traced once; safe to share by threads.
+
+    Args:
+        model: uint8 (N, S, S, 1) to probabilities (N, 15).
+        info: its sidecar.
+        name: of its files, for people.
+
+    Raises:
+        UserError: the model has no feature map to explain, or Keras runs on a backend
+            without gradients here.
+    """
+
+    def __init__(self, model: "keras.Model", info: "ModelInfo", name: str) -> None:
+        self.info, self.name = info, name
+        backbone, head = split_at_features(model)
+        self._forward = _compiled(lambda pixels: _forward(backbone, head, pixels))
+        self._gradient = _compiled(_gradient_of(head))
+        size = info.image_size
+        _, features = self.score(np.zeros((size, size, 1), np.uint8))
+        self.heat_map(features, 0)  # trace both before anyone waits for them
+
+    def score(self, pixels: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Probabilities of one picture, and its features for `heat_map`.
+
+        Args:
+            pixels: uint8 (S, S, 1).
+
+        Returns:
+            float32 (15,) in [0, 1], in the order of `info.findings`; and the backend's
+            array (1, h, w, channels).
+        """
+        probabilities, features = self._forward(pixels[np.newaxis])
+        return np.asarray(probabilities)[0], features
+
+    def heat_map(self, features: Any, finding: int) -> np.ndarray:
+        """Where the features speak for a finding: float (h, w), its greatest value 1.
+
+        All 0 when they speak nowhere for it. Source: Selvaraju et al., Grad-CAM, ICCV
+        2017: channels weighted by the mean gradient of the finding's logit.
+
+        Args:
+            features: as `score` gives them.
+            finding: index in `info.findings`.
+        """
+        gradient = self._gradient(features, np.asarray(finding, np.int32))
+        maps = np.asarray(features, np.float32)[0]
+        weights = np.asarray(gradient, np.float32)[0].mean(axis=(0, 1))
+        heat = np.maximum(maps @ weights, 0)
+        greatest = heat.max()
+        if not 0 < greatest < np.inf:
+            return np.zeros_like(heat)
+        return heat / greatest
+
+    @property
+    def seen(self) -> tuple[float, float]:
+        """Where the square that `model.crop` keeps begins, and its side, in shares."""
+        size = self.info.image_size
+        crop = self.info.config.get("model", {}).get("crop") or size
+        return (size - crop) // 2 / size, crop / size
+
+    def threshold(self, finding: str) -> tuple[float, bool]:
+        """The finding's threshold, and whether it was chosen on validation images."""
+        chosen = (self.info.thresholds or {}).get(finding, {}).get(THRESHOLD_KIND)
+        return (DEFAULT_THRESHOLD, False) if chosen is None else (chosen, True)
+
+
+def split_at_features(model: "keras.Model") -> tuple["keras.Model", "keras.Model"]:
+    """The model in two: pixels to its last feature map, and on from there.
+
+    The second half gives probabilities (N, 15) and the scores whose gradient explains
+    them: the logits, since a sure sigmoid has none, or the probabilities where the last
+    layer is no sigmoid.
+
+    Raises:
+        UserError: no layer makes a vector of a feature map.
+    """
+    import keras
+
+    for layer in reversed(model.layers):
+        if _rank(layer, "input") == 4 and _rank(layer, "output") == 2:
+            scores = _logits(model)
+            backbone = keras.Model(model.inputs, layer.input)
+            return backbone, keras.Model(layer.input, [model.outputs[0], scores])
+    raise UserError(
+        "The model has no layer that pools a feature map, which Grad-CAM needs. Use a "
+        "model that a runner saved."
+    )
+
+
+def _rank(layer: "keras.Layer", side: str) -> int | None:
+    return len(getattr(getattr(layer, side, None), "shape", ()))
+
+
+def _logits(model: "keras.Model") -> "keras.KerasTensor":
+    import keras
+
+    last = model.layers[-1]
+    sigmoid = getattr(last, "activation", None) is keras.activations.sigmoid
+    if not (isinstance(last, keras.layers.Dense) and sigmoid):
+        return model.outputs[0]
+    linear = keras.layers.Dense(last.units, dtype="float32", name="logits")
+    scores = linear(last.input)
+    linear.set_weights(last.get_weights())
+    return scores
+
+
+def _forward(backbone: "keras.Model", head: "keras.Model", pixels: Any) -> tuple:
+    features = backbone(pixels, training=False)
+    probabilities, _ = head(features, training=False)
+    return probabilities, features
+
+
+def _gradient_of(head: "keras.Model") -> Callable[[Any, Any], Any]:
+    """The gradient of one finding's score with respect to the features."""
+
+    def score(features: Any, finding: Any) -> Any:
+        _, scores = head(features, training=False)
+        return scores[0, finding]
+
+    if _backend() == "jax":
+        import jax
+
+        return jax.grad(score)
+    import tensorflow as tf
+
+    def gradient(features: Any, finding: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            value = score(features, finding)
+        return tape.gradient(value, features)
+
+    return gradient
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    # Traced at the first call; the shapes never change after it.
+    if _backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    import tensorflow as tf
+
+    return tf.function(function, autograph=False)
+
+
+def _backend() -> str:
+    import keras
+
+    name = keras.backend.backend()
+    if name not in ("tensorflow", "jax"):
+        raise UserError(
+            f"The page needs Keras on TensorFlow or JAX. Got KERAS_BACKEND={name}."
+        )
+    return name

@@ -1,0 +1,140 @@
+"""What a request works with: the models, the samples and the limits."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from flask import current_app
+from werkzeug.exceptions import BadRequest, InternalServerError, NotFound
+
+from xray.images import Picture, shrink
+from xray.webapp import answers
+from xray.webapp.limits import Gate, Limits, RateLimit
+from xray.webapp.samples import Sample
+from xray.webapp.scoring import Scorer
+from xray.webapp.uploads import preview
+
+HIGHEST = "highest"
+NO_FINDING = "No Finding"
+
+
+class Service:
+    """The parts that all requests share.
+
+    Args:
+        scorers: models, the default first.
+        samples: pictures to try.
+        limits: what is taken.
+    """
+
+    def __init__(
+        self, scorers: Sequence[Scorer], samples: Sequence[Sample], limits: Limits
+    ) -> None:
+        self.scorers, self.samples, self.limits = scorers, samples, limits
+        self.rate = RateLimit(limits.uploads_per_minute)
+        self.gate = Gate(limits.workers, limits.waiting)
+
+    def scorer(self, model_id: str | None) -> Scorer:
+        """The model of that id, or the first.
+
+        Raises:
+            NotFound: 404.
+        """
+        for scorer in self.scorers:
+            if model_id in (None, "", scorer.info.model_id):
+                return scorer
+        raise NotFound(f"There is no model {model_id!r} here. See /api/v1/models.")
+
+    def sample(self, number: int) -> Sample:
+        """One of the samples, by its place.
+
+        Raises:
+            NotFound: 404.
+        """
+        if number >= len(self.samples):
+            raise NotFound(f"There are {len(self.samples)} samples, counted from 0.")
+        return self.samples[number]
+
+
+def service() -> Service:
+    """The service of the application that handles this request."""
+    return current_app.extensions["xray"]
+
+
+def predict(
+    scorer: Scorer, picture: Picture, explain: str | None, with_preview: bool
+) -> answers.Prediction:
+    """Everything the API says of one picture.
+
+    Args:
+        scorer: the model.
+        picture: the upload.
+        explain: a finding, or "highest", the likeliest one; None draws no heat map.
+        with_preview: whether the browser needs the picture as PNG.
+
+    Raises:
+        BadRequest: 400, no such finding.
+        InternalServerError: 500, the model gives no numbers.
+    """
+    names = scorer.info.findings
+    if explain and explain not in (HIGHEST, *names):
+        raise BadRequest(
+            f"explain must be {HIGHEST!r} or one of {', '.join(names)}. "
+            f"Got {explain!r}."
+        )
+    probabilities, features = scorer.score(shrink(picture.grey, scorer.info.image_size))
+    if not np.isfinite(probabilities).all():
+        raise InternalServerError("The model gives no probabilities for this picture.")
+    heat_map = None
+    if explain:
+        index = _index(names, probabilities, explain)
+        rows = scorer.heat_map(features, index).round(4).tolist()
+        start, share = scorer.seen
+        box = answers.Box(left=start, top=start, width=share, height=share)
+        heat_map = answers.HeatMap(finding=names[index], rows=rows, box=box)
+    return answers.Prediction(
+        model_id=scorer.info.model_id,
+        image=answers.Image(
+            kind=picture.kind,
+            width=picture.grey.width,
+            height=picture.grey.height,
+            preview=preview(picture) if with_preview else None,
+        ),
+        findings=[
+            _finding(scorer, name, float(probability))
+            for name, probability in zip(names, probabilities, strict=True)
+        ],
+        heat_map=heat_map,
+    )
+
+
+def _index(names: Sequence[str], probabilities: np.ndarray, explain: str) -> int:
+    if explain != HIGHEST:
+        return names.index(explain)
+    # Where the model looked for nothing is nothing to look at.
+    is_illness = np.array(names) != NO_FINDING
+    return int(np.argmax(np.where(is_illness, probabilities, -1)))
+
+
+def _finding(scorer: Scorer, name: str, probability: float) -> answers.Finding:
+    value, chosen = scorer.threshold(name)
+    return answers.Finding(
+        name=name,
+        probability=probability,
+        threshold=answers.Threshold(value=value, chosen=chosen),
+    )
+
+
+def describe(scorer: Scorer) -> answers.Model:
+    """What the API says of one model."""
+    info = scorer.info
+    return answers.Model(
+        model_id=info.model_id,
+        name=scorer.name,
+        created=str(info.created),
+        runner=info.runner,
+        image_size=info.image_size,
+        findings=list(info.findings),
+        thresholds_chosen=bool(info.thresholds),
+        macro_auc=info.scores.macro_auc.value if info.scores else None,
+        card=f"/models/{info.model_id}",
+    )

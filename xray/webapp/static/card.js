@@ -1,0 +1,155 @@
+// One picture on the page: its view, its sliders and its findings.
+
+import { paintHeat } from "./heat.js";
+import { throughWindow } from "./picture.js";
+
+const REDRAW_MILLISECONDS = 200; // after the last key, before a heat map is asked for
+let cards = 0;
+
+export class Card {
+  /**
+   * @param {string} name of the file
+   * @param {{onRemove: (card: Card) => void, onExplain: (card: Card) => void}} events
+   */
+  constructor(name, events) {
+    this.name = name;
+    this.number = ++cards;
+    this.element = clone("card");
+    this.picture = null;
+    this.heat = null;
+    this.finding = null;
+    const find = (selector) => this.element.querySelector(selector);
+    this.canvas = find("canvas");
+    this.fieldset = find(".findings");
+    this.sliders = Object.fromEntries(
+      ["opacity", "window", "level"].map((kind) => [kind, find(`.${kind}`)]),
+    );
+    const title = find("h3");
+    title.textContent = name;
+    title.id = `card-${this.number}`;
+    title.tabIndex = -1;
+    this.element.setAttribute("aria-labelledby", title.id);
+    find(".remove .visually-hidden").textContent = ` ${name}`;
+    find(".remove").addEventListener("click", () => events.onRemove(this));
+    find(".reset").addEventListener("click", () => this.reset());
+    find(".sliders").addEventListener("input", () => this.draw());
+    let timer;
+    this.fieldset.addEventListener("change", (event) => {
+      this.finding = event.target.value;
+      clearTimeout(timer);
+      timer = setTimeout(() => events.onExplain(this), REDRAW_MILLISECONDS);
+    });
+    this.setBusy(true);
+    this.showValues();
+  }
+
+  /** Tell, for the eye and the screen reader, that an answer is awaited. */
+  setBusy(busy) {
+    this.element.setAttribute("aria-busy", busy);
+    this.element.classList.toggle("waiting", busy);
+  }
+
+  /** Show an answer of the API; the picture, if it has not come before. */
+  show(prediction, picture) {
+    this.picture ??= picture;
+    this.prediction = prediction;
+    const { kind, width, height } = prediction.image;
+    this.element.querySelector(".facts").textContent = `${kind}, ${width}×${height} pixels`;
+    this.finding = prediction.heat_map.finding;
+    this.heat = paintHeat(prediction.heat_map.rows);
+    this.box = prediction.heat_map.box;
+    this.element.querySelector(".no-heat").hidden = this.heat !== null;
+    this.canvas.setAttribute(
+      "aria-label",
+      `${this.name}, ${this.heat ? "with the" : "without a"} heat map for ${label(this.finding)}`,
+    );
+    this.setBusy(false);
+    this.draw();
+  }
+
+  /** Choose again the finding whose heat map is shown. */
+  restore() {
+    if (this.prediction) this.finding = this.prediction.heat_map.finding;
+  }
+
+  /** List the findings, the likeliest first or in the model's order. */
+  list(sorted) {
+    if (!this.prediction) return;
+    const findings = [...this.prediction.findings];
+    if (sorted) findings.sort((a, b) => b.probability - a.probability);
+    const focused = document.activeElement?.value;
+    const held = this.fieldset.contains(document.activeElement);
+    this.fieldset.querySelectorAll(".finding").forEach((row) => row.remove());
+    this.fieldset.append(...findings.map((finding) => this.row(finding)));
+    if (held) this.fieldset.querySelector(`[value="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  row({ name, probability, threshold }) {
+    const row = clone("finding");
+    const input = row.querySelector("input");
+    input.name = `finding-${this.number}`;
+    input.value = name;
+    input.checked = name === this.finding;
+    const above = probability >= threshold.value;
+    row.classList.toggle("above", above);
+    row.querySelector(".name").textContent = label(name);
+    row.querySelector(".value").textContent = percent(probability);
+    // Set here and not as attributes: the page allows no inline style.
+    row.querySelector(".fill").style.width = `${100 * probability}%`;
+    row.querySelector(".tick").style.left = `${100 * threshold.value}%`;
+    row.querySelector(".tick").classList.toggle("unchosen", !threshold.chosen);
+    const kind = threshold.chosen ? "threshold" : "threshold, not chosen for this model,";
+    row.querySelector(".visually-hidden").textContent =
+      `, ${above ? "at or above" : "below"} the ${kind} of ${percent(threshold.value)}`;
+    return row;
+  }
+
+  /** One sentence for the status line. */
+  summary() {
+    const chosen = this.prediction.findings.find(({ name }) => name === this.finding);
+    return `${this.name}: ${label(chosen.name)} ${percent(chosen.probability)}`;
+  }
+
+  reset() {
+    for (const slider of Object.values(this.sliders)) slider.value = slider.defaultValue;
+    this.draw();
+  }
+
+  draw() {
+    this.showValues();
+    if (!this.picture || this.drawing) return;
+    this.drawing = requestAnimationFrame(() => {
+      this.drawing = null;
+      const { width, height } = this.picture;
+      const { opacity, window, level } = this.sliders;
+      Object.assign(this.canvas, { width, height });
+      const context = this.canvas.getContext("2d");
+      context.putImageData(throughWindow(this.picture, +window.value, +level.value), 0, 0);
+      if (!this.heat) return;
+      context.globalAlpha = opacity.value / 100;
+      context.imageSmoothingQuality = "high";
+      const { left, top, width: wide, height: high } = this.box;
+      context.drawImage(this.heat, left * width, top * height, wide * width, high * height);
+    });
+  }
+
+  showValues() {
+    for (const [kind, slider] of Object.entries(this.sliders)) {
+      slider.nextElementSibling.textContent = kind === "opacity" ? `${slider.value}%` : slider.value;
+    }
+  }
+}
+
+function clone(id) {
+  return document.getElementById(id).content.firstElementChild.cloneNode(true);
+}
+
+function label(name) {
+  return name.replaceAll("_", " ");
+}
+
+function percent(share) {
+  if (share < 0.0005) return share > 0 ? "<0.1%" : "0%";
+  const digits = share < 0.01 ? 1 : 0;
+  return `${(100 * share).toFixed(digits)}%`;
+}
