@@ -39,7 +39,7 @@ def predict_minutes(sweep: Sweep, records: Sequence[RunRecord]) -> dict[int, Min
         )
         if same:
             try:
-                return _minutes(sweep, Predictor(like))
+                return _minutes(sweep, Predictor(like, records))
             except UserError:  # one worker count only
                 continue
     return {}

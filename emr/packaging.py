@@ -15,8 +15,10 @@ import tarfile
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 from xray.errors import UserError
+from xray.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
@@ -104,11 +106,14 @@ def code_name() -> str:
 
 def build_code(folder: Path) -> Path:
     """The archive of our code in `folder`."""
+
+    def write(archive: IO[bytes]) -> None:
+        with tarfile.open(fileobj=archive, mode="w:gz") as file:
+            for path in _code():
+                file.add(path, _relative(path).decode())
+
     archive = folder / code_name()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(archive, "w:gz") as file:
-        for path in _code():
-            file.add(path, _relative(path).decode())
+    write_whole(archive, write)
     return archive
 
 
@@ -174,10 +179,11 @@ def _pack(root: Path, archive: Path) -> None:
     def kept(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         return None if LEFT_OUT.search(member.name) else member
 
-    new = archive.with_suffix(".new")
-    with (
-        gzip.open(new, "wb", COMPRESSION) as stream,
-        tarfile.open(fileobj=stream, mode="w") as file,
-    ):
-        file.add(root, ".", filter=kept)
-    new.replace(archive)
+    def write(archive: IO[bytes]) -> None:
+        with (
+            gzip.open(archive, "wb", COMPRESSION) as stream,
+            tarfile.open(fileobj=stream, mode="w") as file,
+        ):
+            file.add(root, ".", filter=kept)
+
+    write_whole(archive, write)

@@ -59,8 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(options.cluster, options.cluster_set)
         deadline = parse_duration(options.deadline) if options.deadline else None
-        records = _like(options)
-        advice = advise(records, settings, options.images, options.epochs, deadline)
+        everything, _ = read_records(options.results)
+        predictor = Predictor(_like(everything, options), everything)
+        advice = advise(predictor, settings, options.images, options.epochs, deadline)
         shown = _as_json(advice, settings, options.prices)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -101,15 +102,15 @@ def parse_duration(text: str) -> float:
     return float(found.group(1)) * UNITS[found.group(2)]
 
 
-def _like(options: argparse.Namespace) -> list[RunRecord]:
-    """Records of this network and image size with one thread a worker.
+def _like(records: Sequence[RunRecord], options: argparse.Namespace) -> list[RunRecord]:
+    """Those of `records` of this network and image size with one thread a worker.
 
     Raises:
         UserError: there are none.
     """
     if options.images < 2:
         raise UserError(f"--images must be at least 2. Got {options.images}.")
-    found = families(read_records(options.results)[0])
+    found = families(records)
     known = set()
     for like in found:
         config = like[0].config
@@ -127,7 +128,7 @@ def _like(options: argparse.Namespace) -> list[RunRecord]:
 
 
 def advise(
-    records: Sequence[RunRecord],
+    predictor: Predictor,
     settings: ClusterSettings,
     images: int,
     epochs: int | None = None,
@@ -136,7 +137,7 @@ def advise(
     """The smallest cluster that meets the deadline, or the knee without one.
 
     Args:
-        records: of one family, with two worker counts at least.
+        predictor: from records of the network.
         settings: the node that an executor fills.
         images: for training and test together.
         epochs: None as in the records.
@@ -145,7 +146,6 @@ def advise(
     Raises:
         UserError: fewer than two worker counts.
     """
-    predictor = Predictor(records)
     per_node = settings.executor_cores
     found = {}
     for executors in range(1, MOST_EXECUTORS + 1):
@@ -157,7 +157,7 @@ def advise(
     inside = [n for n, each in found.items() if deadline and each.high <= deadline]
     fastest = min(found, key=lambda n: found[n].seconds)
     chosen = inside[0] if inside else (fastest if deadline else best)
-    memory = _memory(records, found[chosen], settings)
+    memory = _memory(predictor.records, found[chosen], settings)
     advice = Advice(
         executors=chosen,
         cores=per_node,

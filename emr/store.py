@@ -11,6 +11,7 @@ from emr.aws import Aws, translated
 from emr.job_flow import BOOTSTRAP, artifact_uri
 from emr.packaging import ROOT
 from emr.plan import Sweep
+from xray.files import write_whole
 from xray.storage import split_uri
 
 LOG_LINES = 15
@@ -109,10 +110,8 @@ def _exists(aws: Aws, uri: str) -> bool:
 
 def _download(aws: Aws, bucket: str, key: str, path: Path) -> None:
     """Whole or not at all, so an interruption leaves no half record."""
-    new = path.with_suffix(".new")
     with translated(f"fetching s3://{bucket}/{key}"):
-        aws.s3.download_file(bucket, key, str(new))
-    new.replace(path)
+        write_whole(path, lambda file: aws.s3.download_fileobj(bucket, key, file))
 
 
 def _put(aws: Aws, uri: str, content: bytes) -> None:

@@ -20,52 +20,39 @@ The last line is one JSON object with these figures.
 """
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from xray.benchmark import Bench, start_bench, write_benchmark
-from xray.errors import UserError
+from xray.benchmark import Bench, bench_parser, run_benchmark, start_bench
+from xray.processes import exit_on_sigterm
 from xray.record import RunRecord
 
-QUICK = {"repeats": 1, "images": 60, "many": 1000}
+QUICK = {"images": 60, "many": 1000}
 SMALL = ("model.alpha=0.25", "training.epochs=1")
 WORKERS = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a table and one JSON object, and write the benchmark's file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = bench_parser(__doc__)
     parser.add_argument("--images", type=int, default=2000, help="to load, 1024x1024")
     parser.add_argument("--many", type=int, default=20_000, help="to train, 32x32")
-    parser.add_argument("--quick", action="store_true", help="one small repeat")
-    parser.add_argument("--out", type=Path, default=Path("results/bench"))
-    options = parser.parse_args(arguments)
-    if options.quick:
-        vars(options).update(QUICK)
+    return run_benchmark("data", parser, _measure, QUICK, arguments)
+
+
+def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     scripts = Path(__file__).resolve().parent
-    try:
-        with start_bench(options.images, scripts, size=1024) as bench:
-            loads = _compare_loads(bench, options.repeats)
-        with start_bench(options.many, scripts, size=32) as bench:
-            drivers = _compare_drivers(bench, options.many)
-        with start_bench(options.many // 5, scripts, size=64) as bench:
-            workers = _compare_workers(bench, options.many // 5)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    with start_bench(options.images, scripts, size=1024) as bench:
+        loads = _compare_loads(bench, options.repeats)
+    with start_bench(options.many, scripts, size=32) as bench:
+        drivers = _compare_drivers(bench, options.many)
+    with start_bench(options.many // 5, scripts, size=64) as bench:
+        workers = _compare_workers(bench, options.many // 5)
     ratio = statistics.median(load["raw"] / load["staged"] for load in loads)
-    summary = {"load_raw_over_staged": ratio, **drivers, **workers}
-    settings = {key: value for key, value in vars(options).items() if key != "out"}
-    path = write_benchmark(options.out, "data", settings, {"loads": loads, **summary})
-    print(path)
-    print(json.dumps(summary))
-    return 0
+    return {"loads": loads}, {"load_raw_over_staged": ratio, **drivers, **workers}
 
 
 def _compare_loads(bench: Bench, repeats: int) -> list[dict[str, float]]:
@@ -127,4 +114,5 @@ def _train(bench: Bench, *settings: str) -> RunRecord:
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
     sys.exit(main())

@@ -8,39 +8,40 @@ second from the second epoch on are divided by the limit. About 4 minutes.
 """
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments import hardware_limit
-from xray.benchmark import CONFIG, median_ratio, start_bench, write_benchmark
-from xray.errors import UserError
+from xray.benchmark import bench_parser, median_ratio, run_benchmark, start_bench
+from xray.processes import exit_on_sigterm
+
+QUICK = {"images": 120, "epochs": 2, "steps": 5}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a line per repeat and one JSON object, and write the file."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = bench_parser(__doc__)
     parser.add_argument("--images", type=int, default=480)
+    parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30, help="of the limit")
-    parser.add_argument("--out", type=Path, default=Path("results/bench"))
-    options = parser.parse_args(arguments)
-    try:
-        return _bench(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return run_benchmark("sequential", parser, _measure, QUICK, arguments)
 
 
-def _bench(options: argparse.Namespace) -> int:
+def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     limits, steady = [], []
+    settings = (
+        f"training.epochs={options.epochs}",
+        f"data.image_size={options.image_size}",
+    )
     with start_bench(options.images, Path(__file__).resolve().parent) as bench:
         for repeat in range(options.repeats):
-            limits += hardware_limit.measure(1, options.steps)
-            record = bench.run("sequential.py", f"training.epochs={options.epochs}")
+            (limit,) = hardware_limit.measure([1], options.steps, options.image_size)
+            limits += limit
+            record = bench.run("sequential.py", *settings)
             steady.append(record.images_per_second.steady)
             print(
                 f"{repeat + 1}/{options.repeats}: limit {limits[-1]:.1f}, "
@@ -53,16 +54,9 @@ def _bench(options: argparse.Namespace) -> int:
         "sequential_images_per_second": statistics.median(steady),
         "sequential_over_limit": median_ratio(steady, limits),
     }
-    path = write_benchmark(
-        options.out,
-        "sequential",
-        {"images": options.images, "epochs": options.epochs, "config": CONFIG},
-        {"limit": limits, "sequential": steady, **summary},
-    )
-    print(path)
-    print(json.dumps(summary))
-    return 0
+    return {"limit": limits, "sequential": steady}, summary
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
     sys.exit(main())

@@ -31,7 +31,6 @@ The last line is one JSON object. Its ratios are medians over the repeats:
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -42,71 +41,52 @@ from typing import Any
 
 from experiments import hardware_limit
 from xray.benchmark import (
-    CONFIG,
     Bench,
+    bench_parser,
     last_json,
     median_ratio,
+    run_benchmark,
     run_script,
     start_bench,
-    write_benchmark,
 )
 from xray.errors import UserError
 from xray.java import find_java_home
+from xray.processes import exit_on_sigterm
 from xray.record import RunRecord
 
 SCRIPTS = Path(__file__).resolve().parent
-QUICK = {"repeats": 1, "images": 160, "epochs": 2, "steps": 5}
+QUICK = {"images": 160, "epochs": 2, "steps": 5}
 STEADY = "steady_images_per_second"
 WHOLE = "whole_seconds"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a table and one JSON object, and write the benchmark's file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench_parser(__doc__)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--images", type=int, default=1600, help="a fifth is for test")
+    parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30, help="of the limit")
-    parser.add_argument("--quick", action="store_true", help="one small repeat")
     parser.add_argument(
         "--torch-python",
-        default=os.environ.get("XRAY_TORCH_PYTHON"),
+        type=Path,
+        default=os.environ.get("XRAY_TORCH_PYTHON") or None,
         help="Python with torch and pyspark (default: $XRAY_TORCH_PYTHON)",
     )
-    parser.add_argument("--out", type=Path, default=Path("results/bench"))
-    options = parser.parse_args(arguments)
-    if options.quick:
-        vars(options).update(QUICK)
-    try:
-        return _bench(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return run_benchmark("spark", parser, _measure, QUICK, arguments)
 
 
-def _bench(options: argparse.Namespace) -> int:
+def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     torch = TorchPeer(options.torch_python)
     repeats = []
     with start_bench(options.images, SCRIPTS) as bench:
         for number in range(options.repeats):
             repeats.append(_repeat(bench, options, torch))
             _print_repeat(f"{number + 1}/{options.repeats}", repeats[-1])
-    summary = _summarize(repeats)
-    kept = ("workers", "repeats", "images", "epochs", "steps", "quick")
-    path = write_benchmark(
-        options.out,
-        "spark",
-        {**{name: getattr(options, name) for name in kept}, "config": CONFIG},
-        {"repeats": repeats, **summary, "torch_note": torch.note},
-    )
     if torch.note:
         print(f"steady_over_torch is null: {torch.note}")
-    print(path)
-    print(json.dumps(summary))
-    return 0
+    return {"repeats": repeats, "torch_note": torch.note}, _summarize(repeats)
 
 
 class TorchPeer:
@@ -119,7 +99,7 @@ class TorchPeer:
         python: of an environment with torch and pyspark; None runs nothing.
     """
 
-    def __init__(self, python: str | None) -> None:
+    def __init__(self, python: Path | None) -> None:
         self.python, self.note = python, self._check(python)
         if self.note and python:  # said before the long measurement, not after it
             print(f"warning: {self.note}", file=sys.stderr, flush=True)
@@ -128,8 +108,10 @@ class TorchPeer:
         """The peer's figures for `images` in all; None where it cannot be run."""
         if self.note:
             return None
-        sizes = ("--images", images, "--epochs", options.epochs)
-        command = (self.python, SCRIPTS / "torch_peer.py", *sizes)
+        command = (
+            *(self.python, SCRIPTS / "torch_peer.py", "--images", images),
+            *("--epochs", options.epochs, "--image-size", options.image_size),
+        )
         environment = {
             name: value
             for name, value in os.environ.items()  # ours would mislead its Python
@@ -146,7 +128,7 @@ class TorchPeer:
         return {STEADY: peer.pop("steady"), WHOLE: peer.pop("seconds"), **peer}
 
     @staticmethod
-    def _check(python: str | None) -> str | None:
+    def _check(python: Path | None) -> str | None:
         if not python:
             return "no --torch-python was given"
         code = "import torch, pyarrow, pyspark.ml.torch.distributor"
@@ -164,13 +146,15 @@ def _repeat(
     settings = (
         f"training.epochs={options.epochs}",
         f"runner.workers={options.workers}",
+        f"data.image_size={options.image_size}",
     )
 
     def run(engine: str) -> dict[str, Any]:
         engine_setting = f"runner.engine={engine}"
         return _figures(bench.run("elephas_spark.py", *settings, engine_setting))
 
-    limit = hardware_limit.measure(options.workers, options.steps)
+    sizes = (options.steps, options.image_size)
+    (limit,) = hardware_limit.measure([options.workers], *sizes)
     resident = run("resident")
     train_images = resident["images_trained"] // options.epochs
     return {
@@ -226,4 +210,5 @@ def _summarize(repeats: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
     sys.exit(main())

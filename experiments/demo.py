@@ -12,6 +12,7 @@ from pathlib import Path
 
 from xray.errors import UserError
 from xray.local_s3 import serve
+from xray.processes import exit_on_sigterm
 from xray.synthetic import generate
 
 ROOT = Path(__file__).resolve().parent
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Generate, serve, train and report; 0 when every runner but the GPU's worked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=1200, help="images to generate")
+    parser.add_argument("--size", type=int, default=1024, help="their pixels a side")
     parser.add_argument(
         "--folder", type=Path, default=Path(".demo"), help="of the demo data"
     )
@@ -47,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_demo(options: argparse.Namespace) -> int:
     """See `main`."""
     started = time.monotonic()
-    generate(options.folder / "s3" / "nih-demo", images=options.images)
+    bucket = options.folder / "s3" / "nih-demo"
+    generate(bucket, images=options.images, size=options.size)
     failed = []
     with serve(options.folder / "s3") as server:
         credentials = options.folder / "credentials.yaml"
@@ -84,4 +87,5 @@ def run_script(script: str, results: Path, settings: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
     sys.exit(main())

@@ -30,8 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table and one JSON object; 0, or 2 after a user's error."""
     options = _parser().parse_args(arguments)
     try:
-        records = _records(options.results)
-        rows = _check(records) if options.hold_out else _predict(records, options)
+        everything, _ = read_records(options.results)
+        records = _family(everything, options.results)
+        if options.hold_out:
+            rows = _check(records, everything)
+        else:
+            rows = _predict(Predictor(records, everything), options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -58,13 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _records(folder: Path) -> list[RunRecord]:
+def _family(records: list[RunRecord], folder: Path) -> list[RunRecord]:
     """The family of records with the most worker counts.
 
     Raises:
         UserError: no record under `folder` can be predicted from.
     """
-    found = families(read_records(folder)[0])
+    found = families(records)
     if not found:
         raise UserError(
             f"No resident Elephas record under {folder}. Run a sweep first: python "
@@ -73,8 +77,8 @@ def _records(folder: Path) -> list[RunRecord]:
     return found[0]
 
 
-def _predict(records: list[RunRecord], options: argparse.Namespace) -> dict[str, Any]:
-    predictor, prices = Predictor(records), load_prices(options.prices)
+def _predict(predictor: Predictor, options: argparse.Namespace) -> dict[str, Any]:
+    records, prices = predictor.records, load_prices(options.prices)
     found = [
         predictor.predict(predictor.job(count, options.images, _network(options)))
         for count in sorted({1, *options.workers})
@@ -140,10 +144,10 @@ def _print_row(row: dict[str, Any]) -> None:
     )
 
 
-def _check(records: list[RunRecord]) -> dict[str, Any]:
+def _check(records: list[RunRecord], others: list[RunRecord]) -> dict[str, Any]:
     print("held out  runs  measured              predicted   error")
     rows = []
-    for one in hold_out(records):
+    for one in hold_out(records, others):
         found = one.predicted
         rows.append(
             {

@@ -20,23 +20,31 @@ WARM_STEPS = 3
 
 
 def measure(
-    processes: int, steps: int = 30, image_size: int = 128, batch_size: int = 32
-) -> list[float]:
-    """Images per second of each of `processes` that train at the same time."""
+    counts: Sequence[int], steps: int = 30, image_size: int = 128, batch_size: int = 32
+) -> list[list[float]]:
+    """Images per second of each process that trains, for each of `counts`.
+
+    The processes are started once, for the largest count; where fewer train, the
+    others wait.
+    """
     cores = sorted(os.sched_getaffinity(0))
     children = [
         _start(cores[number % len(cores)], steps, image_size, batch_size)
-        for number in range(processes)
+        for number in range(max(counts))
     ]
     for child in children:
         child.stdout.readline()  # it is warm
-    for child in children:
-        child.stdin.write("go\n")
-        child.stdin.flush()
-    rates = [float(child.stdout.readline()) for child in children]
+    rates = [_train_together(children[:count]) for count in counts]
     for child in children:
         child.communicate()
     return rates
+
+
+def _train_together(children: Sequence[subprocess.Popen]) -> list[float]:
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    return [float(child.stdout.readline()) for child in children]
 
 
 def _start(core: int, steps: int, image_size: int, batch_size: int) -> subprocess.Popen:
@@ -51,7 +59,7 @@ def _start(core: int, steps: int, image_size: int, batch_size: int) -> subproces
 
 
 def work(core: int, steps: int, image_size: int, batch_size: int) -> None:
-    """Train on one core when told to on standard input; print images per second."""
+    """Train on one core for each line of standard input; print images per second."""
     os.sched_setaffinity(0, {core})
     os.environ["OMP_NUM_THREADS"] = "1"
     import keras
@@ -73,11 +81,11 @@ def work(core: int, steps: int, image_size: int, batch_size: int) -> None:
     for _ in range(WARM_STEPS):
         model.train_on_batch(images, labels)
     print("warm", flush=True)
-    sys.stdin.readline()
-    start = time.perf_counter()
-    for _ in range(steps):
-        model.train_on_batch(images, labels)
-    print(steps * batch_size / (time.perf_counter() - start), flush=True)
+    while sys.stdin.readline():
+        start = time.perf_counter()
+        for _ in range(steps):
+            model.train_on_batch(images, labels)
+        print(steps * batch_size / (time.perf_counter() - start), flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,14 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=32)
     options = parser.parse_args(arguments)
+    sizes = (options.steps, options.image_size, options.batch_size)
     totals = {}
-    for processes in options.processes:
-        rates = measure(
-            processes, options.steps, options.image_size, options.batch_size
-        )
-        totals[str(processes)] = sum(rates)
+    for rates in measure(options.processes, *sizes):
+        totals[str(len(rates))] = sum(rates)
         each = ", ".join(f"{rate:.1f}" for rate in rates)
-        print(f"{processes} process(es): {sum(rates):.1f} images/s, each {each}")
+        print(f"{len(rates)} process(es): {sum(rates):.1f} images/s, each {each}")
     print(json.dumps({"images_per_second": totals}))
     return 0
 

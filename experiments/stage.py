@@ -22,6 +22,7 @@ from xray.cluster import start_cluster, under_spark_submit
 from xray.config import RunConfig, load_config
 from xray.credentials import load_access
 from xray.errors import UserError
+from xray.processes import exit_on_sigterm
 from xray.progress import progress_bar
 from xray.shard_files import FORMATS
 from xray.staging import plan_staging, write_on_spark
@@ -78,4 +79,5 @@ def _stage(config: RunConfig, form: str) -> None:
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
     sys.exit(main())

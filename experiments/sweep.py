@@ -1,16 +1,25 @@
-"""Run one runner over a grid of settings, resumably, and write the report.
+"""Run one or more runners over a grid of settings, resumably, and write the report.
 
     python experiments/sweep.py --config experiments/configs/nih-sample.yaml \
-        --runner elephas --set runner.workers=2 \
-        --vary runner.sync_every=epoch,10,1 --vary training.seed=0,1 \
-        --results results/sync_every
+        --runner sequential elephas \
+        --vary runner.workers=1,2 --vary training.learning_rate=0.001,0.0003 \
+        --results results/workers
 
-Every combination of the varied values is a run in a process of its own. Values are
-YAML, separated by commas; values that hold commas are given as one YAML list:
---vary 'model.head_units=[[8], [16, 4]]'. All configurations are checked before the
-first run. A run whose record stands in the results' folder already (same runner, same
-resolved configuration, success) is not run again, so that a sweep that was interrupted
-goes on where it stopped. A run that fails is named, and the others go on.
+Every combination of the varied values is a run of each runner, in a process of its own.
+Values are YAML, separated by commas; values that hold commas are given as one YAML
+list: --vary 'model.head_units=[[8], [16, 4]]'. All configurations are checked before
+the first run.
+
+No work is run twice. Combinations that differ only in settings that mean nothing to a
+runner are one run of it, and its table row has a dash there: the example is two
+sequential runs (one for each learning rate) and four of Elephas. `sequential` heeds
+nothing of section `runner`, `gpu` runner.precision alone, `elephas` all but that;
+runner.engine counts in the synchronous mode, runner.frequency in the others,
+runner.sync_every and runner.optimizer_state with the resident engine.
+
+A run whose record stands in the results' folder already (same runner, same resolved
+configuration, success) is not run again, so that a sweep that was interrupted goes on
+where it stopped. A run that fails is named, and the others go on.
 
 Exit codes: 0 all runs are done. 2 a setting was refused, or runs failed for something
 you can mend; 3 if the device was missing. 1 a run failed for a fault of the program.
@@ -26,7 +35,7 @@ from pathlib import Path
 from experiments import report
 from xray.cli import INTERRUPTED
 from xray.errors import UserError
-from xray.processes import run_command
+from xray.processes import exit_on_sigterm, run_command
 from xray.record import read_records
 from xray.report.wording import duration
 from xray.sweep import SweepRun, find_done, plan_runs, sweep_table
@@ -44,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing, report, and return the exit code of the module's text."""
     options = _parser().parse_args(arguments)
     try:
-        runs = plan_runs(options.config, options.set, options.vary)
+        runs = plan_runs(options.config, options.runner, options.set, options.vary)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -54,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     code = report.main([str(options.results), "--out", str(options.results / "report")])
     records, _ = read_records(options.results)
-    print(*sweep_table(runs, options.runner, records), sep="\n")
+    print(*sweep_table(runs, records), sep="\n")
     for name, exit_code in failed.items():
         print(f"failed with exit code {exit_code}: {name}", file=sys.stderr)
     return _exit_code(failed.values()) if failed else code
@@ -66,9 +75,7 @@ def run_missing(
     """The exit code of every run that failed, by its name; stops when interrupted."""
     failed: dict[str, int] = {}
     records, _ = read_records(options.results)
-    missing = [
-        run for run in runs if not find_done(options.runner, run.config, records)
-    ]
+    missing = [run for run in runs if not find_done(run, records)]
     started = time.monotonic()
     print(f"{len(runs)} runs, {len(runs) - len(missing)} done already", flush=True)
     for number, run in enumerate(missing):
@@ -88,7 +95,7 @@ def _command(run: SweepRun, options: argparse.Namespace) -> list[str]:
     overrides = [
         part for text in (*options.set, *run.settings) for part in ("--set", text)
     ]
-    script = str(FOLDER / SCRIPTS[options.runner])
+    script = str(FOLDER / SCRIPTS[run.runner])
     files = ("--config", str(options.config), "--results", str(options.results))
     return [sys.executable, script, *files, *overrides]
 
@@ -102,14 +109,14 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", type=Path, required=True, help="YAML of the runs")
-    parser.add_argument("--runner", choices=SCRIPTS, required=True)
+    parser.add_argument("--runner", choices=SCRIPTS, nargs="+", required=True)
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="for every run"
     )
     parser.add_argument(
         "--vary",
         action="append",
-        required=True,
+        default=[],
         metavar="KEY=VALUE,VALUE",
         help="one axis of the grid; may be repeated",
     )
@@ -120,4 +127,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
     sys.exit(main())

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +19,18 @@ from xray.reader import ImageReader
 from xray.storage import Storage
 from xray.synthetic import generate
 
-# Before anything imports TensorFlow in this process.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+pytest.register_assert_rewrite("tests.emr_account")
 
 IMAGES, SIZE = 160, 64
 ROOT = Path(__file__).resolve().parent.parent
+
+# Before anything imports TensorFlow in this process.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Spark's Java processes live for seconds here: compiling them well takes longer than it
+# saves. `java-opts` in this folder is for all but the one that starts the others.
+os.environ.setdefault("SPARK_CONF_DIR", str(ROOT / "tests" / "spark"))
+JAVA_OPTIONS = (ROOT / "tests" / "spark" / "java-opts").read_text().strip()
+os.environ.setdefault("SPARK_LAUNCHER_OPTS", JAVA_OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -103,12 +111,11 @@ def cluster():
 
 
 def held_out(config: RunConfig) -> tuple[Subset, np.ndarray]:
-    """The test images of a configuration, and their pixels."""
+    """The readable test images of a configuration, and their pixels."""
     access = load_access(config.data)
     test = find_dataset(config.data, Storage(access)).test
-    pixels, _, bad = ImageReader.of(config.data, access).load(test.uris, test.etags)
-    assert not bad
-    return test, pixels[:]
+    pixels, good, _ = ImageReader.of(config.data, access).load(test.uris, test.etags)
+    return test.take(good), pixels[:]
 
 
 @pytest.fixture(scope="session")
@@ -134,15 +141,38 @@ def saved_model(tmp_path_factory) -> Path:
     return path.with_suffix(".keras")
 
 
-def run_script(*arguments: object, timeout: float = 300) -> subprocess.CompletedProcess:
-    """One of the project's scripts in a process of its own, from the repository."""
+def run_script(
+    *arguments: object, timeout: float = 300, scratch: Path | None = None
+) -> subprocess.CompletedProcess:
+    """One of the project's scripts in a process of its own, from the repository.
+
+    Args:
+        arguments: of Python.
+        timeout: in seconds.
+        scratch: for its temporary files, in place of the system's folder.
+    """
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
+        env=os.environ | (scratch_environment(scratch) if scratch else {}),
         capture_output=True,
         text=True,
         timeout=timeout,
     )
+
+
+def scratch_environment(folder: Path) -> dict[str, str]:
+    """Lets a program keep its own and Spark's temporary files in `folder`."""
+    folder.mkdir(exist_ok=True)
+    return {"TMPDIR": str(folder), "SPARK_LOCAL_DIRS": str(folder)}
+
+
+def assert_becomes_empty(folder: Path) -> None:
+    """Nothing is left there; Spark's Java ends shortly after the program does."""
+    deadline = time.monotonic() + 30
+    while any(folder.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert list(folder.iterdir()) == []
 
 
 def assert_one_line(error: str, *parts: str) -> None:

@@ -24,6 +24,7 @@ from xray.dataset import find_dataset
 from xray.errors import UserError
 from xray.journal import Journal
 from xray.storage import Storage
+from xray.tensorboard_log import TensorBoardLog
 from xray.timing import PHASES
 
 
@@ -224,6 +225,13 @@ class TestJournal:
         again = Journal("sequential", make_config(), resume=journal.checkpoint([]))
         again.take_up([])
         assert [resume.epoch for resume in again.record().resumed] == [2, 2]
+
+    def test_its_curves_begin_with_those_of_the_earlier_try(self, journal, tmp_path):
+        journal.events = TensorBoardLog(tmp_path, "run")
+        journal.take_up([(2, 3), ()])
+        journal.add_epoch(100.0, 0.5)
+        (file,) = journal.events.folder.iterdir()
+        assert file.read_bytes().count(b"epoch/loss") == 3
 
     def test_steady_rate_leaves_out_the_first_epoch_of_each_try(
         self, journal, monkeypatch

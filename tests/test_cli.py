@@ -5,7 +5,7 @@ import pytest
 from experiments import elephas_spark
 from tests.conftest import assert_one_line
 from tests.test_runners import read_record
-from xray.cli import main
+from xray.cli import main, one_line
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def run(bucket, tmp_path, capsys):
 
 BAD_SETTINGS = {
     "modle.alpha=1": "Did you mean 'model'?",
-    "training.optimizer=adamm": "'rmsprop', 'adam' or 'sgd'",
+    "training.optimizer=adamm": "'rmsprop', 'adam', 'adamw'",
     "runner.mode=sync": "'synchronous', 'asynchronous' or 'hogwild'",
     "model.backbone=MobilNet": "must be one of MobileNet",
     "data.image_size=8": "at least 32 for MobileNet",
@@ -99,3 +99,12 @@ def test_help_names_the_exit_codes(script, capsys):
         main(script, module.run, module.__doc__, ["--help"])
     assert stopped.value.code == 0
     assert "Exit codes" in capsys.readouterr().out
+
+
+def test_an_executors_error_is_told_in_its_own_words():
+    text = """An exception was thrown from the Python worker:
+Traceback (most recent call last):
+  File "worker.py", line 1, in main
+xray.errors.UserError: S3 refuses these credentials.
+"""
+    assert one_line(RuntimeError(text)) == "UserError: S3 refuses these credentials."

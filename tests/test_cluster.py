@@ -8,6 +8,7 @@ from xray.cluster import (
     Cluster,
     _training_conf,
     check_master,
+    join_cluster,
     start_cluster,
 )
 from xray.config import RunnerConfig
@@ -79,6 +80,21 @@ class TestRunningCluster:
 
         paths = cluster.context.parallelize([0], 1).mapPartitions(places).collect()
         assert any(path.endswith("xray.zip") for path in paths)
+
+    def test_a_context_is_joined_with_our_code_and_thread_limits(self, cluster):
+        context = cluster.context
+        known = list(context._python_includes), dict(context.environment)
+        joined = join_cluster(context, RunnerConfig(workers=1))
+        assert (joined.workers, joined.threads_per_worker) == (1, 1)
+        assert (context._python_includes, context.environment) == known
+
+        plain = type(context.environment)()
+        context.environment, before = plain, context.environment
+        try:
+            join_cluster(context, RunnerConfig())
+            assert context.environment["TF_NUM_INTRAOP_THREADS"] == "1"
+        finally:
+            context.environment = before
 
     def test_too_few_slots_are_refused(self, cluster, monkeypatch):
         from xray.cluster import _wait_for_slots

@@ -1,6 +1,7 @@
 """Processes really killed in the middle of an epoch, and what is left of the run."""
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -12,17 +13,26 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.conftest import ROOT, assert_one_line, run_script
+from tests.conftest import (
+    ROOT,
+    assert_becomes_empty,
+    assert_one_line,
+    run_script,
+    scratch_environment,
+)
 from tests.test_runners import read_record
 from xray.checkpoint import Progress
+from xray.cli import main
+from xray.train import train_locally
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 20
+EPOCHS, IMAGES = 20, 80
 WAIT_SECONDS = 300
 # Nothing is drawn and no optimizer state is lost: any two runs end with equal losses,
 # if each image was counted once.
 EXACT = {
+    "data": {"limit": IMAGES},
     "training": {"epochs": EPOCHS, "optimizer": "sgd", "learning_rate": 0.05},
     "model": {"dropout": 0},
 }
@@ -37,7 +47,11 @@ def arguments(script, config, results, *settings):
 def start_and_wait_for_an_epoch(*command):
     """The process, in the middle of an epoch after the first."""
     results = Path(command[command.index("--results") + 1])
-    process = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        env=os.environ | scratch_environment(results.parent / "scratch"),
+    )
     deadline = time.monotonic() + WAIT_SECONDS
     while not list(results.glob("checkpoints/*.npz")):
         assert process.poll() is None
@@ -76,8 +90,11 @@ def assert_resumed(record, before, results):
     assert 0.8 * total < sum(phases.values()) <= total
 
 
-def test_sequential_run_goes_on_exactly(bucket, own_bucket, tmp_path):
-    shutil.copytree(bucket.folder, own_bucket.folder, dirs_exist_ok=True)
+def test_sequential_run_goes_on_exactly(bucket, own_bucket, tmp_path, capsys):
+    (own_bucket.folder / "images").mkdir()
+    (image, *_) = copied = sorted(bucket.folder.glob("images/*.png"))[:IMAGES]
+    for path in (*copied, *bucket.folder.glob("*.csv")):
+        shutil.copy(path, own_bucket.folder / path.relative_to(bucket.folder))
     # Dropout and Adam: their state must come back as well.
     config = own_bucket.write_config(tmp_path / "run.yaml", training={"epochs": EPOCHS})
     whole, results = tmp_path / "whole", tmp_path / "resumed"
@@ -87,15 +104,15 @@ def test_sequential_run_goes_on_exactly(bucket, own_bucket, tmp_path):
     kill(start_and_wait_for_an_epoch(*command))
     before = kept(results)
 
-    image = sorted(own_bucket.folder.glob("images/*.png"))[0]
-    content = image.read_bytes()
-    image.write_bytes(content + b"more")
-    refused = run_script(*command, "--resume")
-    assert refused.returncode == 2
-    assert_one_line(refused.stderr, "needs the data of the first try", "_content")
+    changed = own_bucket.folder / "images" / image.name
+    changed.write_bytes(image.read_bytes() + b"more")
+    again = [*map(str, command[1:]), "--resume"]
+    assert main("sequential", train_locally, "The same, in this process.", again) == 2
+    error = capsys.readouterr().err
+    assert_one_line(error, "needs the data of the first try", "_content")
     for path in results.glob("*.json"):
         path.unlink()
-    image.write_bytes(content)
+    changed.write_bytes(image.read_bytes())
 
     done = run_script(*command, "--resume")
     assert done.returncode == 0, done.stderr
@@ -116,9 +133,10 @@ def config(bucket, tmp_path_factory):
 @pytest.fixture(scope="module")
 def driver_killed(config, tmp_path_factory):
     """What was kept of a resident run whose driver was killed, and its second try."""
-    results = tmp_path_factory.mktemp("driver")
+    results = tmp_path_factory.mktemp("driver") / "results"
     command = arguments("elephas_spark", config, results)
     kill(start_and_wait_for_an_epoch(*command))
+    assert_becomes_empty(results.parent / "scratch")
     before = kept(results)
     done = run_script(*command, "--resume")
     assert done.returncode == 0, done.stderr
@@ -130,7 +148,7 @@ def driver_killed(config, tmp_path_factory):
 @pytest.fixture(scope="module")
 def executor_killed(config, tmp_path_factory):
     """A resident run that lost an executor's Java process, Python workers and all."""
-    results = tmp_path_factory.mktemp("executor")
+    results = tmp_path_factory.mktemp("executor") / "results"
     process = start_and_wait_for_an_epoch(
         *arguments("elephas_spark", config, results),
         *("--set", "runner.master=local-cluster[2,1,1024]"),

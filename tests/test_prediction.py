@@ -198,3 +198,34 @@ def test_epochs_beyond_the_first_are_what_counts():
     record.epochs[0].worker_seconds = [1000.0, 1000.0]
     assert point_of(record).image == pytest.approx(IMAGE)
     assert statistics.fmean([point_of(record).exchange]) == pytest.approx(0.2)
+
+
+def sequential(load, train=TRAIN, **data):
+    """A sequential run of the same data that reads it in `load` seconds."""
+    config = make_config()
+    return make_record(
+        phases={"load": load},
+        images={"train": train, "test": TEST},
+        config=config | {"data": config["data"] | data},
+    )
+
+
+def test_reading_is_that_of_a_sequential_run_where_small_runs_hide_it():
+    hidden = [run(1, train=100), run(2, train=100)]
+    known = Predictor(hidden, [*hidden, sequential(load=200.0, train=100)])
+    assert known.model.load[1] == 2.0
+    job = known.job(10, images=10**6)
+    assert known.model.parts(job)["load"] > job.train / 10 * 2.0
+    assert known.predict(job).seconds > Predictor(hidden).predict(job).seconds
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        sequential(200.0, image_size=64),
+        sequential(200.0, staged="s3://b/staged/"),
+        make_elephas(1, 1.0, config=make_config()),
+    ],
+)
+def test_reading_of_other_data_is_not_used(other):
+    assert Predictor([run(1), run(2)], [other]).reading is None

@@ -74,6 +74,21 @@ def test_stop_kills_what_does_not_end(monkeypatch):
     assert process.returncode == -signal.SIGKILL
 
 
+def test_sigterm_leaves_no_temporary_folder(tmp_path):
+    code = (
+        "import tempfile, time; from xray.processes import exit_on_sigterm\n"
+        "exit_on_sigterm()\n"
+        f"with tempfile.TemporaryDirectory(dir={str(tmp_path)!r}) as folder:\n"
+        "    print(folder, flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True)
+    assert os.path.isdir(process.stdout.readline().strip())
+    process.terminate()
+    assert process.wait(WAIT_SECONDS) == 128 + signal.SIGTERM
+    process.stdout.close()
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is a call of Linux")
 def test_child_ends_with_a_killed_parent():
     code = (

@@ -100,6 +100,7 @@ def test_every_backbone_is_found_in_any_case(path, name):
         ("published", "MobileNet", 128),
         ("chexnet-densenet121", "DenseNet121", 224),
         ("resnet50-transfer", "ResNet50", 256),
+        ("nih-sample-recipe", "MobileNet", 128),
     ],
 )
 def test_ready_configurations(name, backbone, size):

@@ -175,7 +175,16 @@ def test_resumed_and_restarted_runs_are_marked():
     found = " ".join(notes.warnings(only_group(*records)))
     assert "1 run died and went on with --resume" in found
     assert "1 run lost a worker" in found
+
     assert "--resume" not in " ".join(notes.warnings(only_group(make_record())))
+
+
+def test_the_page_says_whose_weights_are_scored():
+    records = [make_record(best_epoch=epoch) for epoch in (4, 2)]
+    found = " ".join(notes.warnings(only_group(*records)))
+    assert "epoch with the best validation AUC, not of the last: epoch 2, 4." in found
+    found = " ".join(notes.warnings(only_group(make_record())))
+    assert "validation" not in found
 
 
 def test_numbers_as_written():

@@ -13,12 +13,14 @@ import pytest
 
 from tests.refusals import refused
 from tests.test_elephas_training import small_model
+from xray.checkpoint import CheckpointFile
 from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.errors import UserError
 from xray.exchange import WeightServer
-from xray.feed import Feed, training_pipeline
+from xray.feed import Feed, predict, training_pipeline
 from xray.journal import Journal
+from xray.metrics import macro_auc
 from xray.reader import ImageReader
 from xray.recipe import TrainingConfig
 from xray.resident import Order, Plan, Shard, make_resident_model
@@ -172,6 +174,41 @@ def test_a_killed_worker_costs_a_round_and_nothing_else(data, cluster):
     _, undisturbed = fit(data, cluster, workers=2)
     # Adam starts anew in the second try, so the weights are near, not equal.
     assert_equal_weights(survived, undisturbed, atol=0.05)
+
+
+class DeadlyJournal(Journal):
+    """Loses a worker that has the last average and has not scored its test images."""
+
+    def checkpoint(self, arrays):
+        if len(self.epochs) == self.config.training.epochs:  # the workers still wait
+            worker = python_workers()[0]
+            os.kill(worker, signal.SIGSTOP)
+            threading.Timer(0.5, os.kill, (worker, signal.SIGKILL)).start()
+        return super().checkpoint(arrays)
+
+
+def test_a_worker_killed_in_the_last_scoring_costs_no_image(
+    data, bucket, cluster, tmp_path
+):
+    dataset, reader = data
+    config, model = bucket.config(runner={"workers": 2}), small_model()
+    file = CheckpointFile(tmp_path, "elephas", config)
+    journal = DeadlyJournal("elephas", config, workers=2, checkpoint_file=file)
+
+    def find_dataset():
+        journal.dataset = dataset
+
+    train_resident(journal, cluster, model, reader.access, find_dataset)
+    epochs = config.training.epochs
+    assert (journal.exchange["rounds"], journal.exchange["attempts"]) == (epochs, 2)
+    (retry,) = journal.retries
+    assert (retry.epoch, retry.rounds) == (epochs, epochs)
+    assert len(journal.epochs) == epochs
+    pixels, _, _ = reader.load(dataset.test.uris, dataset.test.etags)
+    expected = macro_auc(dataset.test.labels, predict(model, pixels))
+    assert journal.scores.macro_auc.value == pytest.approx(expected)
+    for finding in journal.scores.findings.values():
+        assert finding.positives + finding.negatives == len(dataset.test)
 
 
 def test_a_straggler_shows_in_the_seconds_of_its_epochs(data, cluster):

@@ -1,4 +1,8 @@
-"""The contract that all runners keep, each run as a user runs it."""
+"""The contract that all runners keep, each run as a user runs it.
+
+The demo trains most of them. The others train on the images that it leaves, one of them
+from staged shards. One image is broken, so every run has to do without it.
+"""
 
 import json
 import os
@@ -10,13 +14,25 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT, assert_one_line, held_out, run_script
+from tests.conftest import (
+    ROOT,
+    assert_becomes_empty,
+    assert_one_line,
+    held_out,
+    run_script,
+    scratch_environment,
+)
+from xray.config import load_config
+from xray.local_s3 import serve
 from xray.metrics import macro_auc
-from xray.record import RunRecord, work_differences
+from xray.record import RunRecord, read_records, work_differences
 from xray.saved_model import load_model
+from xray.synthetic import generate
 
 pytestmark = pytest.mark.slow
 
+CONFIG = ROOT / "experiments" / "configs" / "demo.yaml"
+IMAGES, SIZE = 120, 64
 # The gpu runner with the device replaced, so that everything behind it is tested.
 GPU_WITHOUT_GPU = """
 import sys
@@ -38,59 +54,126 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def config(bucket, folder):
-    """Two epochs, each scored; models and event files are kept."""
-    return bucket.write_config(
-        folder / "run.yaml",
-        training={"evaluate_every_epoch": True},
-        output={
-            "models": str(folder / "models"),
-            "tensorboard": str(folder / "tensorboard"),
-        },
-    )
+def settings(folder):
+    """Of every run: two epochs, models and events kept, and Spark's event log on.
 
-
-@pytest.fixture(scope="module")
-def sequential(config, folder):
-    results = folder / "sequential"
-    done = run_script(
-        "experiments/sequential.py", "--config", config, "--results", results
-    )
-    assert done.returncode == 0, done.stderr
-    return read_record(results)
-
-
-@pytest.fixture(scope="module")
-def gpu(config, folder):
-    results = folder / "gpu"
-    done = run_script("-c", GPU_WITHOUT_GPU, "--config", config, "--results", results)
-    assert done.returncode == 0, done.stderr
-    return read_record(results)
-
-
-@pytest.fixture(scope="module")
-def elephas(config, folder):
-    """With Spark's event log on, so that a test can search it."""
+    The demo's configuration scores each epoch.
+    """
     events = folder / "events"
     events.mkdir()
     spark_conf = {"spark.eventLog.enabled": "true", "spark.eventLog.dir": str(events)}
-    setting = f"runner.spark_conf={json.dumps(spark_conf)}"
-    return run_elephas(config, folder / "elephas", setting)
+    return (
+        "data.image_size=32",
+        "data.min_train_positives=0",
+        "training.epochs=2",
+        f"output.models={folder / 'models'}",
+        f"output.tensorboard={folder / 'tensorboard'}",
+        f"runner.spark_conf={json.dumps(spark_conf)}",
+    )
+
+
+def set_all(*settings):
+    return [part for setting in settings for part in ("--set", setting)]
 
 
 @pytest.fixture(scope="module")
-def stock(config, folder):
-    return run_elephas(config, folder / "stock", "runner.engine=stock")
+def broken(folder):
+    """The name of the unreadable image that the demo will find drawn already."""
+    generate(folder / "s3" / "nih-demo", IMAGES, size=SIZE)
+    image = sorted(folder.glob("s3/nih-demo/images/*.png"))[0]
+    image.write_bytes(image.read_bytes()[:300])
+    return image.name
 
 
-def run_elephas(config, results, setting):
+@pytest.fixture(scope="module")
+def demo(folder, settings, broken):
+    """The demo as it ended."""
     done = run_script(
-        *("experiments/elephas_spark.py", "--config", config, "--results", results),
-        *("--set", "runner.workers=2", "--set", setting),
+        *("experiments/demo.py", "--images", IMAGES, "--size", SIZE),
+        *("--folder", folder, "--results", folder / "demo", *set_all(*settings)),
     )
     assert done.returncode == 0, done.stderr
-    (results / "output.txt").write_text(done.stdout + done.stderr)
-    return read_record(results)
+    (folder / "demo" / "output.txt").write_text(done.stdout + done.stderr)
+    return done
+
+
+@pytest.fixture(scope="module")
+def demo_records(demo, folder):
+    records, left_out = read_records(folder / "demo")
+    assert not left_out
+    return records
+
+
+@pytest.fixture(scope="module")
+def train(demo, folder, settings):
+    """Trains on the demo's images, which are served again."""
+    with serve(folder / "s3") as server:
+        credentials = folder / "again.yaml"
+        server.write_credentials(credentials)
+        same = set_all(*settings, f"data.credentials={credentials}")
+
+        def run(name, *script, more=()):
+            results = folder / name
+            done = run_script(
+                *(*script, "--config", CONFIG, *same, *set_all(*more)),
+                *("--results", results),
+                scratch=folder / "scratch",
+            )
+            assert done.returncode == 0, done.stderr
+            (results / "output.txt").write_text(done.stdout + done.stderr)
+            return read_record(results)
+
+        run.same = same
+        run.config = load_config(CONFIG, same[1::2])
+        yield run
+
+
+@pytest.fixture(scope="module")
+def sequential(demo_records):
+    return demo_records[0]
+
+
+@pytest.fixture(scope="module")
+def gpu(train):
+    """On staged images."""
+    staged = "data.staged=s3://nih-demo/staged/"
+    done = run_script(
+        *("experiments/stage.py", "--config", CONFIG, *train.same, *set_all(staged))
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{IMAGES - 1} images at 32x32 in 1 parquet shards" in done.stdout
+    return train("gpu", "-c", GPU_WITHOUT_GPU, more=(staged,))
+
+
+@pytest.fixture(scope="module")
+def elephas(demo_records):
+    return demo_records[-1]
+
+
+@pytest.fixture(scope="module")
+def stock(train):
+    more = ("runner.engine=stock", "runner.workers=2")
+    return train("stock", "experiments/elephas_spark.py", more=more)
+
+
+def test_demo_leaves_records_and_report(demo, demo_records, folder):
+    runs = [(r.runner, r.workers, r.status) for r in demo_records]
+    assert runs == [
+        ("sequential", 1, "success"),
+        ("gpu", 1, "failed"),
+        ("elephas", 1, "success"),
+        ("elephas", 2, "success"),
+    ]
+    assert len({r.work_id for r in demo_records if r.status == "success"}) == 1
+    assert (folder / "demo" / "report" / "report.html").stat().st_size > 10_000
+
+
+def test_gpu_without_a_gpu_is_refused(demo, demo_records):
+    assert "gpu: skipped" in demo.stdout  # which is exit code 3
+    assert_one_line(demo.stderr, "No GPU", "make gpu")
+    record = demo_records[1]
+    assert (record.status, record.scores) == ("failed", None)
+    assert "No GPU" in record.error
 
 
 @pytest.mark.parametrize("runner", ["sequential", "gpu", "elephas", "stock"])
@@ -102,7 +185,7 @@ class TestContract:
     def test_record_is_complete(self, record, runner):
         name = "elephas" if runner == "stock" else runner
         assert (record.status, record.runner) == ("success", name)
-        assert record.images.train + record.images.test == 160
+        assert record.images.train + record.images.test == IMAGES - 1
         assert record.images_trained == 2 * record.images.train
         assert record.images_per_second.overall > 0
         assert record.images_per_second.steady > 0
@@ -135,12 +218,18 @@ class TestContract:
         for finding in record.scores.findings.values():
             assert finding.positives + finding.negatives == record.images.test
 
-    def test_saved_model_scores_as_recorded(self, record, bucket):
+    def test_one_unreadable_image_is_counted(self, record, runner, broken, folder):
+        assert [image["image"] for image in record.images.skipped] == [broken]
+        place = runner if (folder / runner).exists() else "demo"
+        output = (folder / place / "output.txt").read_text()
+        assert f"1 of {IMAGES} images skipped" in output
+
+    def test_saved_model_scores_as_recorded(self, record, train):
         model, info = load_model(record.models["last"].path)
         assert info.model_id == record.models["last"].model_id
         assert (info.run_id, info.epoch) == (record.run_id, 2)
         assert info.scores == record.scores
-        test, pixels = held_out(bucket.config())
+        test, pixels = held_out(train.config)
         scores = model.predict(pixels, verbose=0)
         # Batches and threads differ, and so do the last digits.
         assert macro_auc(test.labels, scores) == pytest.approx(
@@ -194,22 +283,20 @@ def test_resident_run_records_its_exchange(elephas):
     assert len(elephas.epochs[0].worker_seconds) == 2
 
 
-def test_no_secret_in_event_log_output_or_record(elephas, bucket, folder):
-    secret = yaml.safe_load(bucket.credentials.read_text())["aws_secret_key_id"]
-    files = [*folder.glob("events/*"), *folder.glob("elephas/*")]
-    assert len(files) >= 3
+def test_no_secret_in_event_log_output_or_record(elephas, stock, folder):
+    secrets = [
+        yaml.safe_load((folder / name).read_text())["aws_secret_key_id"].encode()
+        for name in ("credentials.yaml", "again.yaml")
+    ]
+    places = ("events/*", "demo/*.*", "stock/*.*")
+    files = [file for place in places for file in folder.glob(place)]
+    assert len(files) >= 10
     for file in files:
-        assert secret.encode() not in file.read_bytes()
+        assert not any(secret in file.read_bytes() for secret in secrets)
 
 
-def test_gpu_without_a_gpu_is_refused(bucket, tmp_path):
-    config = bucket.write_config(tmp_path / "run.yaml")
-    done = run_script("experiments/gpu.py", "--config", config, "--results", tmp_path)
-    assert done.returncode == 3
-    assert_one_line(done.stderr, "No GPU", "make gpu")
-    record = read_record(tmp_path)
-    assert (record.status, record.scores) == ("failed", None)
-    assert "No GPU" in record.error
+def test_a_run_leaves_no_temporary_file(stock, folder):
+    assert_becomes_empty(folder / "scratch")
 
 
 @pytest.mark.parametrize(
@@ -217,8 +304,9 @@ def test_gpu_without_a_gpu_is_refused(bucket, tmp_path):
     [("sequential", b"epoch 3/"), ("elephas_spark", b"img/s]")],
 )
 def test_interrupt_leaves_an_aborted_record(bucket, tmp_path, script, sign):
+    scratch = tmp_path / "scratch"
     config = bucket.write_config(
-        tmp_path / "run.yaml", training={"epochs": 10_000}, runner={"workers": 2}
+        tmp_path / "run.yaml", training={"epochs": 10_000}, runner={"workers": 1}
     )
     process = subprocess.Popen(
         [
@@ -227,7 +315,7 @@ def test_interrupt_leaves_an_aborted_record(bucket, tmp_path, script, sign):
         ],
         cwd=ROOT,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env=os.environ | {"PYTHONUNBUFFERED": "1"} | scratch_environment(scratch),
     )
     read = b""
     while sign not in read:
@@ -242,25 +330,4 @@ def test_interrupt_leaves_an_aborted_record(bucket, tmp_path, script, sign):
     assert record.status == "aborted"
     if script == "sequential":
         assert len(record.epochs) >= 2
-
-
-def test_one_unreadable_image_is_counted(own_bucket, bucket, tmp_path):
-    for path in bucket.folder.rglob("*.*"):
-        target = own_bucket.folder / path.relative_to(bucket.folder)
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(path.read_bytes())
-    broken = sorted(own_bucket.folder.glob("images/*.png"))[0]
-    broken.write_bytes(broken.read_bytes()[:300])
-    config = own_bucket.write_config(
-        tmp_path / "run.yaml", training={"epochs": 1}, runner={"workers": 1}
-    )
-    for script in ("sequential", "elephas_spark"):
-        results = tmp_path / script
-        done = run_script(
-            f"experiments/{script}.py", "--config", config, "--results", results
-        )
-        assert done.returncode == 0, done.stderr
-        assert "1 of 160 images skipped" in done.stderr
-        record = read_record(results)
-        assert [image["image"] for image in record.images.skipped] == [broken.name]
-        assert record.images.train + record.images.test == 159
+    assert_becomes_empty(scratch)

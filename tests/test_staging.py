@@ -1,4 +1,7 @@
-"""Staged shards: the same pixels and work as raw images, written once, checked."""
+"""Staged shards: the same pixels and work as raw images, written once, checked.
+
+A whole run that reads them is in test_runners.py.
+"""
 
 import dataclasses
 import io
@@ -18,7 +21,6 @@ from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.labels import FINDINGS
 from xray.reader import ImageReader
-from xray.record import RunRecord
 from xray.shard_files import FORMATS
 from xray.staged import MANIFEST, read_manifest
 from xray.staging import Staging, plan_staging, write_on_spark
@@ -304,29 +306,6 @@ class TestOnSpark:
         rows = table.select("image", "Mass", "pixels").collect()
         assert len(rows) == 12
         assert all(row.Mass == 1 and len(row.pixels) == 32 * 32 for row in rows)
-
-
-@pytest.mark.slow
-def test_runs_from_raw_and_staged_images_are_the_same_work(bucket, tmp_path):
-    config = bucket.write_config(
-        tmp_path / "run.yaml", data={"staged": "s3://nih/staged-32/"}
-    )
-    staged = run_script("experiments/stage.py", "--config", config)
-    assert staged.returncode == 0, staged.stderr
-    assert "160 images at 32x32 in 1 parquet shards" in staged.stdout
-    records = {}
-    for staged in ("s3://nih/staged-32/", "null"):
-        results = tmp_path / staged[:4]
-        done = run_script(
-            *("experiments/sequential.py", "--config", config, "--results", results),
-            *("--set", f"data.staged={staged}"),
-        )
-        assert done.returncode == 0, done.stderr
-        (path,) = results.glob("*.json")
-        records[staged] = RunRecord.model_validate_json(path.read_bytes())
-    first, other = records.values()
-    assert first.work_id == other.work_id
-    assert first.epochs[-1].loss == pytest.approx(other.epochs[-1].loss, rel=1e-4)
 
 
 @pytest.mark.parametrize(

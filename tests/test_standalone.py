@@ -4,14 +4,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyspark
 import pytest
 import yaml
 
+from emr import launch
 from tests.conftest import ROOT, assert_one_line
+from tests.emr_account import BUCKET
+from tests.emr_service import Machinery
 from tests.test_runners import read_record
+from xray.java import find_java_home
 from xray.local_cluster import _environment, main, start_workers
 
 pytestmark = pytest.mark.slow
+pytest_plugins = ["tests.emr_account"]
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +45,8 @@ def submit(master, *arguments):
     )
 
 
-@pytest.mark.parametrize("mode", ["synchronous", "asynchronous"])
-def test_workers_follow_from_the_cluster(master, bucket, tmp_path, mode):
+def test_workers_follow_from_the_cluster(master, bucket, tmp_path):
+    mode = "asynchronous"  # the synchronous one is what the next test trains
     config = bucket.write_config(
         tmp_path / "run.yaml", training={"epochs": 1}, runner={"mode": mode}
     )
@@ -52,6 +58,34 @@ def test_workers_follow_from_the_cluster(master, bucket, tmp_path, mode):
     assert len(record.per_worker) == 2
     secret = yaml.safe_load(bucket.credentials.read_text())["aws_secret_key_id"]
     assert secret not in done.stdout + done.stderr
+
+
+def test_a_sweep_on_emr_trains_for_real(
+    master, aws, arguments, bucket, tmp_path, monkeypatch
+):
+    """Images from S3, the step's own spark-submit, this cluster in place of YARN."""
+    for path in sorted((bucket.folder / "images").iterdir()):
+        aws.upload_file(str(path), BUCKET, f"images/{path.name}")
+    labels = bucket.folder / "Data_Entry_2017_v2020.csv"
+    aws.upload_file(str(labels), BUCKET, "labels.csv")
+    data = bucket.settings()["data"] | {
+        "images": f"s3://{BUCKET}/images/",
+        "labels": f"s3://{BUCKET}/labels.csv",
+    }
+    bucket.write_config(tmp_path / "run.yaml", data=data, training={"epochs": 1})
+    one_core = ("--cluster-set", "spark.cores_for_system=3")
+    config = ("--config", str(tmp_path / "run.yaml"))
+    monkeypatch.setenv("JAVA_HOME", find_java_home())
+    monkeypatch.setenv("SPARK_HOME", str(Path(pyspark.__file__).parent))
+    monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+    with Machinery(tmp_path, aws, master=master):
+        assert launch.main(arguments(2, more=(*one_core, *config))) == 0
+    record = read_record(tmp_path / "results")
+    assert (record.status, record.workers, record.engine) == ("success", 2, "resident")
+    assert record.machine["spark_master"] == master
+    assert len(record.per_worker) == 2
+    assert record.config["data"]["credentials"] is None
+    assert record.scores.findings_scored > 0
 
 
 def test_more_workers_than_slots_are_refused(master, bucket, tmp_path, monkeypatch):

@@ -1,17 +1,19 @@
 """Paired measurements: runs on drawn images, medians, ratios, and one JSON file."""
 
+import argparse
 import contextlib
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xray.errors import UserError
+from xray.files import write_whole
 from xray.local_s3 import serve
 from xray.machine import describe_machine, git_state, package_versions
 from xray.processes import die_with_parent
@@ -25,6 +27,53 @@ data: {images: s3://bench/images/, labels: s3://bench/Data_Entry_2017_v2020.csv,
 model: {pooling: avg, head_units: []}
 training: {optimizer: adam, learning_rate: 0.001, batch_size: 32}
 """
+
+
+def bench_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the options of every benchmark: --repeats, --quick and --out."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one small repeat")
+    parser.add_argument("--out", type=Path, default=Path("results/bench"))
+    return parser
+
+
+def run_benchmark(
+    name: str,
+    parser: argparse.ArgumentParser,
+    measure: Callable[[argparse.Namespace], tuple[dict[str, Any], dict[str, Any]]],
+    quick: Mapping[str, int],
+    arguments: Sequence[str] | None,
+) -> int:
+    """Measure as the command line says; the exit code, 0, or 2 after a user's error.
+
+    Writes the benchmark's file, and prints its path and, as the last line, the summary
+    as one JSON object.
+
+    Args:
+        name: of the benchmark.
+        parser: of `bench_parser`, with the benchmark's own options.
+        measure: turns the options into every repeat's figures, and their summary.
+        quick: what --quick makes of the options that are not given.
+        arguments: of the command line; None are this program's own.
+    """
+    options = parser.parse_args(arguments)
+    if options.quick:
+        parser.set_defaults(repeats=1, **quick)
+        options = parser.parse_args(arguments)
+    try:
+        figures, summary = measure(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    # Paths tell of this machine, and nothing of what was measured.
+    settings = {k: v for k, v in vars(options).items() if not isinstance(v, Path)}
+    settings["config"] = CONFIG
+    print(write_benchmark(options.out, name, settings, {**figures, **summary}))
+    print(json.dumps(summary))
+    return 0
 
 
 @dataclass(frozen=True)
@@ -146,7 +195,7 @@ def write_benchmark(
         "packages": package_versions(),
         "git": git_state(),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{created:%Y%m%dT%H%M%SZ}_{name}.json"
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=1) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()))
     return path

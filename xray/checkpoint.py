@@ -15,15 +15,8 @@ import numpy as np
 
 from xray.config import RunConfig
 from xray.errors import UserError
-from xray.record import (
-    Epoch,
-    Part,
-    Resume,
-    Retry,
-    Worker,
-    work_differences,
-    write_whole,
-)
+from xray.files import write_whole
+from xray.record import Epoch, Part, Resume, Retry, Worker, work_differences
 from xray.schedule import Course
 
 logger = logging.getLogger(__name__)

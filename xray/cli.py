@@ -73,7 +73,7 @@ def _run(
         _write(journal.record("failed", reason), journal, options)
         return _report_error(reason, error.exit_code)
     except Exception as error:  # noqa: BLE001 - any failure must leave a record
-        reason = file.with_hint(_reason(error))
+        reason = file.with_hint(one_line(error))
         _write(journal.record("failed", reason), journal, options)
         if options.debug:
             traceback.print_exc()
@@ -98,7 +98,7 @@ def _save(record: RunRecord, journal: Journal, options: argparse.Namespace) -> i
     except Exception as error:  # noqa: BLE001 - a fault must not look like a failed run
         if options.debug:
             traceback.print_exc()
-        reason = file.with_hint(f"No model is saved: {_reason(error)}")
+        reason = file.with_hint(f"No model is saved: {one_line(error)}")
         return _report_error(f"{reason} (--debug shows where)", 1)
     if record.models:
         record.write(options.results)
@@ -161,10 +161,10 @@ def _report_error(message: str, exit_code: int) -> int:
     return exit_code
 
 
-def _reason(error: Exception) -> str:
-    """One line: of a Spark failure, what the executor's Python said."""
+def one_line(error: Exception) -> str:
+    """Its kind and message: of a Spark failure, what the executor's Python said."""
     text = f"{type(error).__name__}: {error}"
-    said = re.findall(r"^(\w+(?:Error|Exception): .+)$", text, re.MULTILINE)
+    said = re.findall(r"^(?:\w+\.)*(\w+(?:Error|Exception): .+)$", text, re.MULTILINE)
     return (said[-1] if said else text.splitlines()[0])[:300]
 
 

@@ -1,13 +1,10 @@
 """A Spark context for training: settings, Java and our code on the executors."""
 
-import atexit
 import os
 import re
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 import zipfile
@@ -27,6 +24,7 @@ EXECUTOR_WAIT_SECONDS = float(os.environ.get("XRAY_EXECUTOR_WAIT_SECONDS", "180"
 SETTLED_SECONDS = 4  # no further executor has come for so long
 MASTER_WAIT_SECONDS = 3
 STOP_SECONDS = 30
+CODE_ARCHIVE = "xray.zip"
 
 
 @dataclass(frozen=True)
@@ -113,12 +111,38 @@ def start_cluster(runner: RunnerConfig) -> Cluster:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     context.setLogLevel("OFF")  # a failure reaches the user as one line of ours
     try:
-        _ship_code(context)
-        slots = _wait_for_slots(context, runner.workers)
+        return join_cluster(context, runner)
     except BaseException:
         context.stop()
         raise
-    return Cluster(context, runner.workers or slots, threads)
+
+
+def join_cluster(context: "SparkContext", runner: RunnerConfig) -> Cluster:
+    """The workers that a running Spark context offers, ready to train.
+
+    Raises:
+        UserError: there are too few slots.
+    """
+    equip_workers(context)
+    slots = _wait_for_slots(context, runner.workers)
+    return Cluster(context, runner.workers or slots, _task_threads(context))
+
+
+def equip_workers(context: "SparkContext") -> None:
+    """Give the executors our code and each Python worker its share of threads.
+
+    For Python workers of jobs that are submitted from now on; a second call, or one
+    after `start_cluster`, changes nothing.
+    """
+    environment = _thread_environment(_task_threads(context), resident=True)
+    for name, value in environment.items():
+        context.environment.setdefault(name, value)
+    if CODE_ARCHIVE not in context._python_includes:
+        _ship_code(context)
+
+
+def _task_threads(context: "SparkContext") -> int:
+    return int(context.getConf().get("spark.task.cpus", "1"))
 
 
 def under_spark_submit() -> bool:
@@ -200,9 +224,9 @@ def check_master(master: str) -> None:
 def _ship_code(context: "SparkContext") -> None:
     """Give every executor the driver's own copy of this package."""
     package = Path(__file__).resolve().parent
-    folder = Path(tempfile.mkdtemp(prefix="xray-code-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    archive = folder / "xray.zip"
+    # Executors that come late still fetch it. Java deletes this folder when it ends,
+    # which it does however this program ends.
+    archive = Path(context._temp_dir) / CODE_ARCHIVE
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(package.glob("*.py")):
             file.write(path, f"{package.name}/{path.name}")

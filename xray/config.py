@@ -180,10 +180,23 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     settings = _read_yaml(Path(path))
     for override in overrides:
         _apply_override(settings, override)
+    return parse_config(settings, path)
+
+
+def parse_config(settings: dict[str, Any], source: str | Path) -> RunConfig:
+    """The validated configuration of `settings`, sections by name.
+
+    Args:
+        settings: as `RunConfig.to_dict` gives them, or fewer.
+        source: where they come from, for messages.
+
+    Raises:
+        UserError: a key is unknown or a value is refused.
+    """
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:
-        raise UserError(_one_line(error, path)) from None
+        raise UserError(_one_line(error, source)) from None
 
 
 def read_yaml_mapping(path: Path, what: str) -> dict[str, Any]:

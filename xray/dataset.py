@@ -210,15 +210,24 @@ def _to_subset(table: pd.DataFrame) -> Subset:
 
 
 def _split(everything: Subset, data: DataConfig, listed: int) -> Dataset:
-    train, test = _part(everything, data, "test_fraction")
+    train, test = set_apart(everything, data, "test_fraction")
     if not data.validation_fraction:
         return Dataset(train, test, listed)
-    train, validation = _part(train, data, "validation_fraction")
+    train, validation = set_apart(train, data, "validation_fraction")
     return Dataset(train, test, listed, validation)
 
 
-def _part(whole: Subset, data: DataConfig, fraction: str) -> tuple[Subset, Subset]:
-    """What stays and what is set apart, by patient."""
+def set_apart(whole: Subset, data: DataConfig, fraction: str) -> tuple[Subset, Subset]:
+    """What stays of `whole` and what is set apart, by patient.
+
+    Args:
+        whole: to be cut.
+        data: names the share and the seed.
+        fraction: test_fraction or validation_fraction.
+
+    Raises:
+        UserError: one side would be empty.
+    """
     apart = split_by_patient(
         whole.labels, whole.patients, getattr(data, fraction), data.seed
     )

@@ -15,6 +15,7 @@ from xray.progress import progress_bar, watch
 if TYPE_CHECKING:
     import keras
     from elephas.spark_model import AsynchronousSparkModel, SparkModel
+    from elephas.worker import AsynchronousSparkWorker
     from pyspark import RDD
 
 
@@ -161,59 +162,65 @@ def make_asynchronous_model(
         images: training images, for progress.
     """
     from elephas.spark_model import AsynchronousSparkModel
-    from elephas.worker import AsynchronousSparkWorker
-
-    statistics = frozenset(
-        index for index, weight in enumerate(model.weights) if not weight.trainable
-    )
-    address = choose_address(host)
 
     class ParameterServerModel(AsynchronousSparkModel):
-        def __init__(self) -> None:
-            super().__init__(model, mode=mode, frequency=frequency, port=address.port)
-            self.parameter_server = make_server(
-                self.serialized_model, address, mode, statistics, workers
-            )
-            self.client = make_client(address, statistics)
-            self.reports: Sequence[WorkerReport] = ()
+        reports: Sequence[WorkerReport] = ()
 
         def fit(self, rdd: "RDD", **train_config: Any) -> None:
             self._fit(rdd, **train_config)  # as in the synchronous model
 
         def _fit(self, rdd: "RDD", **train_config: Any) -> None:
-            shared = rdd.context.broadcast(self._master_network.get_weights())
-            worker = AsynchronousSparkWorker(
-                self._master_network.to_json(),
-                shared,
-                self.client,
-                train_config,
-                self.frequency,
-                _serialized_optimizer(self),
-                self.master_loss,
-                self.master_metrics,
-                self.custom_objects,
-            )
+            worker = _asynchronous_worker(self, rdd, train_config)
             measured = MeasuredWorker(worker, (seed,))
             updates = _updates(images, workers, train_config, frequency)
-            with self.run_parameter_server(), self._progress(updates, train_config):
+            trained = images * train_config["epochs"]
+            with (
+                self.run_parameter_server() as counter,
+                _watch(counter, updates, trained),
+            ):
                 outcomes = rdd.mapPartitions(measured.train).collect()
                 self._master_network.set_weights(self.client.get_parameters())
             self.reports = [report for _, report in outcomes]
 
         @contextmanager
-        def run_parameter_server(self) -> Iterator[None]:
+        def run_parameter_server(self) -> Iterator[Any]:
             try:
                 self.parameter_server.start()
-                yield
+                yield self.parameter_server.updates
             finally:
                 self.parameter_server.stop()
 
-        def _progress(self, updates: int, train_config: dict[str, Any]) -> Any:
-            return _watch(
-                self.parameter_server.updates, updates, images * train_config["epochs"]
-            )
+    address = choose_address(host)
+    statistics = frozenset(
+        index for index, weight in enumerate(model.weights) if not weight.trainable
+    )
+    spark_model = ParameterServerModel(
+        model, mode=mode, frequency=frequency, port=address.port
+    )
+    spark_model.parameter_server = make_server(
+        spark_model.serialized_model, address, mode, statistics, workers
+    )
+    spark_model.client = make_client(address, statistics)
+    return spark_model
 
-    return ParameterServerModel()
+
+def _asynchronous_worker(
+    spark_model: "AsynchronousSparkModel", rdd: "RDD", train_config: dict[str, Any]
+) -> "AsynchronousSparkWorker":
+    from elephas.worker import AsynchronousSparkWorker
+
+    network = spark_model.master_network
+    return AsynchronousSparkWorker(
+        network.to_json(),
+        rdd.context.broadcast(network.get_weights()),
+        spark_model.client,
+        train_config,
+        spark_model.frequency,
+        _serialized_optimizer(spark_model),
+        spark_model.master_loss,
+        spark_model.master_metrics,
+        spark_model.custom_objects,
+    )
 
 
 def _serialized_optimizer(model: "SparkModel") -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """Image bytes to uint8 pixels, the same for every runner, each image decoded once."""
 
 import io
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from xray.dicom import is_dicom, read_dicom, show_dicom
 from xray.errors import UserError
+from xray.files import write_whole
 from xray.storage import Storage, UnreadableObject
 
 EXTENSIONS = (".png", ".jpg", ".jpeg")
@@ -158,16 +157,14 @@ def _load_one(
         return np.frombuffer(path.read_bytes(), np.uint8).reshape(size, size, 1)
     except (OSError, ValueError):  # absent, or cut short by a full disk
         pixels = decode_image(storage.read(uri), size)
-        _write_whole(path, pixels.tobytes())
+        _keep(path, pixels)
         return pixels
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def _keep(path: Path, pixels: np.ndarray) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(content)
-        os.replace(file.name, path)
+        # A lost one costs a decoding: not worth waiting for the disk.
+        write_whole(path, lambda file: file.write(pixels.tobytes()), sync=False)
     except OSError as error:
         raise UserError(
             f"data.cache_dir {path.parent} cannot be written: {error.strerror}. Choose "

@@ -18,27 +18,10 @@ from xray.config import RunConfig
 from xray.dataset import Dataset, Subset
 from xray.errors import UserError
 from xray.labels import FINDINGS
-from xray.machine import (
-    describe_machine,
-    git_state,
-    package_versions,
-    peak_memory_bytes,
-)
+from xray.machine import peak_memory_bytes
 from xray.metrics import macro_auc, score_predictions
-from xray.record import (
-    Epoch,
-    Images,
-    Phases,
-    Rates,
-    Resume,
-    Retry,
-    RunRecord,
-    Scores,
-    Worker,
-    new_run_id,
-    utc_now,
-    work_id,
-)
+from xray.record import Epoch, Resume, Retry, RunRecord, Scores, Worker, utc_now
+from xray.recording import build_record, work_of
 from xray.schedule import Course
 from xray.tensorboard_log import TensorBoardLog
 from xray.timing import Timer
@@ -97,7 +80,7 @@ class Journal:
     resume: Checkpoint | None = None
     resumed: list[Resume] = field(default_factory=list)
     retries: list[Retry] = field(default_factory=list)
-    peak_memory_bytes: int = 0
+    earlier_peak_bytes: int = 0
     first_step_seconds: float | None = None
     course: Course = field(default_factory=Course)
     events: TensorBoardLog | None = None
@@ -233,7 +216,7 @@ class Journal:
             arrays: what training goes on from; they must not change any more.
         """
         progress = Progress(
-            work=self._work(),
+            work=work_of(self),
             workers=self.workers,
             epochs=self.epochs,
             seconds=self.timer.seconds,
@@ -242,7 +225,7 @@ class Journal:
             per_worker=self.per_worker,
             exchange=self.exchange,
             course=self.course,
-            peak_memory_bytes=self._peak_memory_bytes(),
+            peak_memory_bytes=self.peak_memory_bytes(),
             first_step_seconds=self.first_step_seconds,
             resumed=self.resumed,
             retries=self.retries,
@@ -271,7 +254,7 @@ class Journal:
             unknown.add("dataset.skipped")
         if self.initial_weights is None:
             unknown.add("model.weights")
-        check_same_work(before.work, self._work(), unknown)
+        check_same_work(before.work, work_of(self), unknown)
         if self.workers and self.workers != before.workers:
             raise UserError(
                 f"--resume needs the {before.workers} worker(s) of the first try. Got "
@@ -297,7 +280,7 @@ class Journal:
         self.exchange = before.exchange
         self.course = before.course
         self.retries = list(before.retries)
-        self.peak_memory_bytes = before.peak_memory_bytes
+        self.earlier_peak_bytes = before.peak_memory_bytes
         self.first_step_seconds = before.first_step_seconds
         this_try = Resume(
             epoch=len(before.epochs),
@@ -313,99 +296,18 @@ class Journal:
         error: str | None = None,
     ) -> RunRecord:
         """The record of the run as far as it came."""
-        created, git = utc_now(), git_state()
-        work = self._work()
-        return RunRecord(
-            run_id=new_run_id(created, self.runner, self.workers, git["commit"] or ""),
-            created=created,
-            status=status,
-            error=error,
-            runner=self.runner,
-            workers=self.workers,
-            threads_per_worker=self.threads_per_worker,
-            mode=self.mode,
-            frequency=self.frequency,
-            engine=self.engine,
-            best_epoch=self.best_epoch,
-            exchange=self.exchange,
-            resumed=self.resumed,
-            retries=self.retries,
-            global_batch_size=self._global_batch_size(),
-            seed=self.config.training.seed,
-            config=self.config.to_dict(),
-            work_id=work_id(work) if work else None,
-            work=work,
-            initial_weights=self.initial_weights,
-            first_step_seconds=self.first_step_seconds,
-            phases=Phases(**self.timer.phases()),
-            epochs=self.epochs,
-            images=self._images(),
-            images_trained=self.train_images() * len(self.epochs),
-            images_per_second=self._rates(),
-            cpu_seconds=self._cpu_seconds(),
-            driver_peak_memory_bytes=self._peak_memory_bytes(),
-            per_worker=self.per_worker,
-            scores=self.scores,
-            machine={**describe_machine(), **self.machine},
-            packages=package_versions(),
-            git=git,
-            tensorboard=str(self.events.folder) if self.events else None,
-        )
+        return build_record(self, status, error)
 
     def train_images(self) -> int:
         """Readable training images; 0 before the data set is known."""
         if not self.dataset:
             return 0
-        return self._readable(self.dataset.train)
+        return self.readable(self.dataset.train)
 
-    def _readable(self, subset: Subset | None) -> int:
+    def readable(self, subset: Subset | None) -> int:
+        """Images of `subset` that could be read; 0 without one."""
         return sum(name not in self.skipped for name in subset.names) if subset else 0
 
-    def _global_batch_size(self) -> int | None:
-        return self.workers and self.workers * self.config.training.batch_size
-
-    def _images(self) -> Images:
-        if not self.dataset:
-            return Images()
-        return Images(
-            listed=self.dataset.listed,
-            matched=len(self.dataset),
-            train=self.train_images(),
-            test=self._readable(self.dataset.test),
-            validation=self._readable(self.dataset.validation),
-            skipped=[{"image": n, "reason": r} for n, r in self.skipped.items()],
-        )
-
-    def _rates(self) -> Rates:
-        images = self.train_images()
-        firsts = {1, *(resume.epoch + 1 for resume in self.resumed)}
-        later = [epoch for epoch in self.epochs if epoch.epoch not in firsts]
-        fit_seconds = self.timer.seconds["fit"]
-        return Rates(
-            overall=images * len(self.epochs) / fit_seconds if self.epochs else None,
-            steady=images * len(later) / sum(e.seconds for e in later)
-            if later
-            else None,
-        )
-
-    def _cpu_seconds(self) -> dict[str, float]:
-        """The driving process by phase; in `fit`, the workers' seconds are added."""
-        seconds = dict(self.timer.cpu_seconds)
-        seconds["fit"] += sum(worker.cpu_seconds for worker in self.per_worker)
-        return seconds
-
-    def _peak_memory_bytes(self) -> int:
+    def peak_memory_bytes(self) -> int:
         """Of this process, or of an earlier try's."""
-        return max(self.peak_memory_bytes, peak_memory_bytes())
-
-    def _work(self) -> dict[str, Any]:
-        if not self.dataset:
-            return {}
-        parts = self.dataset.identity(self.config.data)
-        parts["dataset"]["skipped"] = sorted(self.skipped)
-        model = self.config.model.model_dump(mode="json")
-        if model["weights"] not in (None, "imagenet"):
-            model["weights"] = self.initial_weights  # what is in the file, not its name
-        training = self.config.training.model_dump(mode="json")
-        del training["evaluate_every_epoch"]
-        return {**parts, "model": model, "training": training}
+        return max(self.earlier_peak_bytes, peak_memory_bytes())

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from xray.errors import UserError
 from xray.java import find_java_home
-from xray.processes import die_with_parent, run_command, stop
+from xray.processes import die_with_parent, exit_on_sigterm, run_command, stop
 
 START_SECONDS = 60
 CLASSES = "org.apache.spark.deploy"
@@ -132,4 +132,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
     sys.exit(main())

@@ -18,9 +18,7 @@ Command line: `python -m xray.local_s3 FOLDER --credentials FILE [-- COMMAND ...
 
 import argparse
 import contextlib
-import os
 import secrets
-import signal
 import sys
 import tempfile
 import time
@@ -32,7 +30,8 @@ import yaml
 
 from xray import rclone
 from xray.errors import UserError
-from xray.processes import run_command, stop
+from xray.files import write_whole
+from xray.processes import exit_on_sigterm, run_command, stop
 
 REGION = "us-east-1"
 
@@ -58,17 +57,11 @@ class S3Server:
             "region": REGION,
             "endpoint_url": self.endpoint_url,
         }
-        # A new file is created 0600; an existing one could be open to others.
-        new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        text = yaml.safe_dump(content, sort_keys=False)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(handle, "w", encoding="utf-8") as file:
-                yaml.safe_dump(content, file, sort_keys=False)
-            os.replace(new, path)
+            # In place of the old one, which could be open to others.
+            write_whole(path, lambda file: file.write(text.encode()), mode=0o600)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                new.unlink()
             raise UserError(
                 f"Credentials file {path} cannot be written: {error.strerror}. "
                 "Name another with --credentials."
@@ -172,11 +165,6 @@ def _sleep_until_interrupted() -> int:
     return 0
 
 
-def _exit_on_sigterm(*_) -> None:
-    # An exception, unlike the default, stops the server and the command on the way.
-    sys.exit(128 + signal.SIGTERM)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    exit_on_sigterm()
     sys.exit(main())

@@ -36,21 +36,48 @@ class Prediction(NamedTuple):
 def family(record: RunRecord) -> tuple[Any, ...]:
     """Equal for records whose steps cost the same: only N, n, m and E may differ."""
     config = record.config
-    data, training, runner = (config[k] for k in ("data", "training", "runner"))
+    training, runner = config["training"], config["runner"]
     return (
         record.runner,
         record.engine,
         record.threads_per_worker,
         record.machine.get("cpu_model"),
         record.machine.get("instance_type"),
-        data.get("images"),
-        data.get("image_size"),
+        *_source(record),
         str(sorted(config["model"].items())),
         training.get("batch_size"),
         training.get("optimizer"),
         runner.get("optimizer_state"),
         runner.get("sync_every"),
     )
+
+
+def _source(record: RunRecord) -> tuple[Any, ...]:
+    """Equal for records that read the same pixels from the same place."""
+    data = record.config["data"]
+    return data.get("images"), data.get("staged"), data.get("image_size")
+
+
+def reading_seconds(records: Iterable[RunRecord], like: RunRecord) -> float | None:
+    """Seconds of reading for each training image, by a sequential run of the same data.
+
+    Args:
+        records: among which a sequential run on the same CPU model is looked for.
+        like: an Elephas run.
+
+    Returns:
+        The median; None without such a run.
+    """
+    found = [
+        record.phases.load / record.images.train
+        for record in records
+        if record.status == "success"
+        and record.runner == "sequential"
+        and record.images.train
+        and record.machine.get("cpu_model") == like.machine.get("cpu_model")
+        and _source(record) == _source(like)
+    ]
+    return statistics.median(found) if found else None
 
 
 def families(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
@@ -88,15 +115,19 @@ class Predictor:
 
     Args:
         records: of one family, with two worker counts at least.
+        others: where sequential runs of the same data may be, whose reading is known.
 
     Raises:
         UserError: fewer than two worker counts.
     """
 
-    def __init__(self, records: Sequence[RunRecord]) -> None:
+    def __init__(
+        self, records: Sequence[RunRecord], others: Iterable[RunRecord] = ()
+    ) -> None:
         self.records = list(records)
         self.points = [point_of(record) for record in records]
-        self.model = fit_model(self.points)
+        self.reading = reading_seconds(others, self.records[0]) if records else None
+        self.model = fit_model(self.points, self.reading)
         self.largest = max(point.job.workers for point in self.points)
         self.most_images = max(point.job.train for point in self.points)
         errors = [math.log(p.total / self.model.seconds(p.job)) for p in self.points]
@@ -111,7 +142,7 @@ class Predictor:
         for count in sorted({point.job.workers for point in self.points}):
             same = [point for point in self.points if point.job.workers == count]
             points += [same[i] for i in generator.integers(len(same), size=len(same))]
-        return fit_model(points)
+        return fit_model(points, self.reading)
 
     def predict(self, job: Job) -> Prediction:
         """Seconds of `job` with a 95% interval."""
@@ -195,8 +226,14 @@ class HeldOut(NamedTuple):
         return self.predicted.low <= self.measured <= self.predicted.high
 
 
-def hold_out(records: Sequence[RunRecord]) -> list[HeldOut]:
+def hold_out(
+    records: Sequence[RunRecord], others: Iterable[RunRecord] = ()
+) -> list[HeldOut]:
     """Each worker count predicted from the records of the others.
+
+    Args:
+        records: of one family.
+        others: as in `Predictor`.
 
     Raises:
         UserError: fewer than three worker counts.
@@ -209,9 +246,9 @@ def hold_out(records: Sequence[RunRecord]) -> list[HeldOut]:
         )
     found = []
     for count in counts:
-        others = [record for record in records if record.workers != count]
+        rest = [record for record in records if record.workers != count]
         held = [record for record in records if record.workers == count]
-        predicted = Predictor(others).predict(job_of(held[0]))
+        predicted = Predictor(rest, others).predict(job_of(held[0]))
         measured = statistics.median(record.phases.total for record in held)
         found.append(HeldOut(count, len(held), measured, predicted))
     return found

@@ -1,4 +1,4 @@
-"""Child processes that never outlive the program that started them."""
+"""Child processes that never outlive the program that started them, and its end."""
 
 import ctypes
 import signal
@@ -18,6 +18,14 @@ def die_with_parent() -> None:
     """For Popen's preexec_fn: end this child when its parent's thread ends."""
     if _LIBC:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM end this program as an error does: what it started is cleared away.
+
+    Its default would leave child processes and temporary folders behind.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def stop(process: subprocess.Popen) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from xray.errors import UserError
 from xray.processes import die_with_parent
 
+MIN_CACHE_SECONDS = 0.001
 START_SECONDS = 15  # rclone needs 0.1 s; the rest is for a loaded machine
 
 
@@ -95,7 +96,8 @@ def _command(folder: Path, port: int | None, cache_seconds: float) -> list[str]:
         "s3",
         # Port 0 lets the kernel choose, so that two starts never race for one port.
         f"--addr=127.0.0.1:{port or 0}",
-        f"--dir-cache-time={cache_seconds}s",
+        # At 0, rclone's clean-up of its cache runs without a pause after an upload.
+        f"--dir-cache-time={max(cache_seconds, MIN_CACHE_SECONDS)}s",
         # Without it a bucket that is a link to the images elsewhere looks absent.
         "--copy-links",
         # An absolute path is never taken for the name of an rclone remote.
@@ -108,8 +110,7 @@ def _environment(access_key: str, secret_key: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RCLONE_")}
     # The value is one line of CSV, and the pair itself has a comma: hence the quotes.
     keys = {"RCLONE_AUTH_KEY": f'"{access_key},{secret_key}"'}
-    # On one core: what is measured beside it keeps the others, and Go's scheduler was
-    # seen to keep a second one busy for ever after an upload of 4 MB.
+    # On one core: what is measured beside it keeps the others.
     return kept | keys | {"RCLONE_CONFIG": os.devnull, "GOMAXPROCS": "1"}
 
 

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from xray.files import write_whole
 
 SCHEMA_VERSION = 1
 BENCHMARK_MARK = 64  # bytes within which a benchmark's file names itself
@@ -244,27 +244,6 @@ class RunRecord(Part):
         text = self.model_dump_json(indent=1) + "\n"
         write_whole(path, lambda file: file.write(text.encode()))
         return path
-
-
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Make the file `path` by `write(file)`, whole or not at all.
-
-    Raises:
-        OSError: the disk refuses; a file that stood there before still does.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f"{path.name}.", suffix=".tmp", delete=False
-    ) as file:
-        try:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
 
 
 def new_run_id(created: datetime, runner: str, workers: int | None, commit: str) -> str:

@@ -1,8 +1,8 @@
-"""A grid of settings over one runner: its runs, which of them are done, and a table."""
+"""A grid of settings and runners: its runs, which of them are done, and a table."""
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,63 @@ class SweepRun:
     """One point of the grid.
 
     Attributes:
+        runner: sequential, gpu or elephas.
         values: of the varied keys, in the order they were given.
         config: the whole resolved configuration.
     """
 
+    runner: str
     values: dict[str, Any]
     config: RunConfig
 
     @property
     def settings(self) -> list[str]:
         """The varied keys as `--set` takes them."""
-        return [f"{key}={json.dumps(value)}" for key, value in self.values.items()]
+        return _settings(self.values)
+
+    @property
+    def shown_values(self) -> dict[str, Any]:
+        """`values` without what means nothing to the runner."""
+        kept = meaningful(self.runner, self.config.to_dict())["runner"]
+        return {
+            key: value
+            for key, value in self.values.items()
+            if not key.startswith("runner.") or key.removeprefix("runner.") in kept
+        }
 
     @property
     def name(self) -> str:
-        """The varied keys for a reader."""
-        return ", ".join(f"{key}={shown(value)}" for key, value in self.values.items())
+        """Runner and varied keys for a reader."""
+        values = self.shown_values.items()
+        return ", ".join([self.runner, *(f"{key}={shown(v)}" for key, v in values)])
+
+
+def _settings(values: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+
+
+def meaningful(runner: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without `output` and what changes nothing in section `runner`.
+
+    The local runners have no workers, and only the GPU's has a precision; engines are
+    for the synchronous mode, and what they average for the resident one.
+
+    Args:
+        runner: sequential, gpu or elephas.
+        config: as `RunConfig.to_dict` or a record holds it.
+    """
+    settings = dict(config.get("runner", {}))
+    config = {name: part for name, part in config.items() if name != "output"}
+    if runner == "gpu":
+        return {**config, "runner": {"precision": settings.get("precision")}}
+    if runner == "sequential":
+        return {**config, "runner": {}}
+    synchronous = settings.get("mode") == "synchronous"
+    unused = ["precision", "frequency" if synchronous else "engine"]
+    if not synchronous or settings.get("engine") == "stock":
+        unused += ["sync_every", "optimizer_state"]
+    kept = {key: value for key, value in settings.items() if key not in unused}
+    return {**config, "runner": kept}
 
 
 def shown(value: Any) -> str:
@@ -72,69 +113,87 @@ def parse_vary(text: str) -> tuple[str, list[Any]]:
 
 
 def plan_runs(
-    path: Path, overrides: Sequence[str], varied: Sequence[str]
+    path: Path,
+    runners: Sequence[str],
+    overrides: Sequence[str],
+    varied: Sequence[str],
 ) -> list[SweepRun]:
-    """Every combination of the varied values, the last key changing fastest.
+    """Every combination of the varied values in every runner, each work once.
 
-    All configurations are validated here, so that a typo ends a sweep before its first
-    run.
+    Runner after runner, the last key changing fastest. Of combinations that differ only
+    in what means nothing to a runner, that runner gets the first. All configurations
+    are validated here, so that a typo ends a sweep before its first run.
 
     Args:
         path: of the configuration.
+        runners: their names.
         overrides: `section.key=value` for every run.
         varied: what `parse_vary` takes, one key each.
 
     Raises:
-        UserError: a configuration is refused, or two runs would be the same.
+        UserError: a configuration is refused, or the same is asked for twice.
     """
-    axes = dict(map(parse_vary, varied))
-    if len(axes) < len(varied):
-        raise UserError("--vary names a key twice. Give all its values at once.")
-    runs: list[SweepRun] = []
-    for combination in itertools.product(*axes.values()):
-        values = dict(zip(axes, combination, strict=True))
-        settings = [f"{key}={json.dumps(value)}" for key, value in values.items()]
-        run = SweepRun(values, load_config(path, [*overrides, *settings]))
-        if any(run.config == other.config for other in runs):
-            raise UserError(f"--vary gives the same run twice: {run.name}.")
-        runs.append(run)
+    if len(set(runners)) < len(runners):
+        raise UserError(f"--runner names one twice. Got {' '.join(runners)}.")
+    combinations = _combinations(path, overrides, varied)
+    runs = []
+    for runner in runners:
+        known = []
+        for values, config in combinations:
+            work = meaningful(runner, config.to_dict())
+            if work not in known:
+                known.append(work)
+                runs.append(SweepRun(runner, values, config))
     return runs
 
 
-def find_done(
-    runner: str, config: RunConfig, records: Sequence[RunRecord]
-) -> RunRecord | None:
+def _combinations(
+    path: Path, overrides: Sequence[str], varied: Sequence[str]
+) -> list[tuple[dict[str, Any], RunConfig]]:
+    """Values and configuration of each point of the grid."""
+    axes = dict(map(parse_vary, varied))
+    if len(axes) < len(varied):
+        raise UserError("--vary names a key twice. Give all its values at once.")
+    found: list[tuple[dict[str, Any], RunConfig]] = []
+    for combination in itertools.product(*axes.values()):
+        values = dict(zip(axes, combination, strict=True))
+        config = load_config(path, [*overrides, *_settings(values)])
+        if any(config == other for _, other in found):
+            name = ", ".join(f"{key}={shown(value)}" for key, value in values.items())
+            raise UserError(f"--vary gives the same run twice: {name}.")
+        found.append((values, config))
+    return found
+
+
+def find_done(run: SweepRun, records: Sequence[RunRecord]) -> RunRecord | None:
     """The newest successful record of this runner and this very configuration.
 
-    Where models and events go is not looked at: another place is no reason to train.
+    Settings that mean nothing to the runner may differ, and so may where models and
+    events go: another place is no reason to train.
     """
-    wanted = _without_output(config.to_dict())
+    wanted = meaningful(run.runner, run.config.to_dict())
     done = [
         record
         for record in records
         if record.status == "success"
-        and record.runner == runner
-        and _without_output(record.config) == wanted
+        and record.runner == run.runner
+        and meaningful(run.runner, record.config) == wanted
     ]
     return max(done, key=lambda record: record.created, default=None)
 
 
-def _without_output(config: dict[str, Any]) -> dict[str, Any]:
-    return {name: part for name, part in config.items() if name != "output"}
+def sweep_table(runs: Sequence[SweepRun], records: Sequence[RunRecord]) -> list[str]:
+    """Lines with runner, varied keys, seconds, macro AUC and record file of each run.
 
-
-def sweep_table(
-    runs: Sequence[SweepRun], runner: str, records: Sequence[RunRecord]
-) -> list[str]:
-    """Lines with the varied keys, seconds, macro AUC and the record's file of each run.
-
-    A run without a successful record shows dashes.
+    A run without a successful record shows dashes, and so does a key that means nothing
+    to the runner.
     """
-    keys = list(runs[0].values) if runs else []
-    rows = [[*keys, "fit s", "total s", "macro AUC (95%)", "record"]]
+    keys = list(runs[0].values)
+    rows = [["runner", *keys, "fit s", "total s", "macro AUC (95%)", "record"]]
     for run in runs:
-        cells = [shown(value) for value in run.values.values()]
-        rows.append(cells + _measured(find_done(runner, run.config, records)))
+        values = run.shown_values
+        cells = [shown(values[key]) if key in values else DASH for key in keys]
+        rows.append([run.runner, *cells, *_measured(find_done(run, records))])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

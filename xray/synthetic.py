@@ -29,6 +29,7 @@ import numpy as np
 from PIL import Image
 
 from xray.errors import UserError
+from xray.files import write_whole
 from xray.phantom import FINDINGS, draw
 from xray.progress import progress_bar
 
@@ -225,11 +226,8 @@ def _draw_one(folder: Path, seed: int, size: int, entry: Entry) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     """Write unless the content is there already; never leave half a file."""
-    if path.exists() and path.read_bytes() == content:
-        return
-    partial_path = path.with_name(f".{path.name}.partial")
-    partial_path.write_bytes(content)
-    partial_path.replace(path)
+    if not path.exists() or path.read_bytes() != content:
+        write_whole(path, lambda file: file.write(content), sync=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

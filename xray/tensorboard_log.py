@@ -80,6 +80,7 @@ class TensorBoardLog:
         self._add(values, len(record.epochs), time.time())
         if self._writer:
             self._writer.close()
+            self._writer = None
 
     def _add(self, values: dict[str, float | None], step: int, at: float) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary

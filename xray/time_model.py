@@ -10,7 +10,9 @@ A run of N workers on n training and m test images for E epochs takes
 
 c is the median seconds per image and worker, v the spread of the workers within an
 epoch and z(N) the expected largest of N standard normal values (Blom 1958). The other
-pairs are fitted by least squares without negative values (Lawson and Hanson 1974). W is
+pairs are fitted by least squares without negative values (Lawson and Hanson 1974),
+except that b is what a sequential run of the same data needed for each image, where
+there is one: workers read beside TensorFlow's start, which hides b in small runs. W is
 the bytes of the weights, which every worker sends and gets in a round over the driver's
 one link of B bytes a second; B is infinite on one machine, where f has all there is.
 Work done by workers is slowed by N threads/cores where a machine has fewer cores.
@@ -154,8 +156,12 @@ class Model:
         return sum(self.parts(job).values())
 
 
-def fit_model(points: Sequence[Point]) -> Model:
+def fit_model(points: Sequence[Point], reading: float | None = None) -> Model:
     """The model that fits the points best; two worker counts at least.
+
+    Args:
+        points: of one family of runs.
+        reading: b, seconds of reading for each training image; None fits it.
 
     Raises:
         UserError: there are fewer, so nothing tells what grows with the workers.
@@ -172,7 +178,7 @@ def fit_model(points: Sequence[Point]) -> Model:
     spreads = [point.spread for point in points if point.spread is not None]
     return Model(
         fixed=statistics.median(point.fixed for point in points),
-        load=_line(shards, np.array([p.load for p in points]) / crowding),
+        load=_line(shards, np.array([p.load for p in points]) / crowding, reading),
         image=statistics.median(point.image for point in points),
         spread=statistics.median(spreads) if spreads else 0.0,
         exchange=_line([job.workers for job in jobs], [p.exchange for p in points]),
@@ -184,11 +190,18 @@ def fit_model(points: Sequence[Point]) -> Model:
     )
 
 
-def _line(x: Sequence[float], y: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """Intercept and slope of the least-squares line, neither below zero."""
+def _line(
+    x: Sequence[float], y: Sequence[float] | np.ndarray, slope: float | None = None
+) -> tuple[float, float]:
+    """Intercept and slope of the least-squares line, neither below zero.
+
+    A `slope` that is known leaves the intercept alone to be found.
+    """
     from scipy.optimize import nnls
 
     x = np.asarray(x, dtype=float)
+    if slope is not None:
+        return max(0.0, float(np.mean(np.asarray(y) - slope * x))), slope
     (intercept, slope), _ = nnls(np.column_stack([np.ones_like(x), x]), np.asarray(y))
     return float(intercept), float(slope)
 

@@ -93,7 +93,22 @@ def warnings(group: Group) -> list[str]:
         versions = {run.packages[name] for run in group.records if name in run.packages}
         if len(versions) > 1:
             found.append(f"The runs used {name} {' and '.join(sorted(versions))}.")
-    return found + _interruptions(group.records) + _code_warnings(group.records)
+    return [
+        *found,
+        *_best_epochs(group.records),
+        *_interruptions(group.records),
+        *_code_warnings(group.records),
+    ]
+
+
+def _best_epochs(records: list[RunRecord]) -> list[str]:
+    best = sorted({run.best_epoch for run in records if run.best_epoch})
+    if not best:
+        return []
+    return [
+        "The AUC is that of the epoch with the best validation AUC, not of the last: "
+        f"epoch {', '.join(map(str, best))}. Seconds are those of all epochs."
+    ]
 
 
 def _interruptions(records: list[RunRecord]) -> list[str]:

@@ -153,7 +153,7 @@ def _checked(predictor: Predictor) -> str:
 def _predictor(group: Group) -> Predictor | None:
     for like in families(group.records):
         try:
-            return Predictor(like)
+            return Predictor(like, group.records)
         except UserError:  # one worker count only
             continue
     return None

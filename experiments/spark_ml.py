@@ -1,0 +1,170 @@
+"""A frozen backbone as featuriser, and a logistic regression per finding, in Spark ML.
+
+    python experiments/spark_ml.py --config my.yaml --set model.weights=imagenet
+
+or with spark-submit and any of its options. Executors read the images and run the
+backbone of the configuration's `model` section; Spark ML's LogisticRegression learns
+each finding from the training images' features. Prints the AUC of the test images by
+our metric and by Spark ML's, and writes a JSON file with both to --results.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xray.benchmark import write_benchmark
+from xray.cli import INTERRUPTED, add_config_options, one_line
+from xray.cluster import check_master, start_cluster
+from xray.config import DataConfig, RunConfig, load_config
+from xray.credentials import load_access
+from xray.dataset import find_dataset
+from xray.errors import UserError
+from xray.labels import FINDINGS
+from xray.output import check_folder
+from xray.spark_findings import PENALTY, findings_regression, our_scores, spark_auc
+from xray.spark_images import drop_unreadable, image_frame
+from xray.storage import Storage
+
+if TYPE_CHECKING:
+    from pyspark.ml import Transformer
+    from pyspark.sql import DataFrame
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Learn and score as the command line says; 0, 1 a fault, 2 bad input, 130."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    options = _parser().parse_args(arguments)
+    try:
+        print(_run(load_config(options.config, options.set), options))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - Spark's are pages long
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config_options(parser)
+    parser.add_argument(
+        "--penalty", type=float, default=PENALTY, help="regParam of each regression"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("results/spark_ml"),
+        help="of the JSON file",
+    )
+    return parser
+
+
+def _run(config: RunConfig, options: argparse.Namespace) -> str:
+    """The table, when the file is written."""
+    from pyspark.sql import SparkSession
+
+    from xray.spark_ml import BackboneFeaturizer
+
+    if options.penalty < 0:
+        raise UserError(f"--penalty must be 0 or more. Got {options.penalty}.")
+    check_folder(options.results, "--results")
+    if config.runner.master:
+        check_master(config.runner.master)
+    storage = Storage(load_access(config.data), config.data.read_threads)
+    dataset = find_dataset(config.data, storage)
+    featurizer = BackboneFeaturizer(config=config)
+    featurizer.archive()  # the weights can be had
+    cluster = start_cluster(config.runner)
+    try:
+        images = image_frame(SparkSession.builder.getOrCreate(), config, dataset)
+        results = learn(images, featurizer, config.data, options.penalty)
+    finally:
+        cluster.stop()
+    settings = {**config.to_dict(), "penalty": options.penalty}
+    path = write_benchmark(options.results, "spark_ml", settings, results)
+    return f"{table(results)}\n{path}"
+
+
+def learn(
+    images: "DataFrame", featurizer: "Transformer", data: DataConfig, penalty: float
+) -> dict[str, Any]:
+    """What the file holds: seconds, image counts, left_out, scores and spark_auc.
+
+    Args:
+        images: of `image_frame`.
+        featurizer: adds the features.
+        data: whose max_bad_fraction and seed are followed.
+        penalty: regParam of each regression.
+
+    Raises:
+        UserError: too many images are unreadable, or no finding can be learned.
+    """
+    from pyspark.ml.classification import LogisticRegression
+
+    marks = [time.perf_counter()]
+    columns = ("image", "patient", "subset", "labels", "features")
+    features = featurizer.transform(images).select(*columns).persist()
+    usable = drop_unreadable(features, "features", data.max_bad_fraction)
+    test = usable.where(usable.subset == "test")
+    train = usable.where(usable.subset != "test")
+    counts = {"train": train.count(), "test": test.count()}
+    marks.append(time.perf_counter())
+    fitted = findings_regression(train, LogisticRegression(regParam=penalty))
+    marks.append(time.perf_counter())
+    scored = fitted.transform(test).persist()
+    ours = our_scores(scored, data.seed)
+    theirs = spark_auc(scored)
+    marks.append(time.perf_counter())
+    scored.unpersist()
+    features.unpersist()
+    names = ("features", "fit", "evaluate")
+    spent = zip(names, marks, marks[1:], strict=False)
+    return {
+        "seconds": {name: end - start for name, start, end in spent},
+        "images": counts,
+        "left_out": list(fitted.left_out),
+        "scores": ours.model_dump(mode="json"),
+        "spark_auc": theirs,
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """A line a finding: positives, our AUC with its interval, and Spark ML's."""
+    lines = [f"{'finding':<20}{'positives':>9}  {'AUC (95% interval)':<22}Spark ML"]
+    findings = results["scores"]["findings"]
+    for name in FINDINGS:
+        if name not in findings:
+            lines.append(f"{name:<20}{'':>9}  left out: one value only in training")
+            continue
+        theirs = results["spark_auc"][name]
+        lines.append(
+            f"{name:<20}{findings[name]['positives']:>9}  "
+            f"{_interval(findings[name]['auc']):<22}"
+            f"{'-' if theirs is None else f'{theirs:.4f}'}"
+        )
+    macro = _interval(results["scores"]["macro_auc"])
+    count = results["scores"]["findings_scored"]
+    return "\n".join([*lines, f"{f'mean of {count}':<29}  {macro}"])
+
+
+def _interval(auc: dict[str, float | None]) -> str:
+    if auc["value"] is None:
+        return "-"
+    if auc["low"] is None:
+        return f"{auc['value']:.4f}"
+    return f"{auc['value']:.4f} ({auc['low']:.3f}-{auc['high']:.3f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
