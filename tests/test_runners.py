@@ -36,10 +36,13 @@ IMAGES, SIZE = 120, 64
 # The gpu runner with the device replaced, so that everything behind it is tested.
 GPU_WITHOUT_GPU = """
 import sys
-from experiments import gpu
+from experiments import gpu, sequential
 from xray import devices
 from xray.cli import main
-devices.find_gpus = lambda backend: [devices.Gpu("stand-in", "gpu:0", (8, 0))]
+def find_gpus(backend):
+    sequential.use_one_thread()
+    return [devices.Gpu("stand-in", "gpu:0", (8, 0))]
+devices.find_gpus = find_gpus
 sys.exit(main("gpu", gpu.run, "test"))
 """
 
@@ -255,9 +258,11 @@ def test_runners_do_the_same_work_from_the_same_weights(
         assert other.initial_weights == sequential.initial_weights
 
 
-def test_local_runners_end_with_the_same_scores(sequential, gpu):
-    # They differ in device set-up only; here both are CPUs.
-    assert gpu.epochs[0].loss == pytest.approx(sequential.epochs[0].loss, rel=0.05)
+def test_local_runners_end_alike_from_raw_and_staged_images(sequential, gpu):
+    # They differ in device set-up only; here both are one thread.
+    for one, other in zip(sequential.epochs, gpu.epochs, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-4)
+        assert one.auc_macro == pytest.approx(other.auc_macro, abs=1e-3)
 
 
 def test_gpu_tells_how_long_it_waited_for_images(sequential, gpu):
