@@ -5,7 +5,7 @@ import pytest
 from tests.factories import make_elephas, make_gpu, make_record, make_scores, make_work
 from tests.test_costs import PRICES
 from xray.costs import load_prices
-from xray.record import Interval
+from xray.record import Interval, RunRecord
 from xray.report import notes, tables
 from xray.report.comparison import compare, cpu_per_wall
 from xray.report.configurations import key_of, unique_labels
@@ -239,3 +239,17 @@ def test_sync_every_is_named_and_sorted_by_its_number():
         "Elephas 2×1 resident every 10 steps",
         "Elephas 2×1 resident",
     ]
+
+
+def test_workers_that_share_cores_are_marked_and_left_out_of_amdahls_law():
+    two = {**make_record().machine, "cores": 2, "nodes": 1}
+    records = [make_record(machine=two)]
+    records += [make_elephas(n, 80 / n, machine=two) for n in (1, 2, 4)]
+    group = only_group(*records)
+    labels = [part.label for part in group.of("elephas")]
+    assert [("oversubscribed" in label) for label in labels] == [False, False, True]
+    assert group.amdahl("fit") is None  # one point is left
+    spread = [{**run.model_dump(), "machine": {**two, "nodes": 2}} for run in records]
+    group = only_group(*map(RunRecord.model_validate, spread))
+    assert not any("oversubscribed" in part.label for part in group.of("elephas"))
+    assert group.amdahl("fit").points == 2

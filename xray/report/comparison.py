@@ -90,12 +90,16 @@ class Group:
         return [part for part in self.configurations if part.key.runner == runner]
 
     def amdahl(self, measure: str) -> AmdahlFit | None:
-        """Amdahl's law over the synchronous Elephas points of the baseline's CPU."""
+        """Amdahl's law over the synchronous Elephas points of the baseline's CPU.
+
+        Points whose workers share cores are left out: they have no processor each.
+        """
         points = [
             (part.processors, part.speedups[measure].value)
             for part in self.of("elephas")
             if part.key.mode == "synchronous"
             and part.same_cpu
+            and not part.key.crowding
             and measure in part.speedups
         ]
         return fit_amdahl(*zip(*points, strict=True)) if points else None

@@ -26,6 +26,8 @@ class Key(NamedTuple):
     gpu: str | None
     nodes: int
     instance_type: str | None
+    crowding: str | None
+    """oversubscribed when workers share cores."""
 
 
 def key_of(record: RunRecord) -> Key:
@@ -48,7 +50,16 @@ def key_of(record: RunRecord) -> Key:
         plain(machine.get("gpu")),
         node_count(record),
         plain(machine.get("instance_type")),
+        _crowding(record),
     )
+
+
+def _crowding(record: RunRecord) -> str | None:
+    if record.runner != "elephas" or not record.machine.get("cores"):
+        return None
+    threads = (record.workers or 1) * (record.threads_per_worker or 1)
+    crowded = threads > record.machine["cores"] * node_count(record)
+    return "oversubscribed" if crowded else None
 
 
 def _engine(record: RunRecord) -> str | None:
@@ -110,4 +121,5 @@ def _label(key: Key) -> str:
     how = [key.mode if asynchronous else key.engine]
     if asynchronous and key.frequency:
         how.append(f"per {key.frequency}")
-    return " ".join([label, *filter(None, map(plain, how))])
+    label = " ".join([label, *filter(None, map(plain, how))])
+    return f"{label}, {key.crowding}" if key.crowding else label

@@ -59,7 +59,8 @@ def amdahl_fit(group: Group, measure: str) -> str:
     if fit is None:
         return (
             f"Amdahl's law, {measure}: too few points for a fit. It needs synchronous "
-            "Elephas runs at two or more sizes p ≥ 2 on the baseline's CPU model."
+            "Elephas runs at two or more sizes p ≥ 2 on the baseline's CPU model, with "
+            "a core for each thread."
         )
     beyond = " Above 1: more workers were slower than one thread." * (
         fit.serial_fraction > 1
