@@ -49,7 +49,7 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
         access = load_access(config.data)
         storage = Storage(access, config.data.read_threads)
         journal.dataset = find_dataset(config.data, storage)
-        check_batch_size(config, len(journal.dataset.train), journal.workers)
+        check_batch_size(config, len(journal.dataset.train), journal.workers or 1)
         journal.check_resume(loaded=False)
         reader = ImageReader.of(config.data, access)
         sets = [_load(subset, reader, journal) for subset in journal.dataset.subsets()]
