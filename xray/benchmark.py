@@ -28,6 +28,8 @@ model: {pooling: avg, head_units: []}
 training: {optimizer: adam, learning_rate: 0.001, batch_size: 32}
 """
 
+CACHE_SECONDS = 3600
+
 
 def bench_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the options of every benchmark: --repeats, --quick and --out."""
@@ -132,7 +134,8 @@ def start_bench(images: int, scripts: Path, size: int = 256) -> Iterator[Bench]:
         credentials = folder / "credentials.yaml"
         text = CONFIG.replace("CREDENTIALS", str(credentials))
         (folder / "bench.yaml").write_text(text, encoding="utf-8")
-        with serve(folder / "s3") as server:
+        # Nobody writes past the server; without a cache each request reads its folder.
+        with serve(folder / "s3", cache_seconds=CACHE_SECONDS) as server:
             server.write_credentials(credentials)
             yield Bench(folder, scripts)
 
