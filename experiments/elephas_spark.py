@@ -59,7 +59,8 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
     with ThreadPoolExecutor(1) as pool:
         building = pool.submit(build_model, config, storage)
         with timer.phase("startup"):  # in this thread: Spark handles signals
-            cluster = start_cluster(config.runner)
+            resident = journal.engine == "resident"
+            cluster = start_cluster(config.runner, light_jvm=resident)
         try:
             with timer.phase("warmup"):
                 model = building.result()

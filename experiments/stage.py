@@ -60,7 +60,7 @@ def _stage(config: RunConfig, form: str) -> None:
     images = sum(len(plan.images) for plan in staging.missing)
     with progress_bar(images, "stage") as bar:
         if staging.missing and (under_spark_submit() or config.runner.master):
-            cluster = start_cluster(config.runner)
+            cluster = start_cluster(config.runner, light_jvm=True)
             try:
                 write_on_spark(staging, cluster, bar.update)
             finally:

@@ -25,6 +25,9 @@ SETTLED_SECONDS = 4  # no further executor has come for so long
 MASTER_WAIT_SECONDS = 3
 STOP_SECONDS = 30
 CODE_ARCHIVE = "xray.zip"
+# The quick compiler alone: three seconds sooner with two executors on two cores. No
+# choice of a garbage collector here, which two settings could make twice.
+LIGHT_JVM = "-XX:TieredStopAtLevel=1"
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,12 @@ class Cluster:
             ) from None
 
 
-def start_cluster(runner: RunnerConfig) -> Cluster:
+def start_cluster(runner: RunnerConfig, light_jvm: bool = False) -> Cluster:
     """A Spark context whose slots suffice for the workers asked for.
+
+    Args:
+        runner: the settings.
+        light_jvm: Java only starts Python workers and computes nothing.
 
     Raises:
         UserError: no Java, a master that does not answer, or too few slots.
@@ -98,6 +105,9 @@ def start_cluster(runner: RunnerConfig) -> Cluster:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     threads = runner.threads_per_worker or 1
     conf = _training_conf(runner, threads)
+    if light_jvm:
+        for side in ("driver", "executor"):
+            conf.setIfMissing(f"spark.{side}.extraJavaOptions", LIGHT_JVM)
     check_master(conf.get("spark.master"))
     try:
         context = SparkContext(conf=conf)

@@ -9,13 +9,14 @@ TensorFlow and tracing run beside the driver's listing, and reading and decoding
 import pickle
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xray.background import in_background
 from xray.environment import describe_worker
 from xray.errors import UserError
 from xray.feed import Feed, predict, training_pipeline
@@ -157,13 +158,15 @@ def run_worker(
     from pyspark import BarrierTaskContext
 
     warnings.filterwarnings("ignore", message="Your input ran out of data")
+    unpickling = in_background(pickle.loads, worker)  # it imports TensorFlow: seconds
     context = BarrierTaskContext.get()
     number = context.partitionId()
-    # Task ids only grow: the smallest tells one try of all workers from the next.
+    # Task ids only grow: the smallest tells one try of all workers from the next. Spark
+    # looks for the answer once a second.
     attempt = min(map(int, context.allGather(str(context.taskAttemptId()))))
     link = Link(server, number, attempt)
     try:
-        ResidentTraining(link, number, plan).run(worker)
+        ResidentTraining(link, number, plan).run(unpickling)
     except Stopped:
         pass
     except RoundLost:
@@ -181,11 +184,11 @@ class ResidentTraining:
     def __init__(self, link: Link, number: int, plan: Plan) -> None:
         self.link, self.number, self.plan = link, number, plan
 
-    def run(self, worker: bytes) -> None:
+    def run(self, unpickling: Future) -> None:
         """Read, trace, and do what the driver orders until it has what it wants."""
         with ThreadPoolExecutor(1) as pool:
             reading = pool.submit(self._read)
-            self._prepare_model(worker)
+            self._prepare_model(unpickling)
             shard, self.sets = reading.result()
         rows = {name: part.rows for name, (part, _, _) in self.sets.items()}
         bad = {name: unreadable for name, (_, _, unreadable) in self.sets.items()}
@@ -214,11 +217,11 @@ class ResidentTraining:
             outcomes = pool.map(partial(read_part, self.plan.reader), sets.values())
             return shard, dict(zip(sets, outcomes, strict=True))
 
-    def _prepare_model(self, pickled: bytes) -> None:
+    def _prepare_model(self, unpickling: Future) -> None:
         """Build, compile and trace, on blank images: the real ones still arrive."""
+        worker = unpickling.result()
         import keras
 
-        worker = pickle.loads(pickled)
         choose_loss(self.plan.training)  # before Keras meets its name in the JSON
         model = keras.models.model_from_json(worker.json, worker.custom_objects)
         if self.plan.training.frozen_epochs:
