@@ -1,7 +1,7 @@
 """Elephas on Spark beside the hardware's limit and its peers, measured in turn.
 
     python experiments/bench_spark.py            # 3 repeats, about 25 minutes
-    python experiments/bench_spark.py --quick    # one small repeat, a minute or two
+    python experiments/bench_spark.py --quick    # one small repeat, under two minutes
     python experiments/bench_spark.py --torch-python torch-env/bin/python
 
 Each repeat measures, one after the other and each in processes of its own, with as many
@@ -13,7 +13,8 @@ single-threaded workers:
 - torch: PyTorch DDP on Spark's TorchDistributor (experiments/torch_peer.py, which tells
   how to make its environment), where --torch-python or XRAY_TORCH_PYTHON names one
 - stock: Elephas as it comes, used as its tutorial shows (experiments/stock_peer.py)
-- stock_engine: runner.engine=stock, the same algorithm with Elephas' sharp edges mended
+- stock_engine: runner.engine=stock, the same algorithm with its sharp edges mended;
+  --quick leaves it out
 
 The last line is one JSON object. Its ratios are medians over the repeats:
 
@@ -23,7 +24,8 @@ The last line is one JSON object. Its ratios are medians over the repeats:
   program to the end of `fit`: Python, imports, Spark, tracing and training are in both.
   Resident lists, reads and decodes its images from S3 within that time; stock has them
   in memory for nothing.
-- fit_over_stock_engine: the same for stock_engine, which reads from S3 as well.
+- fit_over_stock_engine: the same for stock_engine, which reads from S3 as well; null
+  with --quick.
 - steady_over_torch: resident over torch, images/s from the second epoch on, torch on
   images in memory; null where torch was not measured, for a reason that is printed.
 - stock_engine_over_limit: as steady_over_limit, of stock_engine.
@@ -162,7 +164,7 @@ def _repeat(
         "resident": resident,
         "torch": torch.measure(train_images, options),
         "stock": bench.run_peer("stock_peer.py", *settings),
-        "stock_engine": run("stock"),
+        "stock_engine": None if options.quick else run("stock"),
     }
 
 

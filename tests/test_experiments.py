@@ -58,13 +58,9 @@ def test_spark_benchmark_ends_with_its_ratios(tmp_path):
     assert "none: [Errno 2]" in results["torch_note"]
     assert results["torch_note"] in done.stderr
     (repeat,) = results["repeats"]
-    for name, peer in (
-        ("fit_over_stock", "stock"),
-        ("fit_over_stock_engine", "stock_engine"),
-    ):
-        ratio = repeat[peer]["whole_seconds"] / repeat["resident"]["whole_seconds"]
-        assert summary[name] == pytest.approx(ratio)
+    ratio = repeat["stock"]["whole_seconds"] / repeat["resident"]["whole_seconds"]
+    assert summary["fit_over_stock"] == pytest.approx(ratio)
+    assert repeat["stock_engine"] is summary["fit_over_stock_engine"] is None
     assert repeat["stock"]["images"] * 2 == repeat["resident"]["images_trained"]
     assert repeat["stock"]["whole_seconds"] > repeat["stock"]["fit_seconds"] > 0
-    for engine in ("resident", "stock_engine"):
-        assert len(repeat[engine]["worker_cpu_seconds"]) == 1
+    assert len(repeat["resident"]["worker_cpu_seconds"]) == 1
