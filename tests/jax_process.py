@@ -26,8 +26,11 @@ from xray.feed import Feed, training_pipeline
 from xray.journal import Journal
 from xray.model import build_model
 from xray.reader import ImageReader
+from xray.record import utc_now
+from xray.saved_model import ImageCounts, ModelInfo
 from xray.storage import Storage
 from xray.train import train_locally
+from xray.webapp.scoring import Scorer
 
 # Compiling takes most of this process' time, and little is computed.
 XLA_FLAGS = (
@@ -89,6 +92,23 @@ def read_pixels(config: RunConfig, **data: object) -> list[int]:
     return pixels.astype(int).sum(axis=(1, 2, 3)).tolist()
 
 
+def explain(config: RunConfig) -> tuple[list[float], list[list[float]]]:
+    """What the web page says of one picture: probabilities, and one heat map."""
+    size = config.data.image_size
+    info = ModelInfo(
+        created=utc_now(),
+        runner="gpu",
+        which="last",
+        image_size=size,
+        config={},
+        images=ImageCounts(train=0, test=0),
+    )
+    scorer = Scorer(build_model(config), info, "initial")
+    pixels = np.random.default_rng(0).integers(0, 256, (size, size, 1), np.uint8)
+    probabilities, features = scorer.score(pixels)
+    return probabilities.tolist(), scorer.heat_map(features, 3).tolist()
+
+
 def see_mixed_precision(config: RunConfig) -> dict[str, str]:
     """The types in the model and its optimizer under mixed_float16."""
     import keras
@@ -117,6 +137,7 @@ def see(config_file: str, results: str, staged: str) -> None:
     seen["raw"] = read_pixels(config, cache_dir=cache)
     seen["cached"] = read_pixels(config, cache_dir=cache)
     seen["staged"] = read_pixels(config, staged=staged)
+    seen["explained"] = explain(config)
     seen["mixed"] = see_mixed_precision(config)
     seen["imported"] = sorted({name.partition(".")[0] for name in sys.modules})
     Path(results, "facts", "seen.json").write_text(json.dumps(seen))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import jax_process
 from tests.conftest import Bucket, run_script
 from tests.test_runners import read_record
 from xray.config import RunConfig
@@ -133,6 +134,13 @@ def test_every_way_to_read_gives_the_same_pixels(shown):
     seen = shown.seen
     assert seen["raw"] == seen["cached"] == seen["staged"]
     assert len(seen["raw"]) == shown.record.images.train
+
+
+def test_web_page_explains_a_picture_as_with_tensorflow(shown):
+    probabilities, heat = jax_process.explain(shown.config)
+    assert shown.seen["explained"][0] == pytest.approx(probabilities, abs=1e-5)
+    np.testing.assert_allclose(shown.seen["explained"][1], heat, atol=1e-3)
+    assert np.max(heat) == 1
 
 
 def test_loss_is_scaled_in_float16_and_the_outputs_are_float32(shown):
