@@ -63,7 +63,9 @@ def test_without_a_validation_set_the_report_says_so():
 
 def test_the_diagram_draws_the_frequent_findings_of_one_run_of_each_runner():
     runs = [make_measured(), make_gpu(calibration=make_calibration(1))]
-    runs += [make_elephas(n, 50, calibration=make_calibration(n)) for n in (2, 4, 8)]
+    runs += [
+        make_elephas(n, 100 / n, calibration=make_calibration(n)) for n in (2, 4, 8)
+    ]
     drawn = calibration.chart(only_group(*runs), "r").svg
     for label in ("Sequential", "GPU", "Elephas 8×1", "Perfect", "Pneumothorax"):
         assert drawn.count(f">{label}<") == 1
@@ -71,7 +73,16 @@ def test_the_diagram_draws_the_frequent_findings_of_one_run_of_each_runner():
         assert f">{label}<" not in drawn
 
 
-def test_old_records_show_nothing_new(tmp_path):
+def test_hostile_names_are_drawn():
+    found = make_calibration()
+    for name in (r"$\frac{$", "<script>"):
+        found.findings[name] = found.findings["Pneumothorax"]
+    chart = calibration.chart(only_group(make_record(calibration=found)), "r")
+    assert r">$\frac{$<" in chart.svg
+    assert "<script" not in chart.svg
+
+
+def test_old_records_show_nothing_new():
     group = only_group(make_record(), make_gpu())
     assert calibration.chart(group, "r") is None
     assert calibration.tables(group) == []

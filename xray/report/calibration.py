@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from xray.report.comparison import Configuration, Group
-from xray.report.drawing import MUTED, Chart, Panels, markers, shades
+from xray.report.drawing import MUTED, Chart, Panels, markers, shades, shortened
 from xray.report.figures import shown
 from xray.report.tables import AUC_COLUMNS, Table
 from xray.report.wording import DASH, interval, number
@@ -92,9 +92,9 @@ def _draw(axes: Axes, finding: str, parts: list[Configuration]) -> None:
     end = min(1.0, highest * ROOM) or 1.0
     axes.plot([0, end], [0, end], ":", color=MUTED, label="Perfect")
     axes.set(xlim=(0, end), ylim=(0, end))
-    axes.set_title(finding, fontsize=10)
+    axes.set_title(shortened(finding, 24), fontsize=10, parse_math=False)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
 
 
 def _briers(parts: list[Configuration]) -> Table:

@@ -122,14 +122,13 @@ class Panels(Sheet):
     def __init__(self, count: int, xlabel: str, ylabel: str) -> None:
         self._rows = -(-count // COLUMNS)
         super().__init__(height=self._rows * PANEL)
-        self.axes.remove()
         with rc_context(STYLE):
-            self.panels = [self._figure.add_subplot() for _ in range(count)]
+            others = [self._figure.add_subplot() for _ in range(count - 1)]
+            self.panels = [self.axes, *others]
             for panel in self.panels[-COLUMNS:]:
                 panel.set_xlabel(xlabel)
             for panel in self.panels[::COLUMNS]:
                 panel.set_ylabel(ylabel)
-        self.axes = self.panels[0]
 
     def _place(self, legend_rows: int) -> None:
         top, bottom = 0.2 * legend_rows - 0.05, 0.3
