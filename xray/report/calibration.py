@@ -87,7 +87,16 @@ def _draw(axes: Axes, finding: str, parts: list[Configuration]) -> None:
         values = [share.value for share in observed]
         low, high = ([getattr(s, end) for s in observed] for end in ("low", "high"))
         axes.vlines(predicted, low, high, color=paint, linewidth=0.8, alpha=0.6)
-        axes.plot(predicted, values, marker, ls="-", c=paint, ms=3.5, label=part.label)
+        axes.plot(
+            predicted,
+            values,
+            marker,
+            linestyle="-",
+            color=paint,
+            label=part.label,
+            markersize=3.5,
+            clip_on=False,  # whole dots at 0
+        )
         highest = max([highest, *predicted, *values])
     end = min(1.0, highest * ROOM) or 1.0
     axes.plot([0, end], [0, end], ":", color=MUTED, label="Perfect")
