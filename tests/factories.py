@@ -3,7 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
+
+from xray.calibration import choose_thresholds, score_calibration
 from xray.record import RunRecord, new_run_id, work_id
+from xray.scores import Calibration
 
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion",
             "Emphysema", "Fibrosis", "Hernia", "Infiltration", "Mass", "No Finding",
@@ -51,6 +55,30 @@ def make_scores(macro: float = 0.72, undefined: tuple[str, ...] = ()) -> dict[st
         "findings": findings,
         "resamples": 1000,
     }
+
+
+def make_calibration(
+    seed: int = 0, undefined: tuple[str, ...] = (), chosen: bool = True
+) -> Calibration:
+    """Of drawn probabilities that know a little, for findings more and less frequent.
+
+    Args:
+        seed: of the drawing.
+        undefined: findings that no image has.
+        chosen: whether there are thresholds.
+    """
+    rng = np.random.default_rng(seed)
+    chance = np.linspace(0.02, 0.5, len(FINDINGS))
+    known = rng.beta(4 * chance, 4 * (1 - chance), (600, len(FINDINGS)))
+    labels = (rng.random(known.shape) < known).astype(int)
+    labels[:, [FINDINGS.index(name) for name in undefined]] = 0
+    told = known**0.8  # says too much
+    one, other = slice(0, 300), slice(300, None)
+    rules = choose_thresholds(labels[one], told[one], FINDINGS, 0.9) if chosen else {}
+    patients = np.arange(300)
+    return score_calibration(
+        labels[other], told[other], patients, FINDINGS, rules, seed, resamples=50
+    )
 
 
 def make_epochs(fit: float, before: float, count: int = 5) -> list[dict[str, Any]]:

@@ -74,6 +74,8 @@ def test_shipped_configurations_are_valid(shipped):
         ("output.models=''", "output.models: must be a folder or s3://bucket/pref"),
         ("output.models=s3://", "output.models: must be a folder or s3://bucket/p"),
         ("output.models=gs://b/m", "output.models: must be a folder or s3.*Got 'gs:"),
+        ("output.sensitivity=0", "output.sensitivity: input should be greater.*Got 0"),
+        ("output.sensitivity=90", "output.sensitivity: input should be less.*Got 90"),
         ("output.tensorboard=s3://b/m", "output.tensorboard: must be a folder of th"),
         ("data.endpoint_url=5", "data.endpoint_url: .*string.* Got 5"),
         ("data.read_threads=0", "data.read_threads: .*1. Got 0"),

@@ -6,7 +6,12 @@ import re
 import pytest
 import yaml
 
-from tests.factories import make_elephas, make_record, make_scores
+from tests.factories import (
+    make_calibration,
+    make_elephas,
+    make_record,
+    make_scores,
+)
 from tests.refusals import SECRET
 from xray.config import RunConfig
 from xray.model_card import model_card
@@ -93,6 +98,35 @@ def test_a_model_that_was_not_scored_has_no_table():
     card = model_card(make_info(scored=False), "NAME")
     assert "was not scored on the test set" in card
     assert "| Pneumonia |" not in card
+
+
+def test_thresholds_and_calibration_are_told_where_they_are_known(card):
+    calibration = make_calibration(undefined=("Hernia",))
+    told = model_card(make_info(calibration=calibration), "NAME")
+    point = calibration.findings["Mass"].thresholds["youden"]
+    (row,) = (
+        line for line in told.splitlines() if f"| {point.threshold:.3g} |" in line
+    )
+    assert row.startswith("| Mass | 0.")
+    assert f"| {point.sensitivity.value:.3f} (" in row
+    assert "| Hernia | – | – | – | – | – | – | – | – |" in told
+    assert "which chose none of them" in " ".join(told.split())
+    assert "## Calibration" not in card + model_card(make_info(scored=False), "NAME")
+    untold = model_card(make_info(calibration=make_calibration(chosen=False)), "NAME")
+    assert "there was no validation set to choose it on" in " ".join(untold.split())
+    for text in (told, untold):
+        test_every_row_of_a_table_has_its_columns(text)
+
+
+def test_thresholds_are_saved_with_the_model_they_were_measured_on():
+    calibration = make_calibration()
+    info = make_info(calibration=calibration)
+    assert info.calibration == calibration
+    assert info.thresholds == calibration.thresholds()
+    assert set(info.thresholds["Mass"]) == {"youden", "sensitivity_0.9"}
+    other = make_info(scored=False, calibration=calibration)
+    assert (other.calibration, other.thresholds) == (None, None)
+    assert make_info(calibration=make_calibration(chosen=False)).thresholds is None
 
 
 def test_nothing_private_is_passed_on(card):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.factories import START, make_elephas, make_record
+from tests.factories import START, make_calibration, make_elephas, make_record
 from xray.record import (
     SCHEMA_VERSION,
     RunRecord,
@@ -21,7 +21,8 @@ from xray.record import (
 
 
 def test_record_reads_back_equal(tmp_path):
-    records = [make_record(), make_elephas(2, 50.0)]
+    measured = make_record(calibration=make_calibration())
+    records = [measured, make_record(), make_elephas(2, 50.0)]
     for record in records:
         path = record.write(tmp_path / "new" / "folder")
         assert path.name == f"{record.run_id}.json"

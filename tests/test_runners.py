@@ -222,6 +222,17 @@ class TestContract:
         for finding in record.scores.findings.values():
             assert finding.positives + finding.negatives == record.images.test
 
+    def test_calibration_is_measured_and_without_validation_nothing_chosen(
+        self, record
+    ):
+        calibration = record.calibration
+        assert list(calibration.findings) == list(record.scores.findings)
+        assert 0 < calibration.macro_brier.value < 1
+        assert calibration.thresholds() is None
+        for finding in calibration.findings.values():
+            images = sum(each.images for each in finding.reliability)
+            assert images == (record.images.test if finding.brier.value else 0)
+
     def test_one_unreadable_image_is_counted(self, record, runner, broken, folder):
         assert [image["image"] for image in record.images.skipped] == [broken]
         place = runner if (folder / runner).exists() else "demo"

@@ -3,13 +3,16 @@
 import pytest
 
 from tests.conftest import held_out
+from xray.calibration import choose_thresholds
 from xray.checkpoint import CheckpointFile
 from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.journal import Journal
-from xray.metrics import macro_auc
+from xray.labels import FINDINGS
+from xray.metrics import both_values, macro_auc
 from xray.model import build_model, weights_digest
 from xray.output import save_models
+from xray.reader import ImageReader
 from xray.resident_run import train_resident
 from xray.saved_model import load_model
 from xray.storage import Storage
@@ -98,16 +101,39 @@ def test_best_and_last_are_saved_with_their_own_weights(request, runner, tmp_pat
     (best, best_info), (last, last_info) = found["best"], found["last"]
     assert (best_info.epoch, last_info.epoch) == (record.best_epoch, EPOCHS)
     assert best_info.scores == record.scores
+    assert best_info.calibration == record.calibration
+    assert best_info.thresholds == record.calibration.thresholds()
     same = record.best_epoch == EPOCHS
+    assert (last_info.thresholds == best_info.thresholds) == same
     assert (last_info.scores == record.scores) == same
     weights = weights_digest(best.get_weights()), weights_digest(last.get_weights())
     assert (weights[0] == weights[1]) == same
     test, pixels = held_out(journal.config)
     scores = best.predict(pixels, verbose=0)
+    errors = (scores - test.labels)[:, both_values(test.labels)]
+    assert record.calibration.macro_brier.value == pytest.approx(
+        (errors**2).mean(), abs=1e-3
+    )
     # Batches differ, and so do the last digits.
     assert macro_auc(test.labels, scores) == pytest.approx(
         record.scores.macro_auc.value, abs=0.005
     )
+
+
+def test_thresholds_are_those_of_the_validation_images(local_journal, config, tmp_path):
+    record = local_journal.record()
+    save_models(local_journal, record, tmp_path)
+    best, info = load_model(record.models["best"].path)
+    access = load_access(config.data)
+    images = find_dataset(config.data, Storage(access)).validation
+    reader = ImageReader.of(config.data, access)
+    pixels, good, _ = reader.load(images.uris, images.etags)
+    scores, labels = best.predict(pixels[:], verbose=0), images.take(good).labels
+    expected = choose_thresholds(labels, scores, FINDINGS, config.output.sensitivity)
+    assert set(info.thresholds) == set(expected) != set()
+    for name, rules in info.thresholds.items():
+        # Batches differ, and so do the last digits.
+        assert rules == pytest.approx(expected[name], abs=1e-4)
 
 
 def test_no_image_is_in_two_sets(record):
@@ -156,6 +182,9 @@ def test_a_run_that_died_after_unfreezing_goes_on_with_the_same_best(
     assert record.scores.macro_auc.value == pytest.approx(
         local.scores.macro_auc.value, abs=1e-6
     )
+    for name, rules in local.calibration.thresholds().items():
+        resumed = record.calibration.thresholds()[name]
+        assert resumed == pytest.approx(rules, abs=1e-6)
 
 
 def test_early_stopping_ends_the_run(bucket):

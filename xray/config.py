@@ -119,6 +119,9 @@ class OutputConfig(Section):
     """Folder or s3://bucket/prefix/ for the trained models; null saves none."""
     tensorboard: Path | None = None
     """Folder for TensorBoard's event files, one folder a run; null writes none."""
+    sensitivity: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Beside Youden's threshold each finding gets the one from which on at least this
+    share of its validation images is found; needs data.validation_fraction."""
 
     @field_validator("models")
     @classmethod
@@ -292,14 +295,9 @@ def _one_line(error: ValidationError, path: str | Path) -> str:
         return f"{path}: {where} is required. Add it to the file or give --set.{more}"
     rule = first["msg"].removeprefix("Value error, ")
     rule = rule[0].lower() + rule[1:]
-    received = (
-        f" Got {first['input']!r}." if where and _is_plain(first["input"]) else ""
-    )
+    plain = isinstance(first["input"], str | int | float | None)
+    received = f" Got {first['input']!r}." if where and plain else ""
     return f"{path}: {where + ': ' if where else ''}{rule}.{received}{more}"
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float | bool)
 
 
 def _nearest(location: tuple[Any, ...]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from xray.calibration import choose_thresholds, score_calibration
 from xray.checkpoint import (
     Checkpoint,
     CheckpointFile,
@@ -20,29 +21,16 @@ from xray.errors import UserError
 from xray.labels import FINDINGS
 from xray.machine import peak_memory_bytes
 from xray.metrics import macro_auc, score_predictions
-from xray.record import Epoch, Resume, Retry, RunRecord, Scores, Worker, utc_now
+from xray.record import Epoch, Resume, Retry, RunRecord, Worker, utc_now
 from xray.recording import build_record, work_of
 from xray.schedule import Course
+from xray.scores import Calibration, Scores
 from xray.tensorboard_log import TensorBoardLog
 from xray.timing import Timer
+from xray.weights import TrainedWeights
 
 if TYPE_CHECKING:
     import keras
-
-
-@dataclass(frozen=True)
-class TrainedWeights:
-    """What will be saved as a model.
-
-    Attributes:
-        weights: as `model.get_weights()` gives them.
-        epoch: after which they were these, from 1.
-        scored: whether the run's scores are of these weights.
-    """
-
-    weights: list[np.ndarray]
-    epoch: int
-    scored: bool
 
 
 @dataclass
@@ -75,6 +63,7 @@ class Journal:
     epochs: list[Epoch] = field(default_factory=list)
     per_worker: list[Worker] = field(default_factory=list)
     scores: Scores | None = None
+    calibration: Calibration | None = None
     machine: dict[str, Any] = field(default_factory=dict)
     checkpoint_file: CheckpointFile | None = None
     resume: Checkpoint | None = None
@@ -146,16 +135,23 @@ class Journal:
             unscored = TrainedWeights(last, epochs, scored.epoch == epochs)
             self.models = {"best": scored, "last": unscored}
 
-    def advance(self, auc: float | None) -> bool:
-        """Note what the validation set says of the last epoch; whether it is the best.
+    def advance(
+        self, validation: Subset | None = None, scores: np.ndarray | None = None
+    ) -> bool:
+        """Note what the last epoch means for the course; whether it is the best so far.
 
         Args:
-            auc: macro AUC on the validation set; None without one, or undefined.
+            validation: the readable validation images; None without such a set.
+            scores: (N, 15), in their order.
         """
-        last = self.epochs[-1]
-        last.auc_validation = auc
-        value = auc if self.config.data.validation_fraction else -(last.loss or 0.0)
-        self.course = self.course.after(value, self.config.training)
+        last, thresholds = self.epochs[-1], None
+        value = -(last.loss or 0.0)
+        if validation is not None:
+            value = last.auc_validation = macro_auc(validation.labels, scores)
+            thresholds = choose_thresholds(
+                validation.labels, scores, FINDINGS, self.config.output.sensitivity
+            )
+        self.course = self.course.after(value, self.config.training, thresholds)
         return self.course.best_epoch == self.course.epochs
 
     @property
@@ -164,7 +160,7 @@ class Journal:
         return self.course.best_epoch if self.config.data.validation_fraction else None
 
     def score(self, test: Subset, scores: np.ndarray) -> None:
-        """Note the AUC table of the run, by the same function for every runner.
+        """Note the scores of the run, by the same functions for every runner.
 
         Args:
             test: the readable test images.
@@ -180,9 +176,10 @@ class Journal:
             )
         scored = self.epochs[(self.best_epoch or len(self.epochs)) - 1]
         scored.auc_macro = macro_auc(test.labels, scores)
-        self.scores = score_predictions(
-            test.labels, scores, test.patients, FINDINGS, self.config.data.seed
-        )
+        found = (test.labels, scores, test.patients, FINDINGS)
+        seed = self.config.data.seed
+        self.scores = score_predictions(*found, seed)
+        self.calibration = score_calibration(*found, self.course.thresholds or {}, seed)
 
     def epochs_before(self) -> int:
         """Epochs that earlier tries finished."""

@@ -1,11 +1,11 @@
 """ROC AUC and average precision per finding, with intervals by patient."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from xray.record import Finding, Interval, Scores
+from xray.scores import Finding, Interval, Scores
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -41,7 +41,7 @@ def score_predictions(
         raise ValueError(f"shapes differ. Got {labels.shape} and {scores.shape}.")
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite. Got NaN or infinity.")
-    defined = (labels.min(axis=0) == 0) & (labels.max(axis=0) == 1)
+    defined = both_values(labels)
     drawn = bootstrap_auc(labels, scores, patients, seed, resamples)
     drawn[:, ~defined] = np.nan
     table = {}
@@ -60,10 +60,13 @@ def score_predictions(
 
 def macro_auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
     """Mean AUC over the findings with both values; None when there is none."""
-    defined = (labels.min(axis=0) == 0) & (labels.max(axis=0) == 1)
-    return _mean(
-        [roc_auc_score(labels[:, c], scores[:, c]) for c in np.flatnonzero(defined)]
-    )
+    defined = np.flatnonzero(both_values(labels))
+    return _mean([roc_auc_score(labels[:, c], scores[:, c]) for c in defined])
+
+
+def both_values(labels: np.ndarray) -> np.ndarray:
+    """The findings that can be scored, since both 0 and 1 occur: bool (C,)."""
+    return (labels.min(axis=0) == 0) & (labels.max(axis=0) == 1)
 
 
 def bootstrap_auc(
@@ -75,23 +78,34 @@ def bootstrap_auc(
 ) -> np.ndarray:
     """AUC of every finding in every resample of patients: float (resamples, C).
 
-    NaN where a resample holds one value only. An image counts as often as its patient
-    was drawn; the weighted AUC is the weighted Mann-Whitney statistic, ties counting
-    half (Hanley and McNeil, Radiology 143, 1982).
+    NaN where a resample holds one value only. The weighted AUC is the weighted
+    Mann-Whitney statistic, ties counting half (Hanley and McNeil, Radiology 143, 1982).
+    """
+    columns = range(labels.shape[1])
+    return np.concatenate(
+        [
+            np.column_stack(
+                [_weighted_auc(labels[:, c], scores[:, c], weights) for c in columns]
+            )
+            for weights in resampled_weights(patients, seed, resamples)
+        ]
+    )
+
+
+def resampled_weights(
+    patients: np.ndarray, seed: int, resamples: int
+) -> Iterator[np.ndarray]:
+    """How often each image counts in resamples of patients: float32 (R, N), in parts.
+
+    An image counts as often as its patient was drawn.
     """
     _, group = np.unique(patients, return_inverse=True)
     people = group.max() + 1
     rng = np.random.default_rng(seed)
-    result = np.empty((resamples, labels.shape[1]))
     for start in range(0, resamples, CHUNK):
-        rows = slice(start, min(start + CHUNK, resamples))
-        draws = rng.multinomial(people, np.full(people, 1 / people), rows.stop - start)
-        weights = draws[:, group].astype(np.float32)
-        for column in range(labels.shape[1]):
-            result[rows, column] = _weighted_auc(
-                labels[:, column], scores[:, column], weights
-            )
-    return result
+        size = min(CHUNK, resamples - start)
+        draws = rng.multinomial(people, np.full(people, 1 / people), size)
+        yield draws[:, group].astype(np.float32)
 
 
 def _weighted_auc(
@@ -126,7 +140,7 @@ def _score_finding(
     return Finding(
         positives=positives,
         negatives=len(labels) - positives,
-        auc=_interval(roc_auc_score(labels, scores), drawn),
+        auc=percentile_interval(roc_auc_score(labels, scores), drawn),
         average_precision=float(average_precision_score(labels, scores)),
     )
 
@@ -139,10 +153,13 @@ def _macro(
     kept = drawn[:, defined]
     complete = kept[np.isfinite(kept).any(axis=1)]
     value = _mean([finding.auc.value for finding in table.values()])
-    return _interval(value, np.nanmean(complete, axis=1) if len(complete) else complete)
+    return percentile_interval(
+        value, np.nanmean(complete, axis=1) if len(complete) else complete
+    )
 
 
-def _interval(value: float, drawn: np.ndarray) -> Interval:
+def percentile_interval(value: float, drawn: np.ndarray) -> Interval:
+    """A score with its 95% interval, from its values in the resamples: (R,)."""
     drawn = drawn[np.isfinite(drawn)]
     if not drawn.size:
         return Interval(value=float(value))

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from xray.record import Interval
+from xray.scores import Interval, OperatingPoint
 
 if TYPE_CHECKING:
     from xray.saved_model import ModelInfo
@@ -47,6 +47,7 @@ def model_card(info: "ModelInfo", name: str) -> str:
         _training_data(info),
         _training(info),
         _evaluation(info),
+        *_calibration(info),
         _how_to_load(info, name),
         _how_to_reproduce(info, name),
     )
@@ -97,11 +98,10 @@ def _limits(info: "ModelInfo") -> str:
         "another source: a lossy file format, another window or scaling of the greys.",
         "It was not examined for differences between groups of patients.",
     ]
-    if info.calibration is None:
-        lines.append(
-            "Its probabilities are not calibrated: they rank X-rays, and 0.5 is no "
-            "natural threshold."
-        )
+    lines.append(
+        "Its probabilities are not calibrated: they rank X-rays, and 0.5 is no natural "
+        "threshold."
+    )
     if few := _few_positives(info):
         lines.append(
             f"Fewer than {FEW_POSITIVES} test images have {', '.join(few)}: their AUC "
@@ -158,6 +158,51 @@ def _evaluation(info: "ModelInfo") -> str:
         The intervals are of {scores.resamples} bootstrap resamples by patient; a dash
         means that the test set has one value only."""
     return "\n".join(["## Evaluation", "", _wrapped(text), "", *rows])
+
+
+def _calibration(info: "ModelInfo") -> list[str]:
+    """The section, where this model's calibration was measured."""
+    found = info.calibration
+    if found is None:
+        return []
+    rules = list(
+        dict.fromkeys(r for each in (info.thresholds or {}).values() for r in each)
+    )
+    heads = ["finding", "Brier (95%)", "reference"]
+    for rule in rules:
+        heads += [f"`{rule}`", "sensitivity (95%)", "specificity (95%)"]
+    rows = [_row(heads), _row(["---"] * len(heads))]
+    for name, each in found.findings.items():
+        cells = [name, _interval(each.brier), _number(each.brier_reference)]
+        for rule in rules:
+            cells += _point(each.thresholds.get(rule))
+        rows.append(_row(cells))
+    brier = [_interval(found.macro_brier), _number(found.macro_brier_reference)]
+    rows.append(_row(["**mean**", *brier, *[""] * 3 * len(rules)]))
+    text = """The Brier score is the mean squared difference of probability and label on
+        the test set; the reference is that of always saying the finding's share of it.
+        """
+    if rules:
+        text += """A threshold is a probability from which on a finding is called
+            present. `youden` has the largest sum of sensitivity and specificity on the
+            validation set, `sensitivity_0.9` the fewest false positives there of those
+            that reach a sensitivity of 0.9, and so on. What they reach is shown on the
+            test set, which chose none of them, with Wilson's intervals by image."""
+    else:
+        text += "No threshold was chosen: there was no validation set to choose it on."
+    title = "## Calibration and thresholds"
+    return ["\n".join([title, "", _wrapped(text), "", *rows])]
+
+
+def _point(point: OperatingPoint | None) -> list[str]:
+    if point is None:
+        return ["–"] * 3
+    reached = _interval(point.sensitivity), _interval(point.specificity)
+    return [f"{point.threshold:.3g}", *reached]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _how_to_load(info: "ModelInfo", name: str) -> str:

@@ -7,18 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from xray.files import write_whole
+from xray.scores import Calibration, Part, Scores
 
 SCHEMA_VERSION = 1
 BENCHMARK_MARK = 64  # bytes within which a benchmark's file names itself
-
-
-class Part(BaseModel):
-    """A group of fields; one that a newer version added is kept, not refused."""
-
-    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
 
 class Phases(Part):
@@ -133,37 +128,6 @@ class Retry(Part):
     """What Spark says of it; null where it says nothing."""
 
 
-class Interval(Part):
-    """A point estimate with its 95% interval; null where it is undefined."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-class Finding(Part):
-    """How well one finding is told from the rest of the test set."""
-
-    positives: int
-    negatives: int
-    auc: Interval
-    """Area under the ROC curve; null when only one value occurs."""
-    average_precision: float | None = None
-
-
-class Scores(Part):
-    """Test-set results, computed by one function for all runners."""
-
-    macro_auc: Interval
-    """Mean over the findings that have both values."""
-    macro_average_precision: float | None = None
-    findings_scored: int
-    findings: dict[str, Finding]
-    """In the order of the 15 labels."""
-    resamples: int
-    """Bootstrap resamples by patient behind the intervals."""
-
-
 class SavedModel(Part):
     """A model that the run saved (xray.saved_model)."""
 
@@ -229,6 +193,8 @@ class RunRecord(Part):
     driver_peak_memory_bytes: int | None = None
     per_worker: list[Worker] = []
     scores: Scores | None = None
+    calibration: Calibration | None = None
+    """Of the weights that were scored; null in records of earlier versions."""
     machine: dict[str, Any] = {}
     """cpu_model, cores, memory_bytes, gpu, nodes, instance_type, os."""
     packages: dict[str, str] = Field(default_factory=dict)

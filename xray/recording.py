@@ -64,6 +64,7 @@ def build_record(
         driver_peak_memory_bytes=journal.peak_memory_bytes(),
         per_worker=journal.per_worker,
         scores=journal.scores,
+        calibration=journal.calibration,
         machine={**describe_machine(), **journal.machine},
         packages=package_versions(),
         git=git,

@@ -74,7 +74,7 @@ class RoundListener:
         if self._rounds % self._parts == 0:
             self._add_epoch(self._reports)
             if not self.journal.config.data.validation_fraction:
-                self.journal.advance(None)
+                self.journal.advance()
 
     def on_retry(self, cluster: Cluster, rounds: int, worker: int | None) -> None:
         """Note that all workers start again."""
@@ -166,7 +166,7 @@ class RoundListener:
 
     def _on_validated(self, contents: list[tuple[np.ndarray, np.ndarray]]) -> Order:
         subset, scores = self._collect(self.journal.dataset.validation, contents)
-        if self.journal.advance(macro_auc(subset.labels, scores)):
+        if self.journal.advance(subset, scores):
             self.best = self.weights.copy()
         self._end_evaluation()
         return self._next_order()

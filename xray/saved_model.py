@@ -17,7 +17,8 @@ from xray.errors import UserError
 from xray.keras_archive import check_archive, pack, unpack
 from xray.labels import FINDINGS
 from xray.model_card import model_card
-from xray.record import Part, RunRecord, Scores, utc_now, why_invalid, write_whole
+from xray.record import RunRecord, utc_now, why_invalid, write_whole
+from xray.scores import Calibration, Part, Scores
 from xray.storage import Storage, UnreadableObject
 
 if TYPE_CHECKING:
@@ -67,8 +68,10 @@ class ModelInfo(Part):
     scores: Scores | None = None
     """On the test set; null when this model was not scored there."""
     thresholds: dict[str, dict[str, float]] | None = None
-    """Finding to {name of the rule: probability from which on it is called present}."""
-    calibration: dict[str, Any] | None = None
+    """Finding to {name of the rule: probability from which on it is called present};
+    null when none was chosen for these weights on a validation set."""
+    calibration: Calibration | None = None
+    """On the test set, beside `scores`."""
     packages: dict[str, str] = {}
     git: dict[str, Any] = {}
     """commit and dirty."""
@@ -105,6 +108,7 @@ class ModelInfo(Part):
             epoch: that it had these weights after, from 1.
             scored: whether the record's scores are of these weights.
         """
+        calibration = record.calibration if scored else None
         return cls(
             created=utc_now(),
             runner=record.runner,
@@ -118,6 +122,8 @@ class ModelInfo(Part):
                 record.images.model_dump(include={"train", "test", "validation"})
             ),
             scores=record.scores if scored else None,
+            thresholds=calibration.thresholds() if calibration else None,
+            calibration=calibration,
             packages=record.packages,
             git=record.git,
         )

@@ -53,18 +53,31 @@ class Course(Part):
     """Epochs since the best or the last plateau."""
     factor: float = 1.0
     """Of the learning rate, after the plateaus so far."""
+    thresholds: dict[str, dict[str, float]] | None = None
+    """Chosen on the validation scores of the best epoch; null without such a set."""
 
-    def after(self, value: float | None, training: TrainingConfig) -> "Course":
+    def after(
+        self,
+        value: float | None,
+        training: TrainingConfig,
+        thresholds: dict[str, dict[str, float]] | None = None,
+    ) -> "Course":
         """The course after one more epoch.
 
         Args:
             value: its validation AUC, null where undefined, or minus its loss.
             training: the recipe.
+            thresholds: chosen on its validation scores.
         """
         epochs = self.epochs + 1
         better = value is not None and (self.best is None or value > self.best)
         if better or self.best_epoch is None:
-            changes = {"best_epoch": epochs, "best": value, "waited": 0}
+            changes = {
+                "best_epoch": epochs,
+                "best": value,
+                "waited": 0,
+                "thresholds": thresholds,
+            }
         elif self.waited + 1 >= training.plateau_patience:
             cut = training.plateau_factor if training.schedule == "plateau" else 1.0
             changes = {"factor": self.factor * cut, "waited": 0}

@@ -9,7 +9,7 @@ import numpy as np
 from xray.errors import UserError
 from xray.labels import FINDINGS
 from xray.metrics import score_predictions
-from xray.record import Scores
+from xray.scores import Scores
 from xray.spark_images import LABEL_TYPES, check_column
 
 if TYPE_CHECKING:

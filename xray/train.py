@@ -120,15 +120,18 @@ class LocalTraining:
             self._fit()
         if self.validation:
             with journal.timer.phase("evaluate"):
-                auc = self._macro_auc(self.validation)
-            if journal.advance(auc):
+                scores = predict(self.model, self.validation.images)
+                best = journal.advance(self.validation.subset, scores)
+            if best:
                 self.best = self.model.get_weights()
         else:
-            journal.advance(None)
+            journal.advance()
         ended = journal.course.ended(self.recipe)
         if self.recipe.evaluate_every_epoch and not ended:
             with journal.timer.phase("evaluate"):
-                journal.epochs[-1].auc_macro = self._macro_auc(self.test)
+                scores = predict(self.model, self.test.images)
+                auc = macro_auc(self.test.subset.labels, scores)
+                journal.epochs[-1].auc_macro = auc
         journal.save([*map(np.array, self._state()), *self.best])
 
     def finish(self) -> None:
@@ -179,9 +182,6 @@ class LocalTraining:
             seconds, loss, learning_rate=rate, wait_seconds=feed.wait_seconds
         )
         check_loss(loss, epoch, self.config)
-
-    def _macro_auc(self, loaded: Loaded) -> float | None:
-        return macro_auc(loaded.subset.labels, predict(self.model, loaded.images))
 
 
 def check_batch_size(config: RunConfig, images: int, devices: int = 1) -> None:

@@ -28,6 +28,8 @@ PHASE_COLOURS = {
 INK, MUTED = "#222222", "#777777"
 WIDTH = 5.2
 """Inches; narrow enough to be read on a phone without zooming."""
+COLUMNS, PANEL = 2, 2.3
+"""Of small charts in one picture, and the inches that each is high with its title."""
 
 STYLE = {
     "svg.fonttype": "none",
@@ -106,6 +108,39 @@ class Sheet:
         left, width = self._left / WIDTH, 1 - (self._left + 0.15) / WIDTH
         self._figure.set_size_inches(WIDTH, whole)
         self.axes.set_position((left, bottom / whole, width, self._height / whole))
+
+
+class Panels(Sheet):
+    """Small pairs of axes in two columns, with one legend above them all.
+
+    Args:
+        count: of the pairs.
+        xlabel: of all x axes, under the lowest ones.
+        ylabel: of all y axes, beside the left ones.
+    """
+
+    def __init__(self, count: int, xlabel: str, ylabel: str) -> None:
+        self._rows = -(-count // COLUMNS)
+        super().__init__(height=self._rows * PANEL)
+        with rc_context(STYLE):
+            others = [self._figure.add_subplot() for _ in range(count - 1)]
+            self.panels = [self.axes, *others]
+            for panel in self.panels[-COLUMNS:]:
+                panel.set_xlabel(xlabel)
+            for panel in self.panels[::COLUMNS]:
+                panel.set_ylabel(ylabel)
+
+    def _place(self, legend_rows: int) -> None:
+        top, bottom = 0.2 * legend_rows - 0.05, 0.3
+        whole = self._height + top + bottom
+        self._figure.set_size_inches(WIDTH, whole)
+        wide = (WIDTH - self._left - 0.15) / COLUMNS
+        for place, panel in enumerate(self.panels):
+            row, column = divmod(place, COLUMNS)
+            left = self._left + column * wide + 0.3 * bool(column)
+            low = bottom + (self._rows - 1 - row) * PANEL + 0.2
+            size = (wide - 0.3) / WIDTH, (PANEL - 0.6) / whole
+            panel.set_position((left / WIDTH, low / whole, *size))
 
 
 def shortened(text: str, length: int) -> str:

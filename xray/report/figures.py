@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from xray.record import Interval, RunRecord
+from xray.record import RunRecord
 from xray.report.comparison import PHASES, Configuration, Group
 from xray.report.drawing import (
     MUTED,
@@ -21,6 +21,7 @@ from xray.report.drawing import (
 )
 from xray.report.summary import fastest
 from xray.scaling import amdahl
+from xray.scores import Interval
 
 MODE_MARKERS = {"asynchronous": "s", "hogwild": "^"}
 MAX_SHOWN = 6

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from xray.costs import PriceTable
 from xray.errors import UserError
 from xray.record import read_records
-from xray.report import notes, predictions, tables
+from xray.report import calibration, notes, predictions, tables
 from xray.report.comparison import Comparison, Group, compare
 from xray.report.configurations import plain
 from xray.report.drawing import Chart
@@ -120,7 +120,8 @@ def _section(group: Group, comparison: Comparison) -> Section:
 
 def _charts(group: Group) -> list[Chart]:
     predicted = predictions.chart(group, f"g{group.number}-predicted")
-    return charts(group) + ([predicted] if predicted else [])
+    reliability = calibration.chart(group, f"g{group.number}-reliability")
+    return charts(group) + [found for found in (reliability, predicted) if found]
 
 
 def _tables(group: Group, prices: PriceTable) -> list[tuple[str, list[Table]]]:
@@ -134,6 +135,7 @@ def _tables(group: Group, prices: PriceTable) -> list[tuple[str, list[Table]]]:
         ("Where the time goes", [tables.phases(group)]),
         ("Throughput and memory", [tables.resources(group)]),
         ("Accuracy per finding", tables.findings(group)),
+        ("Calibration and thresholds", calibration.tables(group)),
         ("Cost", [tables.costs(group, prices)]),
         ("Machines", [tables.machines(group)]),
     ]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from xray.costs import run_cost
-from xray.record import Interval, RunRecord
+from xray.record import RunRecord
 from xray.report.comparison import (
     MEASURES,
     PHASES,
@@ -14,6 +14,7 @@ from xray.report.comparison import (
     largest_worker_bytes,
     phase_seconds,
 )
+from xray.scores import Interval
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -80,6 +81,19 @@ def _measured(record: RunRecord) -> dict[str, Any]:
         for name, finding in record.scores.findings.items():
             row[f"positives_{name}"] = finding.positives
             row |= _interval(f"auc_{name}", finding.auc)
+    return row | _calibration(record)
+
+
+def _calibration(record: RunRecord) -> dict[str, Any]:
+    if record.calibration is None:
+        return {}
+    row = _interval("macro_brier", record.calibration.macro_brier)
+    for name, finding in record.calibration.findings.items():
+        row |= _interval(f"brier_{name}", finding.brier)
+        for rule, point in finding.thresholds.items():
+            row[f"{rule}_{name}"] = point.threshold
+            row[f"{rule}_{name}_test_sensitivity"] = point.sensitivity.value
+            row[f"{rule}_{name}_test_specificity"] = point.specificity.value
     return row
 
 

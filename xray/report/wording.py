@@ -1,7 +1,7 @@
 """Numbers as the report writes them; what is undefined is a dash, never 0."""
 
-from xray.record import Interval
 from xray.report.spread import Spread
+from xray.scores import Interval
 
 DASH = "–"
 
