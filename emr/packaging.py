@@ -46,6 +46,7 @@ CODE = (
     "experiments/__init__.py",
     "experiments/elephas_spark.py",
     "experiments/gpu.py",
+    "experiments/predict.py",
     "experiments/sequential.py",
     "experiments/stage.py",
     "emr/__init__.py",

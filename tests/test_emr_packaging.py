@@ -1,5 +1,6 @@
 """The archives for the nodes, and a real run with nothing but them."""
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -83,9 +84,10 @@ def test_scripts_pass_shellcheck(script):
     assert done.returncode == 0, done.stdout
 
 
-def test_the_wrapper_tells_its_usage():
+@pytest.mark.parametrize("wrapper", ["run_training.sh", "run_inference.sh"])
+def test_the_wrapper_tells_its_usage(wrapper):
     done = subprocess.run(
-        [ROOT / "emr" / "run_training.sh", "many"], capture_output=True, text=True
+        [ROOT / "emr" / wrapper, "many"], capture_output=True, text=True
     )
     assert done.returncode == 2
     assert "usage:" in done.stderr
@@ -142,10 +144,8 @@ def unpacked_code(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nodes") / "project"
     with tarfile.open(build_code(ROOT / ".emr")) as file:
         file.extractall(folder, filter="data")
-    (folder / "emr" / "run_training.sh").write_bytes(
-        (ROOT / "emr" / "run_training.sh").read_bytes()
-    )
-    (folder / "emr" / "run_training.sh").chmod(0o755)
+    for script in (ROOT / "emr").glob("*.sh"):
+        shutil.copy(script, folder / "emr")
     return folder
 
 

@@ -109,13 +109,20 @@ class Bench:
         """
         return last_json(self._run(script, *self._configure(settings)))
 
-    def run_tool(self, script: str, *settings: str) -> None:
+    def run_tool(
+        self, script: str, *settings: str, options: Sequence[object] = ()
+    ) -> None:
         """Run a script that takes our configuration and leaves no record.
+
+        Args:
+            script: its name.
+            *settings: section.key=value
+            options: of its own.
 
         Raises:
             UserError: it failed.
         """
-        self._run(script, *self._configure(settings))
+        self._run(script, *self._configure(settings), *options)
 
     def _configure(self, settings: Sequence[str]) -> list[object]:
         overrides = [part for setting in settings for part in ("--set", setting)]

@@ -114,9 +114,11 @@ def _load_checkpoint(file: CheckpointFile, config: RunConfig) -> Checkpoint:
     return file.load()
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
+def add_config_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Give a program `--config` and `--set`, as `load_config` takes them."""
-    parser.add_argument("--config", type=Path, required=True, help="YAML of the run")
+    parser.add_argument(
+        "--config", type=Path, required=required, help="YAML of the run"
+    )
     parser.add_argument(
         "--set",
         action="append",

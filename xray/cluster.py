@@ -144,7 +144,7 @@ def equip_workers(context: "SparkContext") -> None:
     For Python workers of jobs that are submitted from now on; a second call, or one
     after `start_cluster`, changes nothing.
     """
-    environment = _thread_environment(_task_threads(context), resident=True)
+    environment = thread_environment(_task_threads(context), resident=True)
     for name, value in environment.items():
         context.environment.setdefault(name, value)
     if CODE_ARCHIVE not in context._python_includes:
@@ -186,14 +186,14 @@ def _training_conf(runner: RunnerConfig, threads: int) -> "SparkConf":
         # A second attempt would apply the first one's updates again.
         conf.set("spark.task.maxFailures", "1")
     resident = runner.mode == "synchronous" and runner.engine == "resident"
-    for name, value in _thread_environment(threads, resident).items():
+    for name, value in thread_environment(threads, resident).items():
         conf.setExecutorEnv(name, value)
     for name, value in runner.spark_conf.items():
         conf.set(name, value)
     return conf
 
 
-def _thread_environment(threads: int, resident: bool) -> dict[str, str]:
+def thread_environment(threads: int, resident: bool) -> dict[str, str]:
     """Limits that TensorFlow and BLAS read when they start on an executor."""
     return {
         "OMP_NUM_THREADS": str(threads),

@@ -221,7 +221,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """
     settings = _read_yaml(Path(path))
     for override in overrides:
-        _apply_override(settings, override)
+        apply_override(settings, override)
     return parse_config(settings, path)
 
 
@@ -267,13 +267,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return {name: {} if value is None else value for name, value in settings.items()}
 
 
-def _apply_override(settings: dict[str, Any], override: str) -> None:
+def apply_override(settings: dict[str, Any], override: str) -> None:
+    """Put one `section.key=value` into `settings`; UserError where it is none."""
     name, equals, text = override.partition("=")
     section, dot, key = name.partition(".")
     if not (equals and dot and section and key):
         raise UserError(
-            f"--set takes section.key=value. Got {name!r}; "
-            "for instance --set training.epochs=3."
+            f"--set takes section.key=value. Got {name!r}; try training.epochs=3."
         )
     try:
         value = yaml.safe_load(text)

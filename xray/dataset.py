@@ -139,12 +139,7 @@ def match_images(data: DataConfig, storage: Storage) -> tuple[pd.DataFrame, int]
         UserError: the bucket or the label file cannot be used, or no image has a label.
     """
     listed = _list_images(data, storage)
-    try:
-        labels = read_labels(storage.read(data.labels), data.labels)
-    except UnreadableObject as error:
-        raise UserError(
-            f"Label file {data.labels} cannot be read: {error}. Check data.labels."
-        ) from None
+    labels = load_labels(data, storage)
     known = listed.join(labels, how="inner")
     if known.empty:
         raise UserError(
@@ -159,6 +154,20 @@ def match_images(data: DataConfig, storage: Storage) -> tuple[pd.DataFrame, int]
             data.images,
         )
     return _limit(known.sort_index(), data.limit, data.seed), len(listed)
+
+
+def load_labels(data: DataConfig, storage: Storage) -> pd.DataFrame:
+    """The label file, as `labels.read_labels` gives it.
+
+    Raises:
+        UserError: it cannot be read, or is none.
+    """
+    try:
+        return read_labels(storage.read(data.labels), data.labels)
+    except UnreadableObject as error:
+        raise UserError(
+            f"Label file {data.labels} cannot be read: {error}. Check data.labels."
+        ) from None
 
 
 def _list_images(data: DataConfig, storage: Storage) -> pd.DataFrame:

@@ -40,6 +40,16 @@ def check_workers(environments: Collection[WorkerEnvironment]) -> int:
     return len({environment.host for environment in environments})
 
 
+def check_cluster(cluster: Cluster) -> int:
+    """The number of nodes that the workers are on.
+
+    Raises:
+        UserError: one runs another Python or other versions than the driver.
+    """
+    slots = cluster.context.parallelize(range(cluster.workers), cluster.workers)
+    return check_workers(slots.map(lambda _: describe_worker()).collect())
+
+
 def import_on_workers(cluster: Cluster) -> int:
     """Import TensorFlow on every worker; the number of nodes they are on.
 

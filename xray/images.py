@@ -1,7 +1,10 @@
 """Image bytes to uint8 pixels, the same for every runner, each image decoded once."""
 
 import io
-from collections.abc import Iterator, Sequence
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +20,8 @@ from xray.storage import Storage, UnreadableObject
 
 EXTENSIONS = (".png", ".jpg", ".jpeg")
 AHEAD_BYTES = 2**26  # of pixels read before anyone asks for them
+MAX_PICTURE_PIXELS = 20_000_000
+"""Of a picture whose origin nobody vouches for; the largest chest detectors give 15."""
 
 
 class UnknownFormat(ValueError):
@@ -69,6 +74,40 @@ def open_picture(content: bytes, max_pixels: int) -> Picture:
     return _decode(content, max_pixels, still=True)
 
 
+def decode_picture(content: bytes, size: int) -> np.ndarray:
+    """What the model sees of one PNG, JPEG or DICOM file: uint8 (size, size, 1).
+
+    Of PNG and JPEG the same pixels as `decode_image` gives.
+
+    Raises:
+        ValueError: why not, in a few words (see `why_refused`).
+    """
+    if not content:
+        raise ValueError("empty")
+    try:
+        return shrink(open_picture(content, MAX_PICTURE_PIXELS).grey, size)
+    except (ValueError, MemoryError) as error:
+        raise ValueError(why_refused(error)) from None
+
+
+def why_refused(error: Exception) -> str:
+    """Why `open_picture` raised `error`, in a few words that follow "it is" or "it"."""
+    if isinstance(error, TooManyPixels):
+        return f"too large: {error}"
+    if isinstance(error, MemoryError):
+        return "too large: it needs more memory than there is"
+    if isinstance(error, UnknownFormat):
+        return "no PNG, JPEG or DICOM picture"
+    reason = re.sub(r"^\w+Error: ", "", str(error))  # Pillow's, for programmers
+    return f"cannot be read: {reason}"
+
+
+def silence_decoders() -> None:
+    """Keep what pydicom and Pillow think of foreign files out of this process' log."""
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"pydicom|PIL")
+
+
 def shrink(grey: Image.Image, size: int) -> np.ndarray:
     """An image of mode L as the model takes it: uint8 (size, size, 1).
 
@@ -118,6 +157,7 @@ def load_images(
     size: int,
     threads: int,
     cache_dir: Path | None = None,
+    decode: Callable[[bytes, int], np.ndarray] = decode_image,
 ) -> Iterator[np.ndarray | str]:
     """Pixels of each image in order, uint8 (size, size, 1), or why it has none.
 
@@ -128,6 +168,7 @@ def load_images(
         size: height and width in pixels.
         threads: reads under way at once.
         cache_dir: folder of decoded images kept between runs; None keeps nothing.
+        decode: content and size to pixels, or ValueError.
 
     Raises:
         UserError: S3 itself fails, or `cache_dir` cannot be written.
@@ -135,7 +176,7 @@ def load_images(
 
     def load(pair: tuple[str, str]) -> np.ndarray | str:
         try:
-            return _load_one(storage, *pair, size, cache_dir)
+            return _load_one(storage, *pair, size, cache_dir, decode)
         except (UnreadableObject, ValueError) as error:
             return str(error)
 
@@ -148,15 +189,20 @@ def load_images(
 
 
 def _load_one(
-    storage: Storage, uri: str, etag: str, size: int, cache_dir: Path | None
+    storage: Storage,
+    uri: str,
+    etag: str,
+    size: int,
+    cache_dir: Path | None,
+    decode: Callable[[bytes, int], np.ndarray],
 ) -> np.ndarray:
     if cache_dir is None:
-        return decode_image(storage.read(uri), size)
+        return decode(storage.read(uri), size)
     path = cache_dir / f"{etag}-{size}.raw"
     try:
         return np.frombuffer(path.read_bytes(), np.uint8).reshape(size, size, 1)
     except (OSError, ValueError):  # absent, or cut short by a full disk
-        pixels = decode_image(storage.read(uri), size)
+        pixels = decode(storage.read(uri), size)
         _keep(path, pixels)
         return pixels
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from xray.config import RunConfig
+from xray.config import DataConfig, RunConfig
 from xray.credentials import S3Access, load_access
 from xray.errors import UserError
 from xray.journal import Journal
@@ -17,24 +17,36 @@ from xray.tensorboard_log import TensorBoardLog
 def check_output(config: RunConfig) -> None:
     """Fail before a run whose models could not be saved.
 
-    Only writing shows the right to write, so a prefix on S3 gets an empty object
-    `.writable`, which is removed again where the keys allow that.
-
     Raises:
         UserError: the folder or the prefix cannot be written.
     """
-    models = config.output.models
-    if models is None:
+    if config.output.models is not None:
+        check_place(config.output.models, "output.models", config.data)
+
+
+def check_place(place: str, name: str, data: DataConfig) -> None:
+    """Make a folder, or try to write to a prefix on S3.
+
+    Only writing shows the right to write, so a prefix gets an empty object `.writable`,
+    which is removed again where the keys allow that.
+
+    Args:
+        place: folder or s3://bucket/prefix/
+        name: of the setting, for messages.
+        data: how to reach S3.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    if not place.startswith("s3://"):
+        check_folder(Path(place), name)
         return
-    if not models.startswith("s3://"):
-        check_folder(Path(models), "output.models")
-        return
-    probe = _under(models, ".writable")
+    probe = _under(place, ".writable")
     try:
-        storage = Storage(load_access(config.data), connections=1, attempts=2)
+        storage = Storage(load_access(data), connections=1, attempts=2)
         storage.write(probe, b"")
     except UserError as error:
-        raise UserError(f"output.models {models} cannot be written: {error}") from None
+        raise UserError(f"{name} {place} cannot be written: {error}") from None
     with contextlib.suppress(UserError):  # a saved model needs no right to delete
         storage.delete(probe)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from xray.config import DataConfig
 from xray.credentials import S3Access
-from xray.images import load_images
+from xray.images import decode_image, load_images
 from xray.pixels import PixelFile, empty_pixels, keep_rows
 from xray.staged import STAGED, UNREADABLE, staged_pixels
 from xray.storage import Storage
@@ -27,6 +27,7 @@ class ImageReader:
         threads: reads under way at once.
         cache_dir: folder of decoded images kept between runs; None keeps nothing.
         memory_bytes: pixels beyond which `load` keeps them in a file.
+        decode: content of a raw image and size to pixels, or ValueError.
     """
 
     access: S3Access
@@ -34,6 +35,7 @@ class ImageReader:
     threads: int
     cache_dir: Path | None = None
     memory_bytes: int = 2**30
+    decode: Callable[[bytes, int], np.ndarray] = decode_image
 
     @classmethod
     def of(cls, data: DataConfig, access: S3Access) -> "ImageReader":
@@ -77,6 +79,7 @@ class ImageReader:
             size,
             self.threads,
             self.cache_dir,
+            self.decode,
         )
         yield from zip(raw, images, strict=True)
 

@@ -57,15 +57,15 @@ def image_frame(
     if dataset is None:
         dataset = find_dataset(config.data, Storage(access, config.data.read_threads))
     equip_workers(session.sparkContext)
-    limit_batches(session, config.data.image_size)
+    limit_batches(session, ARROW_BATCH_BYTES // config.data.image_size**2)
     frame = session.createDataFrame(_rows(dataset), SCHEMA, verifySchema=False)
     reader = ImageReader.of(config.data, access)
     return frame.withColumn("pixels", _pixel_reader(reader)("uri", "etag"))
 
 
-def limit_batches(session: "SparkSession", image_size: int) -> None:
-    """Let no Arrow batch of the session hold more than 64 MiB of pixels."""
-    images = max(1, ARROW_BATCH_BYTES // image_size**2)
+def limit_batches(session: "SparkSession", images: int) -> None:
+    """Let no Arrow batch of the session hold more than so many images, and one."""
+    images = max(1, images)
     now = int(session.conf.get(BATCH_SETTING))
     if now <= 0 or now > images:  # 0 is without limit
         session.conf.set(BATCH_SETTING, images)

@@ -115,7 +115,7 @@ def add_outputs(
 
 def make_predictor(shared: SharedNetwork) -> Callable[[np.ndarray], np.ndarray]:
     """Runs on an executor, once in a Python worker for each transformed frame."""
-    model = _unpack_once(shared)
+    model = network_of(shared)
 
     def predict_batch(contents: np.ndarray) -> np.ndarray:
         return predict_contents(model, contents)
@@ -124,8 +124,8 @@ def make_predictor(shared: SharedNetwork) -> Callable[[np.ndarray], np.ndarray]:
 
 
 @lru_cache(maxsize=2)
-def _unpack_once(shared: SharedNetwork) -> "keras.Model":
-    """Kept in the worker's process, so that other frames do not trace it again."""
+def network_of(shared: SharedNetwork) -> "keras.Model":
+    """On an executor, kept in its process: other jobs do not trace it again."""
     return unpack_network(shared.archive.value)
 
 

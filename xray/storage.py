@@ -50,8 +50,12 @@ class Storage:
         self.access = access
         self._connections, self._attempts = connections, attempts
 
-    def list_objects(self, uri: str) -> list[StoredObject]:
-        """Every object under the prefix `uri`, sorted by key; empty ones left out.
+    def list_objects(self, uri: str, with_empty: bool = False) -> list[StoredObject]:
+        """Every object under the prefix `uri`, sorted by key.
+
+        Args:
+            uri: s3://bucket/prefix
+            with_empty: also those without content, but for folders' markers.
 
         Raises:
             UserError: refused, unreachable, or no such bucket.
@@ -68,7 +72,8 @@ class Storage:
                     StoredObject(item["Key"], item["Size"], item["ETag"].strip('"'))
                     for item in page.get("Contents", ())
                 ]
-        return sorted((o for o in objects if o.size), key=lambda o: o.key)
+        kept = [o for o in objects if o.size or with_empty and o.key[-1] != "/"]
+        return sorted(kept, key=lambda o: o.key)
 
     def read(self, uri: str) -> bytes:
         """The bytes of one object.

@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from waitress import create_server
 from xray.config import DataConfig
 from xray.credentials import S3Access, load_access
 from xray.errors import UserError
+from xray.images import silence_decoders
 from xray.saved_model import load_model
 from xray.webapp.app import create_app
 from xray.webapp.limits import Limits
@@ -37,9 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # It warns of every wait; who is sent away is told so.
     for name in ("waitress", "waitress.queue"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # What pydicom and Pillow think of an upload is told to who sent it, if to anyone.
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module=r"pydicom|PIL")
+    silence_decoders()  # what is wrong with an upload is told to who sent it
     signal.signal(signal.SIGTERM, _exit)
     options = _parser().parse_args(arguments)
     try:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
 
+from xray.images import MAX_PICTURE_PIXELS
+
 CLIENTS = 10_000  # remembered at once
 BUSY_SECONDS = 2  # until a client that was sent away may try again
 
@@ -20,14 +22,14 @@ class Limits:
 
     Attributes:
         upload_bytes: of one request.
-        pixels: of one picture; the largest chest detectors give 15 million.
+        pixels: of one picture.
         uploads_per_minute: of one client, all at once or one by one.
         workers: pictures decoded and scored at once.
         waiting: requests that wait for a worker; more are sent away.
     """
 
     upload_bytes: int = 20 * 2**20
-    pixels: int = 20_000_000
+    pixels: int = MAX_PICTURE_PIXELS
     uploads_per_minute: int = 120
     workers: int = 2
     waiting: int = 32

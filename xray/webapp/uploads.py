@@ -2,7 +2,6 @@
 
 import base64
 import io
-import re
 
 from flask import Request, request
 from PIL import Image
@@ -13,7 +12,13 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
-from xray.images import Picture, TooManyPixels, UnknownFormat, open_picture
+from xray.images import (
+    Picture,
+    TooManyPixels,
+    UnknownFormat,
+    open_picture,
+    why_refused,
+)
 
 FIELD = "image"
 PREVIEW_SIZE = 1024
@@ -56,22 +61,17 @@ def read_picture(content: bytes, max_pixels: int) -> Picture:
         raise BadRequest("The file is empty. Send a PNG, JPEG or DICOM picture.")
     try:
         return open_picture(content, max_pixels)
-    except TooManyPixels as error:
+    except (TooManyPixels, MemoryError) as error:
         raise RequestEntityTooLarge(
-            f"The picture is too large: {error}. Shrink it first."
+            f"The picture is {why_refused(error)}. Shrink it first."
         ) from None
-    except UnknownFormat:
+    except UnknownFormat as error:
         raise UnsupportedMediaType(
-            "The file is no PNG, JPEG or DICOM picture; its name does not matter, its "
-            "content does."
+            f"The file is {why_refused(error)}; its name does not matter, its content "
+            "does."
         ) from None
     except ValueError as error:
-        reason = re.sub(r"^\w+Error: ", "", str(error))  # Pillow's, for programmers
-        raise UnprocessableEntity(f"The picture cannot be read: {reason}.") from None
-    except MemoryError:
-        raise RequestEntityTooLarge(
-            "The picture needs more memory than there is. Shrink it first."
-        ) from None
+        raise UnprocessableEntity(f"The picture {why_refused(error)}.") from None
 
 
 def preview(picture: Picture) -> str:
