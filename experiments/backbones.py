@@ -28,7 +28,7 @@ from xray.backbones import BACKBONES
 from xray.benchmark import CONFIG, Bench, start_bench
 from xray.errors import UserError
 from xray.files import write_whole
-from xray.machine import describe_machine, git_state, package_versions
+from xray.machine import describe_machine, package_versions
 from xray.processes import exit_on_sigterm
 from xray.record import RunRecord
 
@@ -69,6 +69,8 @@ def run_missing(
 ) -> None:
     """Fill the cells that have not succeeded yet."""
     cells = [(b, r) for b in backbones for r in runners if not table.done(b, r)]
+    if not cells:
+        return
     with start_bench(IMAGES, SCRIPTS, DRAWN_SIZE) as bench:
         for number, (backbone, runner) in enumerate(cells):
             print(f"== {number + 1}/{len(cells)}: {backbone}, {runner}", flush=True)
@@ -95,8 +97,13 @@ def run_cell(bench: Bench, backbone: str, runner: str) -> dict[str, Any]:
 def smallest(backbone: str) -> list[str]:
     """Settings of the smallest network that the backbone allows."""
     taken = BACKBONES[backbone]
-    settings = [f"model.backbone={backbone}", f"data.image_size={taken.smallest}"]
-    return settings + [f"model.alpha={alpha}" for alpha in taken.alphas[:1]]
+    alpha = min(taken.alphas, default=1.0)
+    settings = {
+        "model.backbone": backbone,
+        "model.alpha": alpha,
+        "data.image_size": taken.smallest,
+    }
+    return [f"{key}={value}" for key, value in settings.items()]
 
 
 def _figures(record: RunRecord) -> dict[str, Any]:
@@ -107,6 +114,7 @@ def _figures(record: RunRecord) -> dict[str, Any]:
         "initial_weights": record.initial_weights,
         "model_id": record.models["last"].model_id,
         "gpu": record.machine["gpu"],
+        "commit": record.git["commit"],
     }
 
 
@@ -143,7 +151,6 @@ class Table:
             "cells": self.cells,
             "machine": describe_machine(),
             "packages": package_versions(),
-            "git": git_state(),
         }
         text = json.dumps(content, indent=1) + "\n"
         write_whole(self.path, lambda file: file.write(text.encode()))

@@ -22,11 +22,12 @@ XLA_FLAGS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """As `experiments/gpu.py`."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if "--results" not in arguments:
+        arguments += ["--results", tempfile.mkdtemp(prefix="xray-stand-in-")]
     os.environ.setdefault("XLA_FLAGS", " ".join(XLA_FLAGS))
     devices.find_gpus = find_stand_in
-    elsewhere = ("--results", tempfile.mkdtemp(prefix="xray-stand-in-"))
-    return cli.main("gpu", gpu.run, "A test.", [*elsewhere, *arguments])
+    return cli.main("gpu", gpu.run, "A test.", arguments)
 
 
 def find_stand_in(backend: str) -> list[devices.Gpu]:
