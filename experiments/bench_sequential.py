@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import hardware_limit
+from xray.backbones import BACKBONES
 from xray.benchmark import bench_parser, median_ratio, run_benchmark, start_bench
 from xray.processes import exit_on_sigterm
 
@@ -24,6 +25,7 @@ QUICK = {"images": 120, "epochs": 2, "steps": 5}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a line per repeat and one JSON object, and write the file."""
     parser = bench_parser(__doc__)
+    parser.add_argument("--backbone", choices=BACKBONES, default="MobileNet")
     parser.add_argument("--images", type=int, default=480)
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=3)
@@ -33,13 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     limits, steady = [], []
+    sizes = (options.steps, options.image_size)
     settings = (
+        f"model.backbone={options.backbone}",
         f"training.epochs={options.epochs}",
         f"data.image_size={options.image_size}",
     )
     with start_bench(options.images, Path(__file__).resolve().parent) as bench:
         for repeat in range(options.repeats):
-            (limit,) = hardware_limit.measure([1], options.steps, options.image_size)
+            (limit,) = hardware_limit.measure([1], options.backbone, *sizes)
             limits += limit
             record = bench.run("sequential.py", *settings)
             steady.append(record.images_per_second.steady)

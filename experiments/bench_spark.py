@@ -42,6 +42,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import hardware_limit
+from xray.backbones import BACKBONES
 from xray.benchmark import (
     Bench,
     bench_parser,
@@ -58,6 +59,7 @@ from xray.record import RunRecord
 
 SCRIPTS = Path(__file__).resolve().parent
 QUICK = {"images": 160, "epochs": 2, "steps": 5}
+TORCH_HAS = "MobileNet"  # the network of torch_peer.py
 STEADY = "steady_images_per_second"
 WHOLE = "whole_seconds"
 
@@ -65,6 +67,7 @@ WHOLE = "whole_seconds"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a table and one JSON object, and write the benchmark's file."""
     parser = bench_parser(__doc__)
+    parser.add_argument("--backbone", choices=BACKBONES, default=TORCH_HAS)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--images", type=int, default=1600, help="a fifth is for test")
     parser.add_argument("--image-size", type=int, default=128)
@@ -80,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
-    torch = TorchPeer(options.torch_python)
+    torch = TorchPeer(options.torch_python, options.backbone)
     repeats = []
     with start_bench(options.images, SCRIPTS) as bench:
         for number in range(options.repeats):
@@ -99,10 +102,13 @@ class TorchPeer:
 
     Args:
         python: of an environment with torch and pyspark; None runs nothing.
+        backbone: of the others' network.
     """
 
-    def __init__(self, python: Path | None) -> None:
+    def __init__(self, python: Path | None, backbone: str = TORCH_HAS) -> None:
         self.python, self.note = python, self._check(python)
+        if python and not self.note and backbone != TORCH_HAS:
+            self.note = f"torch_peer.py trains {TORCH_HAS}, not {backbone}"
         if self.note and python:  # said before the long measurement, not after it
             print(f"warning: {self.note}", file=sys.stderr, flush=True)
 
@@ -146,6 +152,7 @@ def _repeat(
     bench: Bench, options: argparse.Namespace, torch: TorchPeer
 ) -> dict[str, Any]:
     settings = (
+        f"model.backbone={options.backbone}",
         f"training.epochs={options.epochs}",
         f"runner.workers={options.workers}",
         f"data.image_size={options.image_size}",
@@ -156,7 +163,7 @@ def _repeat(
         return _figures(bench.run("elephas_spark.py", *settings, engine_setting))
 
     sizes = (options.steps, options.image_size)
-    (limit,) = hardware_limit.measure([options.workers], *sizes)
+    (limit,) = hardware_limit.measure([options.workers], options.backbone, *sizes)
     resident = run("resident")
     train_images = resident["images_trained"] // options.epochs
     return {

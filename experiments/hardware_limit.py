@@ -1,4 +1,4 @@
-"""The fastest that N single-thread processes can train MobileNet on this machine.
+"""The fastest that N single-thread processes can train a network on this machine.
 
 Each process is pinned to a core of its own and trains on one batch that is already in
 memory as the network wants it: no S3, no decoding, no preprocessing, no Spark. A runner
@@ -16,11 +16,17 @@ import sys
 import time
 from collections.abc import Sequence
 
+from xray.backbones import BACKBONES, make_backbone
+
 WARM_STEPS = 3
 
 
 def measure(
-    counts: Sequence[int], steps: int = 30, image_size: int = 128, batch_size: int = 32
+    counts: Sequence[int],
+    backbone: str = "MobileNet",
+    steps: int = 30,
+    image_size: int = 128,
+    batch_size: int = 32,
 ) -> list[list[float]]:
     """Images per second of each process that trains, for each of `counts`.
 
@@ -28,8 +34,9 @@ def measure(
     others wait.
     """
     cores = sorted(os.sched_getaffinity(0))
+    sizes = (steps, image_size, batch_size)
     children = [
-        _start(cores[number % len(cores)], steps, image_size, batch_size)
+        _start(cores[number % len(cores)], backbone, *sizes)
         for number in range(max(counts))
     ]
     for child in children:
@@ -47,10 +54,9 @@ def _train_together(children: Sequence[subprocess.Popen]) -> list[float]:
     return [float(child.stdout.readline()) for child in children]
 
 
-def _start(core: int, steps: int, image_size: int, batch_size: int) -> subprocess.Popen:
-    numbers = [str(number) for number in (core, steps, image_size, batch_size)]
+def _start(core: int, backbone: str, *sizes: int) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, __file__, "--worker", *numbers],
+        [sys.executable, __file__, "--worker", backbone, *map(str, (core, *sizes))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -58,7 +64,9 @@ def _start(core: int, steps: int, image_size: int, batch_size: int) -> subproces
     )
 
 
-def work(core: int, steps: int, image_size: int, batch_size: int) -> None:
+def work(
+    backbone: str, core: int, steps: int, image_size: int, batch_size: int
+) -> None:
     """Train on one core for each line of standard input; print images per second."""
     os.sched_setaffinity(0, {core})
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -68,15 +76,13 @@ def work(core: int, steps: int, image_size: int, batch_size: int) -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    shape = (image_size, image_size, 3)
-    network = keras.applications.MobileNet(
-        input_shape=shape, include_top=False, weights=None, pooling="avg"
-    )
-    outputs = keras.layers.Dense(15, activation="sigmoid")(network.output)
+    network = make_backbone(backbone, image_size)
+    features = keras.layers.GlobalAveragePooling2D()(network.output)
+    outputs = keras.layers.Dense(15, activation="sigmoid")(features)
     model = keras.Model(network.input, outputs)
     model.compile("adam", "binary_crossentropy")
     rng = np.random.default_rng(0)
-    images = rng.random((batch_size, *shape), dtype=np.float32)
+    images = rng.random((batch_size, *network.input_shape[1:]), dtype=np.float32)
     labels = (rng.random((batch_size, 15)) > 0.8).astype(np.float32)
     for _ in range(WARM_STEPS):
         model.train_on_batch(images, labels)
@@ -92,17 +98,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line per process count, then all of them as one JSON object."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments[:1] == ["--worker"]:
-        work(*map(int, arguments[1:]))
+        work(arguments[1], *map(int, arguments[2:]))
         return 0
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--backbone", choices=BACKBONES, default="MobileNet")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=32)
     options = parser.parse_args(arguments)
     sizes = (options.steps, options.image_size, options.batch_size)
     totals = {}
-    for rates in measure(options.processes, *sizes):
+    for rates in measure(options.processes, options.backbone, *sizes):
         totals[str(len(rates))] = sum(rates)
         each = ", ".join(f"{rate:.1f}" for rate in rates)
         print(f"{len(rates)} process(es): {sum(rates):.1f} images/s, each {each}")

@@ -33,6 +33,12 @@ JAVA_OPTIONS = (ROOT / "tests" / "spark" / "java-opts").read_text().strip()
 os.environ.setdefault("SPARK_LAUNCHER_OPTS", JAVA_OPTIONS)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that all processes end at about one time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @dataclass(frozen=True)
 class Bucket:
     """A served bucket `nih` with images/ and a label file, and its credentials."""
@@ -52,7 +58,7 @@ class Bucket:
                 "min_train_positives": 0,
             },
             "model": {
-                "alpha": 0.25,
+                "backbone": "Tiny",
                 "head_units": [8],
                 "pooling": "avg",
                 "batch_norm_momentum": 0.9,
@@ -131,7 +137,7 @@ def saved_model(tmp_path_factory) -> Path:
             "labels": "s3://nih/labels.csv",
             "image_size": 32,
         },
-        "model": {"alpha": 0.25, "head_units": [8], "pooling": "avg"},
+        "model": {"backbone": "Tiny", "head_units": [8], "pooling": "avg"},
     }
     config = RunConfig.model_validate(settings)
     info = ModelInfo.of_run(make_record(config=config.to_dict()), "last", 2, True)

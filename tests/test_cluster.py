@@ -60,6 +60,15 @@ def test_only_elephas_own_feed_gets_a_second_thread(conf, runner, threads):
     assert conf(**runner)["spark.executorEnv.TF_NUM_INTEROP_THREADS"] == threads
 
 
+def test_local_executors_have_their_memory_in_the_drivers_process(conf):
+    settings = conf(executor_memory="3g")
+    assert settings["spark.driver.memory"] == "3g"
+    assert "ExitOnOutOfMemoryError" in settings["spark.driver.extraJavaOptions"]
+    assert "spark.driver.memory" not in conf(master="yarn")
+    own = {"spark.driver.memory": "5g"}
+    assert conf(spark_conf=own)["spark.driver.memory"] == "5g"
+
+
 def test_asynchronous_updates_are_never_applied_twice(conf):
     assert conf(mode="asynchronous")["spark.task.maxFailures"] == "1"
 

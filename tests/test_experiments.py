@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 def test_hardware_limit_measures_processes_together():
     done = run_script(
         *("experiments/hardware_limit.py", "--processes", 1, 2),
-        *("--steps", 2, "--image-size", 32, "--batch-size", 4),
+        *("--backbone", "Tiny", "--steps", 2, "--image-size", 32, "--batch-size", 4),
     )
     assert done.returncode == 0, done.stderr
     rates = json.loads(done.stdout.splitlines()[-1])["images_per_second"]
@@ -24,7 +24,7 @@ def test_hardware_limit_measures_processes_together():
 def test_sequential_benchmark_writes_its_pairs(tmp_path):
     done = run_script(
         *("experiments/bench_sequential.py", "--quick", "--images", 50),
-        *("--image-size", 32, "--steps", 2, "--out", tmp_path),
+        *("--backbone", "Tiny", "--image-size", 32, "--steps", 2, "--out", tmp_path),
     )
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])
@@ -37,7 +37,7 @@ def test_sequential_benchmark_writes_its_pairs(tmp_path):
 def test_spark_benchmark_ends_with_its_ratios(tmp_path):
     done = run_script(
         *("experiments/bench_spark.py", "--quick", "--workers", 1, "--images", 50),
-        *("--image-size", 32, "--steps", 2, "--out", tmp_path),
+        *("--backbone", "Tiny", "--image-size", 32, "--steps", 2, "--out", tmp_path),
         *("--torch-python", tmp_path / "none"),
         timeout=600,
     )

@@ -28,7 +28,7 @@ STAGED = "s3://jax-staged/all/"
 # whole steps of what is left of a gradient after rounding.
 SETTINGS = {
     "data": {"limit": 90},
-    "model": {"dropout": 0.0},
+    "model": {"backbone": "MobileNet", "alpha": 0.25, "dropout": 0.0},
     "training": {
         "optimizer": "sgd",
         "learning_rate": 0.05,

@@ -27,7 +27,7 @@ from xray.train import train_locally
 
 pytestmark = pytest.mark.slow
 
-EPOCHS, IMAGES = 20, 80
+EPOCHS, IMAGES = 60, 80
 WAIT_SECONDS = 300
 # Nothing is drawn and no optimizer state is lost: any two runs end with equal losses,
 # if each image was counted once.

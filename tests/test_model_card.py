@@ -135,6 +135,12 @@ def test_nothing_private_is_passed_on(card):
         assert private not in text
 
 
+def test_a_network_of_our_own_is_not_called_one_of_keras():
+    config = CONFIG | {"model": {"backbone": "Tiny"}}
+    info = ModelInfo.of_run(make_record(config=config), "last", 5, True)
+    assert "Tiny of this project, initial weights" in model_card(info, "NAME")
+
+
 def test_its_front_matter_and_configuration_can_be_read(card):
     _, front, _ = card.split("---\n", 2)
     assert yaml.safe_load(front)["library_name"] == "keras"

@@ -26,6 +26,10 @@ def path(tmp_path) -> Path:
             ["model.backbone=VGG16", "model.alpha=0.5"],
             "alpha belongs to the MobileNets, not to VGG16. Got 0.5",
         ),
+        (
+            ["model.backbone=Tiny", "model.weights=imagenet"],
+            "there are no imagenet weights of Tiny",
+        ),
         (["model.crop=200"], "model.crop must be at most data.image_size=128. Got 200"),
         (
             ["model.backbone=InceptionV3", "model.crop=64"],

@@ -33,18 +33,6 @@ pytestmark = pytest.mark.slow
 
 CONFIG = ROOT / "experiments" / "configs" / "demo.yaml"
 IMAGES, SIZE = 120, 64
-# The gpu runner with the device replaced, so that everything behind it is tested.
-GPU_WITHOUT_GPU = """
-import sys
-from experiments import gpu, sequential
-from xray import devices
-from xray.cli import main
-def find_gpus(backend):
-    sequential.use_one_thread()
-    return [devices.Gpu("stand-in", "gpu:0", (8, 0))]
-devices.find_gpus = find_gpus
-sys.exit(main("gpu", gpu.run, "test"))
-"""
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -146,7 +134,7 @@ def gpu(train):
     )
     assert done.returncode == 0, done.stderr
     assert f"{IMAGES - 1} images at 32x32 in 1 parquet shards" in done.stdout
-    return train("gpu", "-c", GPU_WITHOUT_GPU, more=(staged,))
+    return train("gpu", "experiments/gpu_stand_in.py", more=(staged,))
 
 
 @pytest.fixture(scope="module")

@@ -186,7 +186,7 @@ def test_features_are_the_frozen_backbones(test_images, featurizer, pixels, tmp_
     assert frame.schema["deep"].dataType.simpleString() == "vector"
     rows = frame.where(frame.pixels.isNotNull()).select("image", "deep").collect()
     expected = predict(featurizer.network, np.stack([pixels[r.image] for r in rows]))
-    assert expected.shape == (len(pixels), 256)
+    assert expected.shape == (len(pixels), 32)
     found = np.stack([row.deep.toArray() for row in rows])
     np.testing.assert_allclose(found, expected, atol=1e-4)
     with pytest.raises(ValueError, match="takes 32x32 pixels.*Got an image of 3 bytes"):

@@ -97,6 +97,24 @@ def test_a_runner_runs_once_what_differs_in_nothing_that_it_heeds(file):
     ]
 
 
+def test_settings_of_the_gpu_are_runs_of_the_gpu_alone(file):
+    varied = ("runner.backend=tensorflow,jax", "runner.xla=null,true")
+    runs = plan(file, *varied, runners=("sequential", "gpu", "elephas"))
+    assert [run.name for run in runs] == [
+        "sequential",
+        "gpu, runner.backend=tensorflow, runner.xla=null",
+        "gpu, runner.backend=tensorflow, runner.xla=true",
+        "gpu, runner.backend=jax, runner.xla=null",
+        "gpu, runner.backend=jax, runner.xla=true",
+        "elephas",
+    ]
+    older = runs[1].config.to_dict()
+    del older["runner"]["backend"]  # of before there was another
+    record = make_record(runner="gpu", config=older)
+    assert find_done(runs[1], [record]) is record
+    assert find_done(runs[3], [record]) is None
+
+
 def test_only_what_the_mode_and_engine_heed_is_varied(file):
     runs = plan(
         file, "runner.engine=resident,stock", "runner.sync_every=epoch,10"

@@ -173,6 +173,12 @@ def _training_conf(runner: RunnerConfig, threads: int) -> "SparkConf":
     if conf.get("spark.master").startswith("local"):
         # Nothing outside this machine has business with its ports.
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        # The executors live in the driver's process, and Spark's 1g does not hold what
+        # two stock workers send of ResNet50. A result that it has no memory for Spark
+        # would await for ever.
+        conf.setIfMissing("spark.driver.memory", runner.executor_memory)
+        exit_option = "-XX:+ExitOnOutOfMemoryError"
+        conf.setIfMissing("spark.driver.extraJavaOptions", exit_option)
     conf.setIfMissing("spark.executor.memory", runner.executor_memory)
     conf.setIfMissing("spark.ui.showConsoleProgress", "false")
     conf.set("spark.task.cpus", str(threads))

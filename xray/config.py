@@ -76,7 +76,7 @@ class RunnerConfig(Section):
     master: str | None = None
     """Spark master; null takes spark-submit's, or local[cores]."""
     executor_memory: str = "2g"
-    """Java heap of each executor; TensorFlow lives outside it."""
+    """Java heap of each executor (local: the driver's); TensorFlow lives outside it."""
     backend: Literal["tensorflow", "jax"] = "tensorflow"
     """GPU runner: what Keras computes with."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"

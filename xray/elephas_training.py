@@ -161,9 +161,26 @@ def make_asynchronous_model(
         workers: how many.
         images: training images, for progress.
     """
+    address = choose_address(host)
+    statistics = frozenset(
+        index for index, weight in enumerate(model.weights) if not weight.trainable
+    )
+    spark_model = _parameter_server_model()(
+        model, mode=mode, frequency=frequency, port=address.port
+    )
+    spark_model.seed, spark_model.workers, spark_model.images = seed, workers, images
+    spark_model.parameter_server = make_server(
+        spark_model.serialized_model, address, mode, statistics, workers
+    )
+    spark_model.client = make_client(address, statistics)
+    return spark_model
+
+
+def _parameter_server_model() -> type["AsynchronousSparkModel"]:
     from elephas.spark_model import AsynchronousSparkModel
 
     class ParameterServerModel(AsynchronousSparkModel):
+        seed = workers = images = 0
         reports: Sequence[WorkerReport] = ()
 
         def fit(self, rdd: "RDD", **train_config: Any) -> None:
@@ -171,9 +188,9 @@ def make_asynchronous_model(
 
         def _fit(self, rdd: "RDD", **train_config: Any) -> None:
             worker = _asynchronous_worker(self, rdd, train_config)
-            measured = MeasuredWorker(worker, (seed,))
-            updates = _updates(images, workers, train_config, frequency)
-            trained = images * train_config["epochs"]
+            measured = MeasuredWorker(worker, (self.seed,))
+            updates = _updates(self.images, self.workers, train_config, self.frequency)
+            trained = self.images * train_config["epochs"]
             with (
                 self.run_parameter_server() as counter,
                 _watch(counter, updates, trained),
@@ -190,18 +207,7 @@ def make_asynchronous_model(
             finally:
                 self.parameter_server.stop()
 
-    address = choose_address(host)
-    statistics = frozenset(
-        index for index, weight in enumerate(model.weights) if not weight.trainable
-    )
-    spark_model = ParameterServerModel(
-        model, mode=mode, frequency=frequency, port=address.port
-    )
-    spark_model.parameter_server = make_server(
-        spark_model.serialized_model, address, mode, statistics, workers
-    )
-    spark_model.client = make_client(address, statistics)
-    return spark_model
+    return ParameterServerModel
 
 
 def _asynchronous_worker(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.backbones import BACKBONES
+from xray.backbones import BACKBONES, make_backbone
 from xray.config import RunConfig
 from xray.errors import UserError
 from xray.labels import FINDINGS
@@ -112,14 +112,9 @@ def _scale(grey: "keras.KerasTensor", backbone: str) -> "keras.KerasTensor":
 def _backbone(model: ModelConfig, size: int) -> "keras.Model":
     import keras
 
-    width = {"alpha": model.alpha} if BACKBONES[model.backbone].alphas else {}
+    weights = "imagenet" if model.weights == "imagenet" else None
     try:
-        backbone = getattr(keras.applications, model.backbone)(
-            input_shape=(size, size, 3),
-            include_top=False,
-            weights=model.weights if model.weights == "imagenet" else None,
-            **width,
-        )
+        backbone = make_backbone(model.backbone, size, weights, model.alpha)
     except Exception as error:  # noqa: BLE001 - no network is a bare Exception in Keras
         if model.weights != "imagenet":
             raise
@@ -169,7 +164,7 @@ def _head(
 
 
 def find_backbone(model: "keras.Model") -> "keras.Model":
-    """The network of keras.applications inside one of our models."""
+    """The network of `make_backbone` inside one of our models."""
     import keras
 
     return next(layer for layer in model.layers if isinstance(layer, keras.Model))

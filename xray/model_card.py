@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from xray.backbones import BACKBONES
 from xray.scores import Interval, OperatingPoint
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def model_card(info: "ModelInfo", name: str) -> str:
 def _what_it_is(info: "ModelInfo", name: str) -> str:
     model, size = info.config.get("model", {}), info.image_size
     facts = {
-        "Network": f"{model.get('backbone', 'unknown')} of `keras.applications`, "
+        "Network": f"{_network(model.get('backbone', 'unknown'))}, "
         f"initial weights {_shown(model.get('weights'))}, and a dense head; scaling, "
         "and augmentation while it trains, are layers inside",
         "Input": f"`uint8 (N, {size}, {size}, 1)`, grey, 0 black to 255 white",
@@ -76,6 +77,11 @@ A neural network that gives a chest X-ray {len(info.findings)} probabilities, on
 finding. Research software, **not a medical device**.
 
 {_bullets(lines)}"""
+
+
+def _network(name: str) -> str:
+    foreign = name not in BACKBONES or BACKBONES[name].published
+    return f"{name} of {'`keras.applications`' if foreign else 'this project'}"
 
 
 def _intended_use() -> str:

@@ -25,7 +25,7 @@ class ModelConfig(Section):
     """The one network that every runner trains."""
 
     backbone: str = "MobileNet"
-    """Network of keras.applications, by name."""
+    """Network of keras.applications, by name; or Tiny, to try things in seconds."""
     weights: str | None = None
     """none, imagenet, or a .keras or .weights.h5 file, local or on S3."""
     alpha: Annotated[float, Field(gt=0, le=2)] = 1.0
@@ -60,6 +60,12 @@ class ModelConfig(Section):
         if value != "imagenet" and not value.endswith((".keras", ".weights.h5")):
             raise ValueError("must be none, imagenet, or a .keras or .weights.h5 file")
         return value
+
+    @model_validator(mode="after")
+    def _imagenet_has_it(self) -> "ModelConfig":
+        if self.weights == "imagenet" and not BACKBONES[self.backbone].published:
+            raise ValueError(f"there are no imagenet weights of {self.backbone}")
+        return self
 
     @model_validator(mode="after")
     def _alpha_fits(self) -> "ModelConfig":

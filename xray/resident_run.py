@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from xray.background import in_background
 from xray.checkpoint import BackgroundSaver
@@ -57,25 +59,9 @@ def train_resident(
         progress_bar(None, "fit") as bar,
         BackgroundSaver(journal.checkpoint_file) as saver,
     ):
-
-        def keep() -> None:
-            journal.log()
-            if journal.checkpoint_file:
-                best = [] if listener.best is None else [listener.best]
-                saver.save(journal.checkpoint([vector.values.copy(), *best]))
-
-        listener = RoundListener(journal, vector.values, bar, keep)
+        listener = _listen(journal, vector.values, bar, saver)
         listener.best = arrays[1] if len(arrays) > 1 else None
-        server = WeightServer(
-            cluster.driver_address(),
-            cluster.workers,
-            vector.values,
-            listener.on_gather,
-            lambda worker: shards.result()[worker],
-            listener.on_average,
-            partial(listener.on_retry, cluster),
-            earlier=journal.exchange,
-        )
+        server = _serve(cluster, listener, shards)
         plan = Plan(
             ImageReader.of(journal.config.data, access),
             journal.config.training,
@@ -93,6 +79,35 @@ def train_resident(
         raise UserError("The test set was not scored. See the executors' logs.")
     last = None if listener.last is None else vector.weights(listener.last)
     journal.keep_models(model, last)
+
+
+def _listen(
+    journal: Journal, weights: np.ndarray, bar: Any, saver: BackgroundSaver
+) -> RoundListener:
+    """A listener that keeps a checkpoint of every epoch, where one is wanted."""
+
+    def keep() -> None:
+        journal.log()
+        if journal.checkpoint_file:
+            best = [] if listener.best is None else [listener.best]
+            saver.save(journal.checkpoint([weights.copy(), *best]))
+
+    listener = RoundListener(journal, weights, bar, keep)
+    return listener
+
+
+def _serve(cluster: Cluster, listener: RoundListener, shards: Future) -> WeightServer:
+    """The server that averages into the listener's weights and tells it of all."""
+    return WeightServer(
+        cluster.driver_address(),
+        cluster.workers,
+        listener.weights,
+        listener.on_gather,
+        lambda worker: shards.result()[worker],
+        listener.on_average,
+        partial(listener.on_retry, cluster),
+        earlier=listener.journal.exchange,
+    )
 
 
 def _cut(

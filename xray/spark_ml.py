@@ -221,11 +221,8 @@ def _make_featurizer() -> type:
 
 
 @cache
-def _make_estimator() -> type:
-    from pyspark.ml import Estimator
+def _make_training_params() -> type:
     from pyspark.ml.param import Param, Params, TypeConverters
-    from pyspark.ml.param.shared import HasInputCol, HasOutputCol
-    from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
 
     def column(name: str) -> Param:
         text = f"column of {name.removesuffix('Col')}"
@@ -235,9 +232,36 @@ def _make_estimator() -> type:
         text = f"{'.'.join(SETTINGS[name])} in place of the configuration's"
         return Param(Params._dummy(), name, text, converter)
 
+    class HasTraining(_make_config_param()):
+        imageCol, patientCol = column("imageCol"), column("patientCol")
+        uriCol = column("uriCol")
+        etagCol, labelsCol = column("etagCol"), column("labelsCol")
+        epochs = setting("epochs", TypeConverters.toInt)
+        batchSize = setting("batchSize", TypeConverters.toInt)
+        learningRate = setting("learningRate", TypeConverters.toFloat)
+        seed = setting("seed", TypeConverters.toInt)
+        numWorkers = setting("numWorkers", TypeConverters.toInt)
+
+        def run_config(self) -> RunConfig:
+            """The configuration with the settings given beside it."""
+            settings = _to_settings(self.settings())
+            for name, (section, key) in SETTINGS.items():
+                if self.isSet(self.getParam(name)):
+                    settings[section][key] = self.getOrDefault(name)
+            return parse_config(settings, type(self).__name__)
+
+    return HasTraining
+
+
+@cache
+def _make_estimator() -> type:
+    from pyspark.ml import Estimator
+    from pyspark.ml.param.shared import HasInputCol, HasOutputCol
+    from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
+
     class XrayEstimator(
         Estimator,
-        _make_config_param(),
+        _make_training_params(),
         HasInputCol,
         HasOutputCol,
         DefaultParamsReadable,
@@ -255,15 +279,6 @@ def _make_estimator() -> type:
                 the XrayModel.
         """
 
-        imageCol, patientCol = column("imageCol"), column("patientCol")
-        uriCol = column("uriCol")
-        etagCol, labelsCol = column("etagCol"), column("labelsCol")
-        epochs = setting("epochs", TypeConverters.toInt)
-        batchSize = setting("batchSize", TypeConverters.toInt)
-        learningRate = setting("learningRate", TypeConverters.toFloat)
-        seed = setting("seed", TypeConverters.toInt)
-        numWorkers = setting("numWorkers", TypeConverters.toInt)
-
         def __init__(self, **params: Any) -> None:
             super().__init__()
             self._setDefault(imageCol="image", patientCol="patient")
@@ -277,14 +292,6 @@ def _make_estimator() -> type:
                         f"{', '.join(known)}."
                     )
             self._set(**params)
-
-        def run_config(self) -> RunConfig:
-            """The configuration with the settings given beside it."""
-            settings = _to_settings(self.settings())
-            for name, (section, key) in SETTINGS.items():
-                if self.isSet(self.getParam(name)):
-                    settings[section][key] = self.getOrDefault(name)
-            return parse_config(settings, "XrayEstimator")
 
         def _fit(self, dataset: "DataFrame") -> Any:
             config = self.run_config()

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from xray.config import RunConfig, load_config
+from xray.config import GPU_SETTINGS, RunConfig, RunnerConfig, load_config
 from xray.errors import UserError
 from xray.record import RunRecord
 from xray.report.wording import DASH, interval, number
@@ -58,8 +58,8 @@ def _settings(values: Mapping[str, Any]) -> list[str]:
 def meaningful(runner: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without `output` and what changes nothing in section `runner`.
 
-    The local runners have no workers, and only the GPU's has a precision; engines are
-    for the synchronous mode, and what they average for the resident one.
+    The local runners have no workers, and only the GPU's heeds GPU_SETTINGS; engines
+    are for the synchronous mode, and what they average for the resident one.
 
     Args:
         runner: sequential, gpu or elephas.
@@ -68,11 +68,13 @@ def meaningful(runner: str, config: Mapping[str, Any]) -> dict[str, Any]:
     settings = dict(config.get("runner", {}))
     config = {name: part for name, part in config.items() if name != "output"}
     if runner == "gpu":
-        return {**config, "runner": {"precision": settings.get("precision")}}
+        defaults = RunnerConfig().model_dump()
+        kept = {name: settings.get(name, defaults[name]) for name in GPU_SETTINGS}
+        return {**config, "runner": kept}
     if runner == "sequential":
         return {**config, "runner": {}}
     synchronous = settings.get("mode") == "synchronous"
-    unused = ["precision", "frequency" if synchronous else "engine"]
+    unused = [*GPU_SETTINGS, "frequency" if synchronous else "engine"]
     if not synchronous or settings.get("engine") == "stock":
         unused += ["sync_every", "optimizer_state"]
     kept = {key: value for key, value in settings.items() if key not in unused}
