@@ -37,8 +37,8 @@ def test_a_master_that_does_not_answer_is_refused():
 def conf(monkeypatch):
     monkeypatch.delenv("SPARK_LOCAL_IP", raising=False)
 
-    def make(**runner):
-        return dict(_training_conf(RunnerConfig(**runner), 1).getAll())
+    def make(light_jvm=False, **runner):
+        return dict(_training_conf(RunnerConfig(**runner), 1, light_jvm).getAll())
 
     return make
 
@@ -67,6 +67,14 @@ def test_local_executors_have_their_memory_in_the_drivers_process(conf):
     assert "spark.driver.memory" not in conf(master="yarn")
     own = {"spark.driver.memory": "5g"}
     assert conf(spark_conf=own)["spark.driver.memory"] == "5g"
+
+
+@pytest.mark.parametrize("side", ["driver", "executor"])
+def test_java_that_computes_nothing_has_the_quick_compiler_alone(conf, side):
+    name = f"spark.{side}.extraJavaOptions"
+    assert "TieredStopAtLevel=1" in conf(light_jvm=True)[name]
+    assert "TieredStopAtLevel" not in conf().get(name, "")
+    assert conf(light_jvm=True, spark_conf={name: "-Xint"})[name] == "-Xint"
 
 
 def test_asynchronous_updates_are_never_applied_twice(conf):

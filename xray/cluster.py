@@ -104,10 +104,7 @@ def start_cluster(runner: RunnerConfig, light_jvm: bool = False) -> Cluster:
         os.environ["JAVA_HOME"] = find_java_home()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     threads = runner.threads_per_worker or 1
-    conf = _training_conf(runner, threads)
-    if light_jvm:
-        for side in ("driver", "executor"):
-            conf.setIfMissing(f"spark.{side}.extraJavaOptions", LIGHT_JVM)
+    conf = _training_conf(runner, threads, light_jvm)
     check_master(conf.get("spark.master"))
     try:
         context = SparkContext(conf=conf)
@@ -160,7 +157,9 @@ def under_spark_submit() -> bool:
     return "PYSPARK_GATEWAY_PORT" in os.environ
 
 
-def _training_conf(runner: RunnerConfig, threads: int) -> "SparkConf":
+def _training_conf(
+    runner: RunnerConfig, threads: int, light_jvm: bool = False
+) -> "SparkConf":
     from pyspark import SparkConf
 
     conf = SparkConf()
@@ -174,11 +173,8 @@ def _training_conf(runner: RunnerConfig, threads: int) -> "SparkConf":
         # Nothing outside this machine has business with its ports.
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         # The executors live in the driver's process, and Spark's 1g does not hold what
-        # two stock workers send of ResNet50. A result that it has no memory for Spark
-        # would await for ever.
+        # two stock workers send of ResNet50.
         conf.setIfMissing("spark.driver.memory", runner.executor_memory)
-        exit_option = "-XX:+ExitOnOutOfMemoryError"
-        conf.setIfMissing("spark.driver.extraJavaOptions", exit_option)
     conf.setIfMissing("spark.executor.memory", runner.executor_memory)
     conf.setIfMissing("spark.ui.showConsoleProgress", "false")
     conf.set("spark.task.cpus", str(threads))
@@ -196,7 +192,20 @@ def _training_conf(runner: RunnerConfig, threads: int) -> "SparkConf":
         conf.setExecutorEnv(name, value)
     for name, value in runner.spark_conf.items():
         conf.set(name, value)
+    _set_java_options(conf, light_jvm)
     return conf
+
+
+def _set_java_options(conf: "SparkConf", light_jvm: bool) -> None:
+    """Options of our own where the user has none."""
+    options = [LIGHT_JVM] if light_jvm else []
+    sides = {"driver": options, "executor": options}
+    if conf.get("spark.master").startswith("local"):
+        # A result that it has no memory for Spark would await for ever.
+        sides["driver"] = [*options, "-XX:+ExitOnOutOfMemoryError"]
+    for side, chosen in sides.items():
+        if chosen:
+            conf.setIfMissing(f"spark.{side}.extraJavaOptions", " ".join(chosen))
 
 
 def thread_environment(threads: int, resident: bool) -> dict[str, str]:
