@@ -9,7 +9,7 @@ import pandas as pd
 from xray.inference import OK
 from xray.labels import FINDINGS
 from xray.metrics import score_predictions
-from xray.record import Interval, Part, Scores
+from xray.scores import Interval, Part, Scores
 
 
 class Rates(Part):
