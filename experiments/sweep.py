@@ -14,8 +14,8 @@ No work is run twice. Combinations that differ only in settings that mean nothin
 runner are one run of it, and its table row has a dash there: the example is two
 sequential runs (one for each learning rate) and four of Elephas. `sequential` heeds
 nothing of section `runner`, `gpu` backend, precision, xla and devices, `elephas` all
-but these; runner.engine counts in the synchronous mode, runner.frequency in the others,
-runner.sync_every and runner.optimizer_state with the resident engine.
+but the precision; runner.engine counts in the synchronous mode, runner.frequency in the
+others, runner.sync_every and runner.optimizer_state with the resident engine.
 
 A run whose record stands in the results' folder already (same runner, same resolved
 configuration, success) is not run again, so that a sweep that was interrupted goes on

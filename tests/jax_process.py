@@ -1,10 +1,10 @@
 """What tests/test_jax.py asserts on: run in a process of its own, with Keras on JAX.
 
-    python -m tests.jax_process CONFIG RESULTS STAGED
+    python -m tests.jax_process CONFIG RESULTS STAGED BACKBONE...
 
 CONFIG is of a run with `runner.backend: jax`; the record goes to RESULTS, and what else
-is seen to RESULTS/facts/seen.json. STAGED is where the images are staged. Two CPU
-devices stand in for GPUs.
+is seen to RESULTS/facts/seen.json. STAGED is where the images are staged. Each BACKBONE
+takes a step. Two CPU devices stand in for GPUs.
 """
 
 import json
@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 
 from experiments import gpu
+from experiments.backbones import smallest
+from experiments.gpu_stand_in import XLA_FLAGS
 from xray import devices
 from xray.cli import main
 from xray.config import RunConfig, RunnerConfig, load_config
 from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.errors import UserError
-from xray.feed import Feed, training_pipeline
+from xray.feed import Feed, predict, training_pipeline
 from xray.journal import Journal
-from xray.model import build_model
+from xray.model import build_model, weights_digest
 from xray.reader import ImageReader
 from xray.record import utc_now
 from xray.saved_model import ImageCounts, ModelInfo
@@ -32,11 +34,7 @@ from xray.storage import Storage
 from xray.train import train_locally
 from xray.webapp.scoring import Scorer
 
-# Compiling takes most of this process' time, and little is computed.
-XLA_FLAGS = (
-    *("--xla_force_host_platform_device_count=2", "--xla_backend_optimization_level=0"),
-    "--xla_llvm_disable_expensive_passes=true",
-)
+TWO_DEVICES = "--xla_force_host_platform_device_count=2"
 
 
 def see_no_gpu() -> dict[str, Any]:
@@ -82,6 +80,22 @@ def train_uneven(count: int) -> list[float]:
     return np.concatenate([weight.ravel() for weight in model.get_weights()]).tolist()
 
 
+def take_a_step(config: RunConfig) -> dict[str, Any]:
+    """The initial weights' hash, the loss, and whether scores are probabilities."""
+    model, size = build_model(config), config.data.image_size
+    initial = weights_digest(model.get_weights())
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, size, size, 1), np.uint8)
+    feed = Feed(images, rng.integers(0, 2, (2, 15)), batch_size=2, seed=0)
+    history = model.fit(training_pipeline(feed), shuffle=False, verbose=0)
+    scores = predict(model, images)
+    return {
+        "initial_weights": initial,
+        "loss": history.history["loss"][0],
+        "probabilities": bool(((scores > 0) & (scores < 1)).all()),
+    }
+
+
 def read_pixels(config: RunConfig, **data: object) -> list[int]:
     """A checksum of each training image, read another way."""
     data = config.data.model_copy(update=data)
@@ -122,13 +136,17 @@ def see_mixed_precision(config: RunConfig) -> dict[str, str]:
     }
 
 
-def see(config_file: str, results: str, staged: str) -> None:
+def see(config_file: str, results: str, staged: str, *backbones: str) -> None:
     """Run everything, in this order, and write what was seen."""
-    os.environ["XLA_FLAGS"] = " ".join(XLA_FLAGS)
+    os.environ["XLA_FLAGS"] = " ".join([*XLA_FLAGS, TWO_DEVICES])
     seen: dict[str, Any] = {"no_gpu": see_no_gpu()}
     devices.find_gpus = stand_in
     arguments = ["--config", config_file, "--results", results]
     seen["exit_code"] = main("gpu", gpu.run, "test", arguments)
+    seen["backbones"] = {
+        name: take_a_step(load_config(config_file, smallest(name)))
+        for name in backbones
+    }
     config = load_config(config_file)
     seen["uneven"] = [train_uneven(1)]
     seen["two"] = train_on_two(config)

@@ -33,7 +33,7 @@ BAD_SETTINGS = {
     "runner.backend=jax": "runner.backend is for the gpu runner alone",
     "runner.mode=sync": "'synchronous', 'asynchronous' or 'hogwild'",
     "model.backbone=MobilNet": "must be one of MobileNet",
-    "data.image_size=8": "at least 32 for MobileNet",
+    "model.backbone=Xception": "at least 71 for Xception",
     "training": "--set takes section.key=value",
 }
 

@@ -1,10 +1,11 @@
-"""The hardware limit and the benchmarks, end to end, on the smallest of everything."""
+"""Benchmarks and the table of backbones, end to end, on the smallest of everything."""
 
 import json
 
 import pytest
 
-from tests.conftest import run_script
+from experiments import backbones
+from tests.conftest import assert_one_line, run_script
 
 pytestmark = pytest.mark.slow
 
@@ -64,3 +65,29 @@ def test_spark_benchmark_ends_with_its_ratios(tmp_path):
     assert repeat["stock"]["images"] * 2 == repeat["resident"]["images_trained"]
     assert repeat["stock"]["whole_seconds"] > repeat["stock"]["fit_seconds"] > 0
     assert len(repeat["resident"]["worker_cpu_seconds"]) == 1
+
+
+def test_table_of_backbones_is_kept_and_goes_on(tmp_path, capsys):
+    options = ("--backbones", "Tiny", "--runners", "sequential", "--out", tmp_path)
+    done = run_script("experiments/backbones.py", *options)
+    assert done.returncode == 0, done.stderr
+    assert "== 1/1: Tiny, sequential" in done.stdout
+    kept = json.loads((tmp_path / "backbones.json").read_text())
+    cell = kept["cells"]["Tiny"]["sequential"]
+    assert cell["status"] == "success"
+    assert 0 < cell["loss"] < 5
+    assert cell["model_id"]
+    options = [*map(str, options)]
+    assert backbones.main(options) == 0  # nothing is run again
+    assert "| Tiny | ✓" in capsys.readouterr().out
+
+    cell |= {"status": "failed", "reason": "No room."}
+    (tmp_path / "backbones.json").write_text(json.dumps(kept))
+    table = backbones.Table(tmp_path / "backbones.json")
+    assert not table.done("Tiny", "sequential")
+    assert "| Tiny | No room. | – | – | – | – |" in table.lines()
+
+    kept["settings"]["images"] = 7
+    (tmp_path / "backbones.json").write_text(json.dumps(kept))
+    assert backbones.main(options) == 2
+    assert_one_line(capsys.readouterr().err, "of other settings. Give another --out")

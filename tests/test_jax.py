@@ -5,17 +5,21 @@ No GPU is needed: the CPU takes its place, as two devices where several are the 
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from experiments.backbones import smallest
 from tests import jax_process
 from tests.conftest import Bucket, run_script
+from tests.test_backbones import QUICK
 from tests.test_runners import read_record
-from xray.config import RunConfig
+from xray.config import RunConfig, load_config
 from xray.credentials import load_access
 from xray.journal import Journal
+from xray.model import build_model, weights_digest
 from xray.record import RunRecord, work_differences
 from xray.staging import plan_staging
 from xray.train import train_locally
@@ -45,11 +49,13 @@ class Shown:
         record: of its run.
         seen: what else it saw, see tests/jax_process.py.
         config: the same work for TensorFlow.
+        file: of the configuration.
     """
 
     record: RunRecord
     seen: dict[str, Any]
     config: RunConfig
+    file: Path
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +66,12 @@ def shown(bucket: Bucket, tmp_path_factory) -> Shown:
     file = bucket.write_config(
         folder / "run.yaml", **SETTINGS, runner={"backend": "jax"}
     )
-    done = run_script("-m", "tests.jax_process", file, folder / "results", STAGED)
+    done = run_script(
+        *("-m", "tests.jax_process", file, folder / "results", STAGED, *QUICK)
+    )
     assert done.returncode == 0, done.stderr
     seen = json.loads((folder / "results" / "facts" / "seen.json").read_text())
-    return Shown(read_record(folder / "results"), seen, config)
+    return Shown(read_record(folder / "results"), seen, config, file)
 
 
 def stage(bucket: Bucket, config: RunConfig) -> None:
@@ -113,6 +121,15 @@ def test_both_backends_train_the_same(shown, tensorflow):
         losses(tensorflow.epochs), rel=0.03
     )
     assert all(0 < epoch.data_wait_fraction < 1 for epoch in tensorflow.epochs)
+
+
+@pytest.mark.parametrize("backbone", QUICK)
+def test_quick_backbones_take_a_step_from_the_same_weights(shown, backbone):
+    step = shown.seen["backbones"][backbone]
+    model = build_model(load_config(shown.file, smallest(backbone)))
+    assert step["initial_weights"] == weights_digest(model.get_weights())
+    assert 0 < step["loss"] < 5
+    assert step["probabilities"]
 
 
 def test_two_devices_train_as_one_with_twice_the_batch(shown):

@@ -10,7 +10,6 @@ import pytest
 
 from tests.pictures import noise
 from tests.refusals import refused
-from xray.backbones import BACKBONES
 from xray.config import RunConfig
 from xray.credentials import load_access
 from xray.model import (
@@ -66,29 +65,6 @@ def batch_norms(model) -> list:
 @pytest.fixture(scope="module")
 def model():
     return build_model(make_config())
-
-
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_backbone_trains_and_travels(backbone):
-    """As workers get it: from JSON, with the weights beside it."""
-    import keras
-
-    size = BACKBONES[backbone].smallest
-    config = make_config(size, backbone=backbone, alpha=1.0)
-    model = build_model(config)
-    assert model.input_shape == (None, size, size, 1)
-    assert model.input.dtype == "uint8"
-    assert model.output_shape == (None, 15)
-    copy = keras.models.model_from_json(model.to_json())
-    copy.set_weights(model.get_weights())
-    copy.compile("adam", "binary_crossentropy", run_eagerly=True, jit_compile=False)
-    pixels = np.stack([noise(size, seed)[..., None] for seed in range(2)])
-    before = model.get_weights()
-    assert np.isfinite(copy.train_on_batch(pixels, np.ones((2, 15))))
-    assert any((a != b).any() for a, b in zip(before, copy.get_weights(), strict=True))
-    scores = np.asarray(model(pixels))
-    assert scores.dtype == np.float32
-    assert ((scores > 0) & (scores < 1)).all()
 
 
 @pytest.mark.parametrize("backbone", ["MobileNet", "DenseNet121", "ResNet50"])

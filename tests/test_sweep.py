@@ -97,16 +97,15 @@ def test_a_runner_runs_once_what_differs_in_nothing_that_it_heeds(file):
     ]
 
 
-def test_settings_of_the_gpu_are_runs_of_the_gpu_alone(file):
+def test_settings_of_the_gpu_are_runs_of_the_gpu(file):
     varied = ("runner.backend=tensorflow,jax", "runner.xla=null,true")
-    runs = plan(file, *varied, runners=("sequential", "gpu", "elephas"))
+    runs = plan(file, *varied, runners=("sequential", "gpu"))
     assert [run.name for run in runs] == [
         "sequential",
         "gpu, runner.backend=tensorflow, runner.xla=null",
         "gpu, runner.backend=tensorflow, runner.xla=true",
         "gpu, runner.backend=jax, runner.xla=null",
         "gpu, runner.backend=jax, runner.xla=true",
-        "elephas",
     ]
     older = runs[1].config.to_dict()
     del older["runner"]["backend"]  # of before there was another

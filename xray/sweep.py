@@ -74,7 +74,7 @@ def meaningful(runner: str, config: Mapping[str, Any]) -> dict[str, Any]:
     if runner == "sequential":
         return {**config, "runner": {}}
     synchronous = settings.get("mode") == "synchronous"
-    unused = [*GPU_SETTINGS, "frequency" if synchronous else "engine"]
+    unused = ["precision", "frequency" if synchronous else "engine"]
     if not synchronous or settings.get("engine") == "stock":
         unused += ["sync_every", "optimizer_state"]
     kept = {key: value for key, value in settings.items() if key not in unused}
