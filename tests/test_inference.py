@@ -149,7 +149,7 @@ def test_pixels_are_those_of_the_runners():
 @pytest.fixture
 def small_parts(monkeypatch):
     monkeypatch.setattr("xray.inference_job.PART_IMAGES", 4)
-    monkeypatch.setattr("xray.inference_job.SHARD_BYTES", 1)
+    monkeypatch.setattr("xray.inference_job.LEAST_IMAGES", 4)
 
 
 def parts(out: Path) -> dict[str, tuple[int, bytes]]:

@@ -33,6 +33,7 @@ def test_parts_hold_every_image_once():
     keys = pd.concat([part.images["key"] for part in parts])
     assert sorted(keys) == images["key"].tolist()
     assert [len(part) for part in cut_parts(table(3), 128, "parts")] == [3]
+    assert len(cut_parts(table(600), 128, "parts")) == 8  # for several workers
 
 
 def test_another_image_changes_its_part_alone():
@@ -43,9 +44,9 @@ def test_another_image_changes_its_part_alone():
     assert len(names_of(before) - names_of(cut_parts(changed, 128, "parts"))) == 1
 
 
-@pytest.mark.parametrize("size", [32, 128, 512])
+@pytest.mark.parametrize("size", [64, 128, 512])
 def test_parts_are_whole_staged_shards(size):
-    images = table(9000)
+    images = table(17_000)
     part_of = {
         key: part.name
         for part in cut_parts(images, size, "p")

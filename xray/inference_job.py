@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 PART_IMAGES = 1024
+LEAST_PARTS = 8  # of few images, which several workers share nevertheless
+LEAST_IMAGES = 64
 TRIES = 2  # of a part on Spark, each of as many attempts as Spark makes itself
 TABLES = ("predictions.parquet", "predictions.csv")
 
@@ -139,6 +141,8 @@ def plan_job(
 def cut_parts(images: pd.DataFrame, size: int, folder: str) -> list[ImagePart]:
     """The images in parts of about `PART_IMAGES`, or of a staged shard if that is more.
 
+    Few images make `LEAST_PARTS` smaller ones, of about `LEAST_IMAGES` at least.
+
     Args:
         images: as in `Inputs.images`.
         size: height and width in pixels.
@@ -147,6 +151,7 @@ def cut_parts(images: pd.DataFrame, size: int, folder: str) -> list[ImagePart]:
     places = spread(images["key"])
     order = np.argsort(places, kind="stable")
     wanted = max(PART_IMAGES, SHARD_BYTES // size**2)
+    wanted = max(LEAST_IMAGES, min(wanted, len(images) / LEAST_PARTS))
     bits = max(0, int(np.ceil(np.log2(len(images) / wanted))))
     # The leading bits of an image's place; numpy would not shift by all 64.
     numbers = (places[order] >> np.uint64(32)) >> np.uint64(32 - bits)
