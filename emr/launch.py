@@ -26,7 +26,7 @@ from emr.follow import Patience
 from emr.packaging import build_environment
 from emr.settings import CLUSTER, load_settings
 from experiments.report import PRICES
-from xray.config import load_config
+from xray.config_file import load_config
 from xray.costs import load_prices
 from xray.errors import UserError
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from xray.config import Section, read_yaml_mapping
+from xray.config import Section
+from xray.config_file import read_yaml_mapping
 from xray.errors import UserError
 from xray.storage import split_uri
 

@@ -29,7 +29,7 @@ from PIL import Image
 
 from experiments.fuzz_upload import encode
 from xray.benchmark import median_ratio, write_benchmark
-from xray.config import load_config
+from xray.config_file import load_config
 from xray.errors import UserError
 from xray.images import decode_image
 from xray.phantom import draw

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from xray.benchmark import write_benchmark
 from xray.cli import INTERRUPTED, add_config_options, one_line
 from xray.cluster import check_master, start_cluster
-from xray.config import DataConfig, RunConfig, load_config
+from xray.config import DataConfig, RunConfig
+from xray.config_file import load_config
 from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.errors import UserError

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 
 from xray.cli import INTERRUPTED, add_config_options
 from xray.cluster import start_cluster, under_spark_submit
-from xray.config import RunConfig, load_config
+from xray.config import RunConfig
+from xray.config_file import load_config
 from xray.credentials import load_access
 from xray.errors import UserError
 from xray.processes import exit_on_sigterm

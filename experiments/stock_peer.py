@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xray.config import RunConfig, load_config
+from xray.config import RunConfig
+from xray.config_file import load_config
 from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.errors import UserError

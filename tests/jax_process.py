@@ -20,7 +20,8 @@ from experiments.backbones import smallest
 from experiments.gpu_stand_in import XLA_FLAGS
 from xray import devices
 from xray.cli import main
-from xray.config import RunConfig, RunnerConfig, load_config
+from xray.config import RunConfig, RunnerConfig
+from xray.config_file import load_config
 from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.errors import UserError

@@ -16,7 +16,8 @@ import pytest
 from experiments.backbones import smallest
 from xray.backbones import BACKBONES
 from xray.background import in_background
-from xray.config import RunConfig, load_config
+from xray.config import RunConfig
+from xray.config_file import load_config
 from xray.credentials import load_access
 from xray.dataset import Dataset, Subset, find_dataset
 from xray.exchange import WeightServer

@@ -7,7 +7,8 @@ import yaml
 from pydantic import ValidationError
 
 from tests.refusals import SECRET, refused
-from xray.config import RunConfig, check_runner, load_config
+from xray.config import RunConfig, check_runner
+from xray.config_file import load_config
 
 DATA = {"images": "s3://bucket/images/", "labels": "s3://bucket/labels.csv"}
 CONFIGS = Path(__file__).parent.parent / "experiments" / "configs"

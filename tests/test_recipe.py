@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.refusals import refused
 from xray.backbones import BACKBONES
-from xray.config import load_config
+from xray.config_file import load_config
 
 CONFIGS = ROOT / "experiments" / "configs"
 

@@ -22,7 +22,7 @@ from tests.conftest import (
     run_script,
     scratch_environment,
 )
-from xray.config import load_config
+from xray.config_file import load_config
 from xray.local_s3 import serve
 from xray.metrics import macro_auc
 from xray.record import RunRecord, read_records, work_differences

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from xray.config import read_yaml_mapping
+from xray.config_file import read_yaml_mapping
 from xray.errors import UserError
 from xray.record import RunRecord
 

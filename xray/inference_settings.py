@@ -4,13 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xray.config import (
-    DataConfig,
-    RunConfig,
-    apply_override,
-    load_config,
-    parse_config,
-)
+from xray.config import DataConfig, RunConfig
+from xray.config_file import apply_override, load_config, parse_config
 from xray.credentials import S3Access, load_access
 from xray.errors import UserError
 from xray.saved_model import ModelInfo

@@ -11,7 +11,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from xray.cluster import join_cluster
-from xray.config import RunConfig, parse_config
+from xray.config import RunConfig
+from xray.config_file import parse_config
 from xray.errors import UserError
 from xray.spark_images import collect_subset
 from xray.spark_network import (
@@ -164,7 +165,8 @@ def _make_config_param() -> type:
             """The sections of the configuration by name."""
             if not self.isSet(self.config):
                 raise UserError(
-                    f"{type(self).__name__} needs config=xray.config.load_config(FILE)."
+                    f"{type(self).__name__} needs config: what load_config of "
+                    "xray.config_file makes of a YAML file."
                 )
             return self.getOrDefault(self.config)
 
