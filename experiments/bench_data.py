@@ -1,6 +1,6 @@
 """Loading and memory: raw images beside staged ones, few images beside many.
 
-    python experiments/bench_data.py            # 3 repeats, nearly an hour
+    python experiments/bench_data.py            # 3 repeats, about a quarter of an hour
     python experiments/bench_data.py --quick    # one small repeat
 
 On drawn images of 1024x1024 pixels, NIH's size, behind the embedded S3 server:
