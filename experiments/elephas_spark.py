@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from xray.background import in_background
 from xray.cli import main
-from xray.cluster import Cluster, check_master, start_cluster
+from xray.cluster import Cluster, start_cluster
 from xray.config import RunConfig
 from xray.credentials import S3Access, load_access
 from xray.dataset import find_dataset
@@ -22,6 +22,7 @@ from xray.model import build_model, weights_digest
 from xray.record import RunRecord
 from xray.resident_run import train_resident
 from xray.shards import check_shards
+from xray.spark_settings import check_master
 from xray.stock_run import train_stock
 from xray.storage import Storage
 from xray.train import check_batch_size
@@ -66,6 +67,9 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
                 model = building.result()
                 journal.initial_weights = weights_digest(model.get_weights())
             return _train(journal, cluster, model, access, listing)
+        except Exception:
+            cluster.check_java()  # the cause of whatever else is raised
+            raise
         finally:
             cluster.stop()
 

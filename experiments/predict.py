@@ -32,12 +32,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from xray.cli import INTERRUPTED, add_config_options, one_line
-from xray.cluster import (
-    check_master,
-    start_cluster,
-    thread_environment,
-    under_spark_submit,
-)
+from xray.cluster import start_cluster, under_spark_submit
 from xray.config import RunConfig, RunnerConfig
 from xray.credentials import S3Access, load_access
 from xray.environment import check_cluster
@@ -70,6 +65,7 @@ from xray.progress import progress_bar
 from xray.reader import ImageReader
 from xray.record import utc_now
 from xray.saved_model import ModelInfo, load_model, read_info
+from xray.spark_settings import check_master, thread_environment
 from xray.storage import Storage
 
 AUC_TABLE = "auc.csv"

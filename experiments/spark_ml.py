@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from xray.benchmark import write_benchmark
 from xray.cli import INTERRUPTED, add_config_options, one_line
-from xray.cluster import check_master, start_cluster
+from xray.cluster import start_cluster
 from xray.config import DataConfig, RunConfig
 from xray.config_file import load_config
 from xray.credentials import load_access
@@ -29,6 +29,7 @@ from xray.labels import FINDINGS
 from xray.output import check_folder
 from xray.spark_findings import PENALTY, findings_regression, our_scores, spark_auc
 from xray.spark_images import drop_unreadable, image_frame
+from xray.spark_settings import check_master
 from xray.storage import Storage
 
 if TYPE_CHECKING:

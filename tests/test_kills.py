@@ -44,13 +44,15 @@ def arguments(script, config, results, *settings):
             *overrides]  # fmt: skip
 
 
-def start_and_wait_for_an_epoch(*command):
+def start_and_wait_for_an_epoch(*command, stderr=None):
     """The process, in the middle of an epoch after the first."""
     results = Path(command[command.index("--results") + 1])
     process = subprocess.Popen(
         [sys.executable, *map(str, command)],
         cwd=ROOT,
         env=os.environ | scratch_environment(results.parent / "scratch"),
+        stderr=stderr,
+        text=True,
     )
     deadline = time.monotonic() + WAIT_SECONDS
     while not list(results.glob("checkpoints/*.npz")):
@@ -196,3 +198,19 @@ def test_every_image_counts_once_whoever_is_killed(driver_killed, executor_kille
     assert losses(driver_killed.epochs) == pytest.approx(
         losses(executor_killed.epochs), rel=1e-3
     )
+
+
+def test_a_killed_java_is_named(bucket, tmp_path):
+    config = bucket.write_config(tmp_path / "run.yaml", **EXACT)
+    command = arguments("elephas_spark", config, tmp_path / "results")
+    process = start_and_wait_for_an_epoch(*command, stderr=subprocess.PIPE)
+    children = psutil.Process(process.pid).children()
+    (java,) = [child for child in children if child.name() == "java"]
+    java.kill()
+    error = process.communicate(timeout=WAIT_SECONDS)[1]
+    assert process.returncode == 2
+    assert "Traceback" not in error
+    assert "Java process ended unasked (code -9)" in error
+    record = read_record(tmp_path / "results")
+    assert record.status == "failed"
+    assert 0 < len(record.epochs) < EPOCHS
