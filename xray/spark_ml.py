@@ -165,8 +165,8 @@ def _make_config_param() -> type:
             """The sections of the configuration by name."""
             if not self.isSet(self.config):
                 raise UserError(
-                    f"{type(self).__name__} needs config: what load_config of "
-                    "xray.config_file makes of a YAML file."
+                    f"{type(self).__name__} needs config=load_config(FILE), from "
+                    "xray.config_file."
                 )
             return self.getOrDefault(self.config)
 
