@@ -83,7 +83,7 @@ def _bench(options: argparse.Namespace, model: str) -> int:
         **load,
     }
     settings = {
-        "model": options.model or str(CONFIG.name),
+        "model": Path(options.model or CONFIG).name,
         "answers": options.answers,
         "picture_bytes": len(picture),
     }
