@@ -17,7 +17,8 @@ from xray.errors import UserError
 from xray.keras_archive import check_archive, pack, unpack
 from xray.labels import FINDINGS
 from xray.model_card import model_card
-from xray.record import RunRecord, utc_now, why_invalid, write_whole
+from xray.place import Place
+from xray.record import RunRecord, utc_now, why_invalid
 from xray.scores import Calibration, Part, Scores
 from xray.storage import Storage, UnreadableObject
 
@@ -151,11 +152,11 @@ def save_model(
     _check_signature(model, info, str(destination))
     content = pack(model)
     info = info.model_copy(update={"model_id": _digest(content)})
-    name = str(destination).rpartition("/")[2]
-    _write(f"{destination}.md", model_card(info, name).encode(), access)
-    sidecar = info.model_dump_json(indent=1) + "\n"
-    _write(f"{destination}.json", sidecar.encode(), access)
-    _write(f"{destination}{SUFFIX}", content, access)
+    folder, slash, name = str(destination).rpartition("/")
+    place = Place(f"{folder}{slash}" or ".", access or S3Access(), 1)
+    place.write(f"{name}.md", model_card(info, name).encode())
+    place.write(f"{name}.json", (info.model_dump_json(indent=1) + "\n").encode())
+    place.write(f"{name}{SUFFIX}", content)
     return info
 
 
@@ -254,13 +255,3 @@ def _read(source: str, access: S3Access | None, hint: str = ". Check it") -> byt
         raise UserError(f"{source} cannot be read: {error.strerror}.") from None
     except UnreadableObject as error:
         raise UserError(f"{source} cannot be read: {error}{hint}.") from None
-
-
-def _write(destination: str, content: bytes, access: S3Access | None) -> None:
-    if destination.startswith("s3://"):
-        Storage(access or S3Access(), 1).write(destination, content)
-        return
-    try:
-        write_whole(Path(destination), lambda file: file.write(content))
-    except OSError as error:
-        raise UserError(f"{destination} cannot be written: {error.strerror}.") from None
