@@ -61,8 +61,8 @@ class Cluster:
         if code is not None:
             raise UserError(
                 f"Spark's Java process ended unasked (code {code}), as it does without "
-                "enough memory. Raise runner.executor_memory, which a local master has "
-                "in all, and go on with --resume."
+                "enough memory. Raise runner.executor_memory with a local master, else "
+                "spark.driver.memory in runner.spark_conf, and go on with --resume."
             )
 
     def last_failure(self) -> str | None:
