@@ -42,7 +42,7 @@ LEFT_OUT = re.compile(r"site-packages/tensorflow/include(/|$)")
 COMPRESSION = 1  # a sixth larger than 9 and many times as fast
 
 CODE = (
-    "xray/*.py",
+    "xray/**/*.py",
     "experiments/__init__.py",
     "experiments/elephas_spark.py",
     "experiments/gpu.py",

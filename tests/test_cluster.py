@@ -1,9 +1,11 @@
 """A running Spark context: its workers, our code on them, and its end."""
 
 import sys
+import zipfile
 
 import pytest
 
+from tests.conftest import ROOT
 from xray.cluster import Cluster, join_cluster, start_cluster
 from xray.config import RunnerConfig
 from xray.errors import UserError
@@ -21,6 +23,16 @@ class TestRunningCluster:
 
         paths = cluster.context.parallelize([0], 1).mapPartitions(places).collect()
         assert any(path.endswith("xray.zip") for path in paths)
+
+    def test_executors_are_given_every_module_in_every_folder(self, cluster):
+        def names(_):
+            (path,) = (path for path in sys.path if path.endswith("xray.zip"))
+            yield from zipfile.ZipFile(path).namelist()
+
+        shipped = cluster.context.parallelize([0], 1).mapPartitions(names).collect()
+        ours = (ROOT / "xray").rglob("*.py")
+        assert set(shipped) == {str(path.relative_to(ROOT)) for path in ours}
+        assert any(name.count("/") > 1 for name in shipped)
 
     def test_a_context_is_joined_with_our_code_and_thread_limits(self, cluster):
         context = cluster.context

@@ -24,6 +24,7 @@ from emr.packaging import (
     node_requirements,
 )
 from tests.conftest import ROOT
+from tests.layout import closure, module_name
 from tests.refusals import refused
 from tests.test_runners import read_record
 from xray.local_cluster import _environment, start_workers
@@ -72,6 +73,14 @@ def test_code_holds_the_runners_and_no_secret(tmp_path):
     assert all(name.endswith(".py") for name in found)
     assert (tmp_path / code_name()).exists()
     assert all(any(ROOT.glob(pattern)) for pattern in CODE)
+
+
+def test_code_holds_everything_that_its_scripts_import(tmp_path):
+    with tarfile.open(build_code(tmp_path)) as file:
+        packed = {module_name(Path(name)) for name in file.getnames()}
+    scripts = {name for name in packed if not name.startswith("xray")}
+    assert len(scripts) >= 6
+    assert closure(scripts) <= packed
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "emr").glob("*.sh")), ids=str)

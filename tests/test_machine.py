@@ -1,14 +1,17 @@
 """What a record tells of the machine."""
 
+import ast
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import psutil
 
+from tests.conftest import ROOT
 from xray.machine import (
     describe_machine,
     git_state,
@@ -40,6 +43,34 @@ def test_state_of_the_checkout():
     state = git_state()
     assert re.fullmatch("[0-9a-f]{40}", state["commit"])
     assert state["dirty"] in (True, False)
+
+
+def test_dirty_is_of_the_whole_checkout_but_results(tmp_path):
+    """In a checkout that holds nothing but our package, a note and a record."""
+    shutil.copytree(ROOT / "xray", tmp_path / "xray")
+    (tmp_path / "results").mkdir()
+    for name in ("note.txt", "results/run.json"):
+        (tmp_path / name).write_text("first")
+    (tmp_path / ".gitignore").write_text("__pycache__\n")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+
+    def dirty() -> bool:
+        code = f"from {git_state.__module__} import git_state; print(git_state())"
+        shown = subprocess.check_output(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            text=True,
+        )
+        return ast.literal_eval(shown)["dirty"]
+
+    assert dirty() is False
+    (tmp_path / "results" / "run.json").write_text("second")
+    assert dirty() is False
+    (tmp_path / "note.txt").write_text("second")
+    assert dirty() is True
 
 
 def test_no_checkout_has_no_state(monkeypatch, tmp_path):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import xray
 from xray.background import in_background
 from xray.config import RunnerConfig
 from xray.errors import UserError
@@ -171,13 +172,13 @@ def under_spark_submit() -> bool:
 
 def _ship_code(context: "SparkContext") -> None:
     """Give every executor the driver's own copy of this package."""
-    package = Path(__file__).resolve().parent
+    package = Path(xray.__file__).resolve().parent
     # Executors that come late still fetch it. Java deletes this folder when it ends,
     # which it does however this program ends.
     archive = Path(context._temp_dir) / CODE_ARCHIVE
     with zipfile.ZipFile(archive, "w") as file:
-        for path in sorted(package.glob("*.py")):
-            file.write(path, f"{package.name}/{path.name}")
+        for path in sorted(package.rglob("*.py")):
+            file.write(path, path.relative_to(package.parent))
     context.addPyFile(str(archive))
 
 

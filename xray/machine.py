@@ -81,15 +81,14 @@ def git_state() -> dict[str, Any]:
     """
     commit = _git("rev-parse", "HEAD")
     # A run writes into results/, which must not make the next run look dirty.
-    changes = _git("status", "--porcelain", "--", ".", ":(exclude)results")
+    changes = _git("status", "--porcelain", "--", ":/", ":(top,exclude)results")
     return {"commit": commit, "dirty": bool(changes) if commit else None}
 
 
 def _git(*arguments: str) -> str | None:
-    folder = Path(__file__).resolve().parent.parent
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
+            ["git", "-C", str(Path(__file__).resolve().parent), *arguments],
             capture_output=True,
             text=True,
             timeout=10,
