@@ -96,7 +96,8 @@ def _bench(options: argparse.Namespace, model: str) -> int:
 def _untrained(folder: Path) -> str:
     from xray.model import build_model
     from xray.record import utc_now
-    from xray.saved_model import ImageCounts, ModelInfo, save_model
+    from xray.saved_model import save_model
+    from xray.sidecar import ImageCounts, ModelInfo
 
     config = load_config(CONFIG, ["model.weights=null"])
     info = ModelInfo(

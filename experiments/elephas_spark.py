@@ -20,6 +20,7 @@ from xray.dataset import find_dataset
 from xray.journal import Journal
 from xray.model import build_model, weights_digest
 from xray.record import RunRecord
+from xray.recording import build_record
 from xray.resident_run import train_resident
 from xray.shards import check_shards
 from xray.spark_settings import check_master
@@ -87,7 +88,7 @@ def _train(
     train = train_resident if journal.engine == "resident" else train_stock
     take_dataset = partial(_take_dataset, journal, listing, cluster.workers)
     train(journal, cluster, model, access, take_dataset)
-    return journal.record()
+    return build_record(journal)
 
 
 def _take_dataset(journal: Journal, listing: Future, workers: int) -> None:

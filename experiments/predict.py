@@ -64,7 +64,8 @@ from xray.processes import exit_on_sigterm
 from xray.progress import progress_bar
 from xray.reader import ImageReader
 from xray.record import utc_now
-from xray.saved_model import ModelInfo, load_model, read_info
+from xray.saved_model import load_model, read_info
+from xray.sidecar import ModelInfo
 from xray.spark_settings import check_master, thread_environment
 from xray.storage import Storage
 

@@ -30,7 +30,7 @@ from xray.journal import Journal
 from xray.model import build_model, weights_digest
 from xray.reader import ImageReader
 from xray.record import utc_now
-from xray.saved_model import ImageCounts, ModelInfo
+from xray.sidecar import ImageCounts, ModelInfo
 from xray.storage import Storage
 from xray.train import train_locally
 from xray.webapp.scoring import Scorer

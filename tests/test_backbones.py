@@ -28,6 +28,7 @@ from xray.model import build_model, weights_digest
 from xray.output import save_models
 from xray.progress import progress_bar
 from xray.reader import ImageReader
+from xray.recording import build_record
 from xray.resident import Plan, ResidentTraining, Shard
 from xray.rounds import RoundListener
 from xray.saved_model import load_model
@@ -127,7 +128,7 @@ def test_sequential_and_gpu_train_score_and_save_it(work, model, tmp_path):
         training.finish()
         assert_trained(before, model.get_weights())
         journal.keep_models(model)
-        record = journal.record()
+        record = build_record(journal)
         assert record.initial_weights == weights_digest(before)
         assert 0 < record.epochs[0].loss < 5
         assert save_models(journal, record, tmp_path) is None

@@ -25,7 +25,8 @@ from xray.labels import FINDINGS
 from xray.metrics import score_predictions
 from xray.place import Place
 from xray.reader import ImageReader
-from xray.saved_model import ModelInfo, load_model, save_model
+from xray.saved_model import load_model, save_model
+from xray.sidecar import ModelInfo
 from xray.storage import Storage
 
 pytestmark = [

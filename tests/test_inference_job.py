@@ -12,7 +12,7 @@ from xray.inference_job import cut_parts, steady_rate
 from xray.inference_settings import job_config, knows_labels, user_settings
 from xray.labels import FINDINGS
 from xray.place import Place
-from xray.saved_model import ModelInfo
+from xray.sidecar import ModelInfo
 from xray.staging import plan_shards, plan_staging
 from xray.storage import Storage
 

@@ -8,6 +8,7 @@ from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.journal import Journal
 from xray.record import RunRecord, Worker
+from xray.recording import build_record
 from xray.storage import Storage
 from xray.tensorboard_log import TensorBoardLog
 from xray.timing import PHASES
@@ -30,7 +31,7 @@ def make_journal(bucket, dataset, **sections: dict) -> Journal:
 
 
 def test_record_of_an_empty_journal():
-    record = Journal("gpu", make_config()).record("failed", "no GPU")
+    record = build_record(Journal("gpu", make_config()), "failed", "no GPU")
     assert (record.status, record.error, record.runner) == ("failed", "no GPU", "gpu")
     assert record.work_id is None
     assert record.work == {}
@@ -49,7 +50,7 @@ def test_rates_of_hand_made_epochs(bucket, dataset):
     journal.timer.seconds["fit"] = 10.0
     for seconds in (6.0, 2.0, 1.0):
         journal.add_epoch(seconds, loss=0.5)
-    record, images = journal.record(), len(dataset.train)
+    record, images = build_record(journal), len(dataset.train)
     assert record.images_trained == 3 * images
     assert record.images_per_second.overall == pytest.approx(3 * images / 10)
     assert record.images_per_second.steady == pytest.approx(2 * images / 3)
@@ -64,14 +65,14 @@ def test_share_of_an_epoch_spent_waiting_for_images(bucket, dataset):
     journal.timer.seconds["fit"] = 20.0
     journal.add_epoch(10.0, 0.5, wait_seconds=2.5)
     journal.add_epoch(10.0, 0.5)
-    assert [e.data_wait_fraction for e in journal.record().epochs] == [0.25, None]
+    assert [e.data_wait_fraction for e in build_record(journal).epochs] == [0.25, None]
 
 
 def test_one_epoch_has_no_steady_rate(bucket, dataset):
     journal = make_journal(bucket, dataset)
     journal.timer.seconds["fit"] = 10.0
     journal.add_epoch(9.0, None, elapsed_seconds=42.0)
-    record = journal.record()
+    record = build_record(journal)
     assert record.images_per_second.steady is None
     assert (record.epochs[0].elapsed_seconds, record.epochs[0].loss) == (42.0, None)
 
@@ -80,7 +81,7 @@ def test_skipped_images_are_counted_and_named(bucket, dataset):
     journal = make_journal(bucket, dataset)
     skipped = [*dataset.train.names[:3], dataset.test.names[0]]
     journal.skipped = {str(name): "truncated" for name in skipped}
-    images = journal.record().images
+    images = build_record(journal).images
     assert images.listed == images.matched == 160
     assert images.train == journal.train_images() == len(dataset.train) - 3
     assert images.test == len(dataset.test) - 1
@@ -98,21 +99,22 @@ def test_batches_and_cpu_seconds_of_all_workers(bucket, dataset):
         )
         for n in range(2)
     ]
-    record = journal.record()
+    record = build_record(journal)
     assert record.global_batch_size == 2 * 8
     assert record.cpu_seconds["fit"] == 9.0
 
 
 def test_work_is_the_same_for_other_runners_and_reporting(bucket, dataset):
-    first = make_journal(bucket, dataset).record()
-    other = make_journal(
+    first = build_record(make_journal(bucket, dataset))
+    journal = make_journal(
         bucket,
         dataset,
         runner={"workers": 3, "mode": "hogwild"},
         training={"evaluate_every_epoch": True},
         data={"read_threads": 2, "cache_dir": "/tmp/x"},
         output={"models": "models", "tensorboard": "logs"},
-    ).record()
+    )
+    other = build_record(journal)
     assert first.work_id == other.work_id
     assert set(first.work) == {"dataset", "split", "model", "training"}
 
@@ -127,15 +129,17 @@ def test_work_is_the_same_for_other_runners_and_reporting(bucket, dataset):
     ],
 )
 def test_work_depends_on_what_moves_a_number(bucket, dataset, sections):
-    first = make_journal(bucket, dataset).record()
-    assert make_journal(bucket, dataset, **sections).record().work_id != first.work_id
+    first = build_record(make_journal(bucket, dataset))
+    assert (
+        build_record(make_journal(bucket, dataset, **sections)).work_id != first.work_id
+    )
 
 
 def test_work_depends_on_the_skipped_images(bucket, dataset):
     journal = make_journal(bucket, dataset)
-    before = journal.record().work_id
+    before = build_record(journal).work_id
     journal.skipped = {str(dataset.train.names[0]): "truncated"}
-    assert journal.record().work_id != before
+    assert build_record(journal).work_id != before
 
 
 def test_work_holds_the_weights_themselves_not_their_place(bucket, dataset):
@@ -143,7 +147,7 @@ def test_work_holds_the_weights_themselves_not_their_place(bucket, dataset):
     for place in ("/tmp/a.weights.h5", "s3://nih/b.weights.h5"):
         journal = make_journal(bucket, dataset, model={"weights": place})
         journal.initial_weights = "0123456789abcdef"
-        works.append(journal.record().work_id)
+        works.append(build_record(journal).work_id)
     assert works[0] == works[1]
 
 
@@ -152,7 +156,7 @@ def test_secrets_are_absent(own_bucket):
     own_bucket.credentials.write_text("".join(f"{k}: {v}\n" for k, v in keys.items()))
     journal = Journal("sequential", own_bucket.config())
     load_access(journal.config.data)
-    text = journal.record().model_dump_json()
+    text = build_record(journal).model_dump_json()
     assert str(own_bucket.credentials) in text
     assert SECRET not in text
     assert "AKID" not in text
@@ -171,18 +175,18 @@ def test_events_follow_the_epochs(bucket, dataset, tmp_path):
     sizes.append(file.stat().st_size)
     journal.save([])  # nothing new
     assert sizes[0] < sizes[1] < sizes[2] == file.stat().st_size
-    assert journal.record().tensorboard == str(journal.events.folder)
+    assert build_record(journal).tensorboard == str(journal.events.folder)
 
 
 def test_models_are_kept_only_where_they_are_saved():
     journal = Journal("gpu", make_config())
     journal.keep_models(None)
     assert (journal.model, journal.models) == (None, {})
-    assert journal.record().models is None
+    assert build_record(journal).models is None
 
 
 def test_runner_adds_to_the_machine():
     journal = Journal("gpu", make_config(), machine={"gpu": "Example GPU"})
-    machine = journal.record().machine
+    machine = build_record(journal).machine
     assert machine["gpu"] == "Example GPU"
     assert machine["cores"] >= 1

@@ -2,11 +2,18 @@
 
 import configparser
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from tests.layout import CODE, ROOT, imported_names
+from tests.layout import CODE, ROOT, imported_names, imports, modules
+
+
+def test_no_circle():
+    graph = {name: imports(name) - {"xray"} for name in modules()}
+    order = [*TopologicalSorter(graph).static_order()]  # raises on a circle
+    assert len(order) == len(modules())
 
 
 def test_imports_are_found_wherever_they_stand():

@@ -15,7 +15,7 @@ from tests.factories import (
 from tests.refusals import SECRET
 from xray.config import RunConfig
 from xray.model_card import model_card
-from xray.saved_model import ModelInfo
+from xray.sidecar import ModelInfo
 
 CONFIG = {
     "data": {

@@ -17,7 +17,8 @@ from xray.credentials import S3Access, load_access
 from xray.keras_archive import pack
 from xray.labels import FINDINGS
 from xray.model import build_model
-from xray.saved_model import ModelInfo, load_model, read_info, save_model
+from xray.saved_model import load_model, read_info, save_model
+from xray.sidecar import ModelInfo
 
 pytestmark = pytest.mark.slow  # imports TensorFlow
 

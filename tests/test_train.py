@@ -13,6 +13,7 @@ from xray.metrics import both_values, macro_auc
 from xray.model import build_model, weights_digest
 from xray.output import save_models
 from xray.reader import ImageReader
+from xray.recording import build_record
 from xray.resident_run import train_resident
 from xray.saved_model import load_model
 from xray.storage import Storage
@@ -71,12 +72,12 @@ def resident_journal(config, cluster):
 
 @pytest.fixture(scope="module")
 def local(local_journal):
-    return local_journal.record()
+    return build_record(local_journal)
 
 
 @pytest.fixture(scope="module")
 def resident(resident_journal):
-    return resident_journal.record()
+    return build_record(resident_journal)
 
 
 @pytest.fixture(params=["local", "resident"])
@@ -95,7 +96,7 @@ def test_the_best_epoch_is_scored(record):
 @pytest.mark.parametrize("runner", ["local", "resident"])
 def test_best_and_last_are_saved_with_their_own_weights(request, runner, tmp_path):
     journal = request.getfixturevalue(f"{runner}_journal")
-    record = journal.record()
+    record = build_record(journal)
     assert save_models(journal, record, tmp_path) is None
     found = {which: load_model(saved.path) for which, saved in record.models.items()}
     (best, best_info), (last, last_info) = found["best"], found["last"]
@@ -121,7 +122,7 @@ def test_best_and_last_are_saved_with_their_own_weights(request, runner, tmp_pat
 
 
 def test_thresholds_are_those_of_the_validation_images(local_journal, config, tmp_path):
-    record = local_journal.record()
+    record = build_record(local_journal)
     save_models(local_journal, record, tmp_path)
     best, info = load_model(record.models["best"].path)
     access = load_access(config.data)

@@ -17,6 +17,7 @@ from xray.errors import UserError
 from xray.journal import Journal
 from xray.output import check_folder, check_output, open_events, save_models
 from xray.record import RunRecord
+from xray.recording import build_record
 from xray.timing import Timer, program_age_seconds
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count it
@@ -68,15 +69,15 @@ def _run(
         record = run(journal.config, journal)
     except KeyboardInterrupt:
         reason = file.with_hint("interrupted")
-        _write(journal.record("aborted", reason), journal, options)
+        _write(build_record(journal, "aborted", reason), journal, options)
         return INTERRUPTED
     except UserError as error:
         reason = file.with_hint(str(error))
-        _write(journal.record("failed", reason), journal, options)
+        _write(build_record(journal, "failed", reason), journal, options)
         return _report_error(reason, error.exit_code)
     except Exception as error:  # noqa: BLE001 - any failure must leave a record
         reason = file.with_hint(one_line(error))
-        _write(journal.record("failed", reason), journal, options)
+        _write(build_record(journal, "failed", reason), journal, options)
         if options.debug:
             traceback.print_exc()
         return _report_error(f"{reason} (--debug shows where)", 1)

@@ -28,8 +28,8 @@ from xray.errors import UserError
 from xray.inference import ImagePart, Pace, encode_table, score_parts
 from xray.place import Place
 from xray.reader import ImageReader
-from xray.saved_model import ModelInfo
 from xray.shards import spread
+from xray.sidecar import ModelInfo
 from xray.spark_network import SharedNetwork, network_of
 from xray.staging import SHARD_BYTES
 

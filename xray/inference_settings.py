@@ -8,7 +8,7 @@ from xray.config import DataConfig, RunConfig
 from xray.config_file import apply_override, load_config, parse_config
 from xray.credentials import S3Access, load_access
 from xray.errors import UserError
-from xray.saved_model import ModelInfo
+from xray.sidecar import ModelInfo
 
 Settings = dict[str, dict[str, Any]]
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,8 +21,7 @@ from xray.errors import UserError
 from xray.labels import FINDINGS
 from xray.machine import peak_memory_bytes
 from xray.metrics import macro_auc, score_predictions
-from xray.record import Epoch, Resume, Retry, RunRecord, Worker, utc_now
-from xray.recording import build_record, work_of
+from xray.record import Epoch, Resume, Retry, Worker, utc_now
 from xray.schedule import Course
 from xray.scores import Calibration, Scores
 from xray.tensorboard_log import TensorBoardLog
@@ -292,14 +291,6 @@ class Journal:
         self.resumed = [*before.resumed, this_try]
         return self.resume.arrays
 
-    def record(
-        self,
-        status: Literal["success", "failed", "aborted"] = "success",
-        error: str | None = None,
-    ) -> RunRecord:
-        """The record of the run as far as it came."""
-        return build_record(self, status, error)
-
     def train_images(self) -> int:
         """Readable training images; 0 before the data set is known."""
         if not self.dataset:
@@ -313,3 +304,17 @@ class Journal:
     def peak_memory_bytes(self) -> int:
         """Of this process, or of an earlier try's."""
         return max(self.earlier_peak_bytes, peak_memory_bytes())
+
+
+def work_of(journal: Journal) -> dict[str, Any]:
+    """Everything that makes two runs the same work; empty before the data is known."""
+    if not journal.dataset:
+        return {}
+    parts = journal.dataset.identity(journal.config.data)
+    parts["dataset"]["skipped"] = sorted(journal.skipped)
+    model = journal.config.model.model_dump(mode="json")
+    if model["weights"] not in (None, "imagenet"):
+        model["weights"] = journal.initial_weights  # what is in the file, not its name
+    training = journal.config.training.model_dump(mode="json")
+    del training["evaluate_every_epoch"]
+    return {**parts, "model": model, "training": training}

@@ -6,13 +6,11 @@ Its sections follow Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 import json
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xray.backbones import BACKBONES
 from xray.scores import Interval, OperatingPoint
-
-if TYPE_CHECKING:
-    from xray.saved_model import ModelInfo
+from xray.sidecar import ModelInfo
 
 FRONT_MATTER = """---
 library_name: keras
@@ -33,7 +31,7 @@ WHICH = {
 }
 
 
-def model_card(info: "ModelInfo", name: str) -> str:
+def model_card(info: ModelInfo, name: str) -> str:
     """The card of the saved model `name`, as Markdown.
 
     Args:
@@ -55,7 +53,7 @@ def model_card(info: "ModelInfo", name: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _what_it_is(info: "ModelInfo", name: str) -> str:
+def _what_it_is(info: ModelInfo, name: str) -> str:
     model, size = info.config.get("model", {}), info.image_size
     facts = {
         "Network": f"{_network(model.get('backbone', 'unknown'))}, "
@@ -92,7 +90,7 @@ trained by one thread, one GPU or a Spark cluster. It must not be used to diagno
 triage or to decide on the care of a person, nor to label data for such a use."""
 
 
-def _limits(info: "ModelInfo") -> str:
+def _limits(info: ModelInfo) -> str:
     lines = [
         "It is not a medical device and was not tested as one. Its output is not a "
         "diagnosis.",
@@ -116,12 +114,12 @@ def _limits(info: "ModelInfo") -> str:
     return f"## Limits\n\n{_bullets(lines)}"
 
 
-def _few_positives(info: "ModelInfo") -> list[str]:
+def _few_positives(info: ModelInfo) -> list[str]:
     findings = info.scores.findings if info.scores else {}
     return [name for name, f in findings.items() if f.positives < FEW_POSITIVES]
 
 
-def _training_data(info: "ModelInfo") -> str:
+def _training_data(info: ModelInfo) -> str:
     data, images = info.config.get("data", {}), info.images
     validation = f", {images.validation:,} to choose the best epoch"
     text = f"""Images from `{_shown(data.get("images"))}` with labels from
@@ -134,7 +132,7 @@ def _training_data(info: "ModelInfo") -> str:
     return f"## Training data\n\n{_wrapped(text)}"
 
 
-def _training(info: "ModelInfo") -> str:
+def _training(info: ModelInfo) -> str:
     rows = ["| setting | value |", "|---|---|"]
     for section in ("data", "model", "training", "runner"):
         for key, value in info.config.get(section, {}).items():
@@ -143,7 +141,7 @@ def _training(info: "ModelInfo") -> str:
     return "## Training\n\n" + "\n".join(rows)
 
 
-def _evaluation(info: "ModelInfo") -> str:
+def _evaluation(info: ModelInfo) -> str:
     scores = info.scores
     if scores is None:
         return "## Evaluation\n\nThis model was not scored on the test set."
@@ -166,7 +164,7 @@ def _evaluation(info: "ModelInfo") -> str:
     return "\n".join(["## Evaluation", "", _wrapped(text), "", *rows])
 
 
-def _calibration(info: "ModelInfo") -> list[str]:
+def _calibration(info: ModelInfo) -> list[str]:
     """The section, where this model's calibration was measured."""
     found = info.calibration
     if found is None:
@@ -211,7 +209,7 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _how_to_load(info: "ModelInfo", name: str) -> str:
+def _how_to_load(info: ModelInfo, name: str) -> str:
     size = info.image_size
     return f"""## How to load it
 
@@ -225,7 +223,7 @@ With `{name}.json` beside it:
 Without this project: `keras.saving.load_model("{name}.keras", compile=False)`."""
 
 
-def _how_to_reproduce(info: "ModelInfo", name: str) -> str:
+def _how_to_reproduce(info: ModelInfo, name: str) -> str:
     script = SCRIPTS.get(info.runner, "sequential.py")
     dirty = ", with uncommitted changes" if info.git.get("dirty") else ""
     packages = ", ".join(f"{key} {value}" for key, value in info.packages.items())

@@ -9,7 +9,8 @@ from xray.credentials import S3Access, load_access
 from xray.errors import UserError
 from xray.journal import Journal
 from xray.record import RunRecord, SavedModel, utc_now
-from xray.saved_model import ModelInfo, save_model
+from xray.saved_model import save_model
+from xray.sidecar import ModelInfo
 from xray.storage import Storage
 from xray.tensorboard_log import TensorBoardLog
 

@@ -1,7 +1,8 @@
 """The record of a run, from its journal."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
+from xray.journal import Journal, work_of
 from xray.machine import describe_machine, git_state, package_versions
 from xray.record import (
     Images,
@@ -13,14 +14,11 @@ from xray.record import (
     work_id,
 )
 
-if TYPE_CHECKING:
-    from xray.journal import Journal
-
 
 def build_record(
-    journal: "Journal",
-    status: Literal["success", "failed", "aborted"],
-    error: str | None,
+    journal: Journal,
+    status: Literal["success", "failed", "aborted"] = "success",
+    error: str | None = None,
 ) -> RunRecord:
     """The record of a run as far as it came.
 
@@ -72,25 +70,11 @@ def build_record(
     )
 
 
-def work_of(journal: "Journal") -> dict[str, Any]:
-    """Everything that makes two runs the same work; empty before the data is known."""
-    if not journal.dataset:
-        return {}
-    parts = journal.dataset.identity(journal.config.data)
-    parts["dataset"]["skipped"] = sorted(journal.skipped)
-    model = journal.config.model.model_dump(mode="json")
-    if model["weights"] not in (None, "imagenet"):
-        model["weights"] = journal.initial_weights  # what is in the file, not its name
-    training = journal.config.training.model_dump(mode="json")
-    del training["evaluate_every_epoch"]
-    return {**parts, "model": model, "training": training}
-
-
-def _global_batch_size(journal: "Journal") -> int | None:
+def _global_batch_size(journal: Journal) -> int | None:
     return journal.workers and journal.workers * journal.config.training.batch_size
 
 
-def _images(journal: "Journal") -> Images:
+def _images(journal: Journal) -> Images:
     if not journal.dataset:
         return Images()
     return Images(
@@ -103,7 +87,7 @@ def _images(journal: "Journal") -> Images:
     )
 
 
-def _rates(journal: "Journal") -> Rates:
+def _rates(journal: Journal) -> Rates:
     images = journal.train_images()
     firsts = {1, *(resume.epoch + 1 for resume in journal.resumed)}
     later = [epoch for epoch in journal.epochs if epoch.epoch not in firsts]
@@ -114,7 +98,7 @@ def _rates(journal: "Journal") -> Rates:
     )
 
 
-def _cpu_seconds(journal: "Journal") -> dict[str, float]:
+def _cpu_seconds(journal: Journal) -> dict[str, float]:
     """The driving process by phase; in `fit`, the workers' seconds are added."""
     seconds = dict(journal.timer.cpu_seconds)
     seconds["fit"] += sum(worker.cpu_seconds for worker in journal.per_worker)

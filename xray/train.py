@@ -19,6 +19,7 @@ from xray.pixels import PixelFile
 from xray.progress import progress_bar
 from xray.reader import ImageReader
 from xray.record import RunRecord
+from xray.recording import build_record
 from xray.schedule import follow_schedule
 from xray.storage import Storage
 
@@ -60,7 +61,7 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
         training.run_epoch()
     training.finish()
     journal.keep_models(training.model, training.last)
-    return journal.record()
+    return build_record(journal)
 
 
 class LocalTraining:

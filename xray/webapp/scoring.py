@@ -10,7 +10,7 @@ from xray.errors import UserError
 if TYPE_CHECKING:
     import keras
 
-    from xray.saved_model import ModelInfo
+    from xray.sidecar import ModelInfo
 
 DEFAULT_THRESHOLD = 0.5
 THRESHOLD_KIND = "youden"
