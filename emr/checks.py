@@ -5,7 +5,7 @@ from typing import Any
 from emr.aws import DENIED, Aws, translated
 from emr.plan import Sweep
 from emr.settings import PLACEHOLDER_BUCKET, ClusterSettings
-from xray.errors import UserError
+from xray.common.errors import UserError
 from xray.storage import split_uri
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emr.plan import Sweep
+from xray.common.errors import UserError
 from xray.costs import PriceTable
-from xray.errors import UserError
 from xray.prediction import NIH_IMAGES, Predictor, families
 from xray.record import RunRecord
 

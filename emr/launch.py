@@ -26,9 +26,9 @@ from emr.follow import Patience
 from emr.packaging import build_environment
 from emr.settings import CLUSTER, load_settings
 from experiments.report import PRICES
+from xray.common.errors import UserError
 from xray.config_file import load_config
 from xray.costs import load_prices
-from xray.errors import UserError
 
 CONFIG = Path("experiments/configs/published.yaml")
 FAILED = 2

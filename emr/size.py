@@ -24,8 +24,8 @@ from emr.settings import (
     load_settings,
 )
 from experiments.report import PRICES
+from xray.common.errors import UserError
 from xray.costs import load_prices
-from xray.errors import UserError
 from xray.prediction import NIH_IMAGES, Prediction, Predictor, families, knee
 from xray.record import RunRecord, read_records
 

@@ -26,10 +26,10 @@ from typing import Any
 
 from xray.backbones import BACKBONES
 from xray.benchmark import CONFIG, Bench, start_bench
-from xray.errors import UserError
-from xray.files import write_whole
+from xray.common.errors import UserError
+from xray.common.files import write_whole
+from xray.common.processes import exit_on_sigterm
 from xray.machine import describe_machine, package_versions
-from xray.processes import exit_on_sigterm
 from xray.record import RunRecord
 
 SCRIPTS = Path(__file__).resolve().parent

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from xray.benchmark import Bench, bench_parser, run_benchmark, start_bench
-from xray.processes import exit_on_sigterm
+from xray.common.processes import exit_on_sigterm
 from xray.record import RunRecord
 
 QUICK = {"images": 60, "many": 1000}

@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from xray.benchmark import median_ratio, write_benchmark
-from xray.errors import DeviceError, UserError
-from xray.processes import die_with_parent
+from xray.common.errors import DeviceError, UserError
+from xray.common.processes import die_with_parent
 
 FOLDER = Path(__file__).resolve().parent
 GOAL = "torch:bfloat16"

@@ -34,7 +34,7 @@ from xray.benchmark import (
     run_script,
     start_bench,
 )
-from xray.processes import exit_on_sigterm
+from xray.common.processes import exit_on_sigterm
 
 SCRIPTS = Path(__file__).resolve().parent
 QUICK = {"images": 1500}  # two parts

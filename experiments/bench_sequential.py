@@ -17,7 +17,7 @@ from typing import Any
 from experiments import hardware_limit
 from xray.backbones import BACKBONES
 from xray.benchmark import bench_parser, median_ratio, run_benchmark, start_bench
-from xray.processes import exit_on_sigterm
+from xray.common.processes import exit_on_sigterm
 
 QUICK = {"images": 120, "epochs": 2, "steps": 5}
 

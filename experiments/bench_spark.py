@@ -52,9 +52,9 @@ from xray.benchmark import (
     run_script,
     start_bench,
 )
-from xray.errors import UserError
-from xray.java import find_java_home
-from xray.processes import exit_on_sigterm
+from xray.common.errors import UserError
+from xray.common.java import find_java_home
+from xray.common.processes import exit_on_sigterm
 from xray.record import RunRecord
 
 SCRIPTS = Path(__file__).resolve().parent

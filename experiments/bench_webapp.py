@@ -29,8 +29,8 @@ from PIL import Image
 
 from experiments.fuzz_upload import encode
 from xray.benchmark import median_ratio, write_benchmark
+from xray.common.errors import UserError
 from xray.config_file import load_config
-from xray.errors import UserError
 from xray.images import decode_image
 from xray.phantom import draw
 from xray.webapp.child import Page, serve_page

@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray.errors import UserError
+from xray.common.errors import UserError
+from xray.common.processes import exit_on_sigterm
 from xray.local_s3 import serve
-from xray.processes import exit_on_sigterm
 from xray.synthetic import generate
 
 ROOT = Path(__file__).resolve().parent

@@ -11,9 +11,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING
 
-from xray.background import in_background
 from xray.cli import main
 from xray.cluster import Cluster, start_cluster
+from xray.common.background import in_background
 from xray.config import RunConfig
 from xray.credentials import S3Access, load_access
 from xray.dataset import find_dataset

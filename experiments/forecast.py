@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.report import PRICES
+from xray.common.errors import UserError
 from xray.costs import PriceTable, load_prices
-from xray.errors import UserError
 from xray.prediction import Predictor, families, hold_out, knee, knee_sentence
 from xray.record import RunRecord, read_records
 

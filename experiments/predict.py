@@ -33,10 +33,12 @@ import pandas as pd
 
 from xray.cli import INTERRUPTED, add_config_options, one_line
 from xray.cluster import start_cluster, under_spark_submit
+from xray.common.errors import UserError
+from xray.common.processes import exit_on_sigterm
+from xray.common.progress import progress_bar
 from xray.config import RunConfig, RunnerConfig
 from xray.credentials import S3Access, load_access
 from xray.environment import check_cluster
-from xray.errors import UserError
 from xray.images import decode_picture
 from xray.inference import Pace
 from xray.inference_images import EVERYTHING, SUBSETS, Inputs, find_inputs
@@ -60,8 +62,6 @@ from xray.keras_archive import pack
 from xray.machine import describe_machine, git_state, package_versions
 from xray.output import check_place
 from xray.place import Place
-from xray.processes import exit_on_sigterm
-from xray.progress import progress_bar
 from xray.reader import ImageReader
 from xray.record import utc_now
 from xray.saved_model import load_model, read_info

@@ -7,8 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from xray.common.errors import UserError
 from xray.costs import load_prices
-from xray.errors import UserError
 from xray.report.pages import write_report
 
 PRICES = Path(__file__).parent / "configs" / "prices.yaml"

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from xray.benchmark import write_benchmark
 from xray.cli import INTERRUPTED, add_config_options, one_line
 from xray.cluster import start_cluster
+from xray.common.errors import UserError
 from xray.config import DataConfig, RunConfig
 from xray.config_file import load_config
 from xray.credentials import load_access
 from xray.dataset import find_dataset
-from xray.errors import UserError
 from xray.labels import FINDINGS
 from xray.output import check_folder
 from xray.spark_findings import PENALTY, findings_regression, our_scores, spark_auc

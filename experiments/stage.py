@@ -19,12 +19,12 @@ from collections.abc import Sequence
 
 from xray.cli import INTERRUPTED, add_config_options
 from xray.cluster import start_cluster, under_spark_submit
+from xray.common.errors import UserError
+from xray.common.processes import exit_on_sigterm
+from xray.common.progress import progress_bar
 from xray.config import RunConfig
 from xray.config_file import load_config
 from xray.credentials import load_access
-from xray.errors import UserError
-from xray.processes import exit_on_sigterm
-from xray.progress import progress_bar
 from xray.shard_files import FORMATS
 from xray.staging import plan_staging, write_on_spark
 

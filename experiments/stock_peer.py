@@ -29,13 +29,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xray.common.errors import UserError
+from xray.common.java import find_java_home
 from xray.config import RunConfig
 from xray.config_file import load_config
 from xray.credentials import load_access
 from xray.dataset import find_dataset
-from xray.errors import UserError
 from xray.images import decode_image
-from xray.java import find_java_home
 from xray.model import build_model
 from xray.storage import Storage
 from xray.timing import program_age_seconds

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from xray.errors import UserError
+from xray.common.errors import UserError
 from xray.webapp.child import serve_page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

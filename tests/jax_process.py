@@ -20,11 +20,11 @@ from experiments.backbones import smallest
 from experiments.gpu_stand_in import XLA_FLAGS
 from xray import devices
 from xray.cli import main
+from xray.common.errors import UserError
 from xray.config import RunConfig, RunnerConfig
 from xray.config_file import load_config
 from xray.credentials import load_access
 from xray.dataset import find_dataset
-from xray.errors import UserError
 from xray.feed import Feed, predict, training_pipeline
 from xray.journal import Journal
 from xray.model import build_model, weights_digest

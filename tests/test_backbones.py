@@ -15,7 +15,8 @@ import pytest
 
 from experiments.backbones import smallest
 from xray.backbones import BACKBONES
-from xray.background import in_background
+from xray.common.background import in_background
+from xray.common.progress import progress_bar
 from xray.config import RunConfig
 from xray.config_file import load_config
 from xray.credentials import load_access
@@ -26,7 +27,6 @@ from xray.journal import Journal
 from xray.link import Link, Stopped
 from xray.model import build_model, weights_digest
 from xray.output import save_models
-from xray.progress import progress_bar
 from xray.reader import ImageReader
 from xray.recording import build_record
 from xray.resident import Plan, ResidentTraining, Shard

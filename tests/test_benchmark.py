@@ -17,7 +17,7 @@ from xray.benchmark import (
     run_script,
     write_benchmark,
 )
-from xray.errors import UserError
+from xray.common.errors import UserError
 
 
 def test_ratio_is_of_pairs_not_of_medians():

@@ -19,9 +19,9 @@ from xray.checkpoint import (
     check_shapes,
 )
 from xray.cli import main
+from xray.common.errors import UserError
 from xray.credentials import load_access
 from xray.dataset import find_dataset
-from xray.errors import UserError
 from xray.journal import Journal
 from xray.recording import build_record
 from xray.storage import Storage

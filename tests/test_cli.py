@@ -106,6 +106,6 @@ def test_an_executors_error_is_told_in_its_own_words():
     text = """An exception was thrown from the Python worker:
 Traceback (most recent call last):
   File "worker.py", line 1, in main
-xray.errors.UserError: S3 refuses these credentials.
+xray.common.errors.UserError: S3 refuses these credentials.
 """
     assert one_line(RuntimeError(text)) == "UserError: S3 refuses these credentials."

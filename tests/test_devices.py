@@ -6,9 +6,9 @@ import pytest
 
 from tests.refusals import refused
 from xray import devices
+from xray.common.errors import DeviceError
 from xray.config import RunnerConfig
 from xray.devices import Gpu, check_gpus, choose_backend, parse_capability
-from xray.errors import DeviceError
 
 
 def gpus(*capabilities: tuple[int, int] | None) -> list[Gpu]:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from xray.common.errors import UserError
+from xray.common.progress import progress_bar
 from xray.credentials import load_access
 from xray.dataset import find_dataset
-from xray.errors import UserError
 from xray.journal import Journal
-from xray.progress import progress_bar
 from xray.rounds import RoundListener
 from xray.storage import Storage
 from xray.tally import EpochReport

@@ -9,7 +9,7 @@ from multiprocessing import AuthenticationError
 import numpy as np
 import pytest
 
-from xray.errors import UserError
+from xray.common.errors import UserError
 from xray.exchange import WeightServer
 from xray.link import Link, RoundLost, Stopped
 

@@ -21,7 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from xray import rclone
-from xray.errors import UserError
+from xray.common.errors import UserError
 from xray.local_s3 import S3Server, main, serve
 
 CONTENT = b"not really an image"

@@ -14,9 +14,9 @@ import pytest
 from tests.refusals import refused
 from tests.test_elephas_training import small_model
 from xray.checkpoint import CheckpointFile
+from xray.common.errors import UserError
 from xray.credentials import load_access
 from xray.dataset import find_dataset
-from xray.errors import UserError
 from xray.exchange import WeightServer
 from xray.feed import Feed, predict, training_pipeline
 from xray.journal import Journal

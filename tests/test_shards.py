@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import yaml
 
+from xray.common.errors import UserError
 from xray.credentials import load_access
 from xray.dataset import find_dataset
-from xray.errors import UserError
 from xray.images import load_images
 from xray.reader import ImageReader
 from xray.shards import check_shards, cut_shards, load_shards, spread

@@ -2,8 +2,8 @@
 
 import pytest
 
+from xray.common.errors import UserError
 from xray.config import RunnerConfig
-from xray.errors import UserError
 from xray.spark_settings import check_master, training_conf
 
 GOOD_MASTERS = ["local", "local[2]", "local[*]", "local-cluster[2,1,1024]", "yarn"]

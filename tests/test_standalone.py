@@ -13,7 +13,7 @@ from tests.conftest import ROOT, assert_one_line
 from tests.emr_account import BUCKET
 from tests.emr_service import Machinery
 from tests.test_runners import read_record
-from xray.java import find_java_home
+from xray.common.java import find_java_home
 from xray.local_cluster import _environment, main, start_workers
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from xray.errors import UserError
+from xray.common.errors import UserError
 from xray.phantom import FINDINGS, draw
 from xray.synthetic import CSV_NAME, NO_FINDING, generate, main
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xray.errors import UserError
-from xray.files import write_whole
+from xray.common.errors import UserError
+from xray.common.files import write_whole
+from xray.common.processes import die_with_parent
 from xray.local_s3 import serve
 from xray.machine import describe_machine, git_state, package_versions
-from xray.processes import die_with_parent
 from xray.record import RunRecord, read_records, utc_now
 from xray.synthetic import generate
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from xray.common.errors import UserError
+from xray.common.files import write_whole
 from xray.config import RunConfig
-from xray.errors import UserError
-from xray.files import write_whole
 from xray.record import Epoch, Part, Resume, Retry, Worker, work_differences
 from xray.schedule import Course
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from xray.checkpoint import Checkpoint, CheckpointFile, check_resumable
+from xray.common.errors import UserError
 from xray.config import RunConfig, check_runner
 from xray.config_file import load_config
-from xray.errors import UserError
 from xray.journal import Journal
 from xray.output import check_folder, check_output, open_events, save_models
 from xray.record import RunRecord

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import xray
-from xray.background import in_background
+from xray.common.background import in_background
+from xray.common.errors import UserError
+from xray.common.java import find_java_home
 from xray.config import RunnerConfig
-from xray.errors import UserError
-from xray.java import find_java_home
 from xray.spark_settings import check_master, thread_environment, training_conf
 
 if TYPE_CHECKING:

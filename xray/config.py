@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from xray.backbones import BACKBONES
-from xray.errors import UserError
+from xray.common.errors import UserError
 from xray.recipe import ModelConfig, TrainingConfig
 from xray.section import Section
 

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from xray.common.errors import UserError
 from xray.config import RunConfig
-from xray.errors import UserError
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

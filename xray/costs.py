@@ -14,8 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from xray.common.errors import UserError
 from xray.config_file import read_yaml_mapping
-from xray.errors import UserError
 from xray.record import RunRecord
 
 MINIMUM_SECONDS = 60

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xray.common.errors import UserError
 from xray.config import DataConfig
 from xray.config_file import read_yaml_mapping
-from xray.errors import UserError
 
 logger = logging.getLogger(__name__)
 

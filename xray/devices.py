@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 
+from xray.common.errors import DeviceError, UserError
 from xray.config import RunnerConfig
-from xray.errors import DeviceError, UserError
 from xray.initial_weights import draw_as_tensorflow
 
 # Compute capability from which a GPU has tensor cores for the type: Volta for float16,

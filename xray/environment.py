@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from xray.cluster import Cluster
-from xray.errors import UserError
+from xray.common.errors import UserError
 from xray.machine import package_versions
 
 # Versions that must agree between driver and executors, or pickles and weights differ.

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from xray.errors import UserError
+from xray.common.errors import UserError
 from xray.link import CLOSED, RoundLost, ServerKey
 
 HANDSHAKE_SECONDS = 10

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from xray.common.errors import UserError
+from xray.common.files import write_whole
 from xray.dicom import is_dicom, read_dicom, show_dicom
-from xray.errors import UserError
-from xray.files import write_whole
 from xray.storage import Storage, UnreadableObject
 
 EXTENSIONS = (".png", ".jpg", ".jpeg")

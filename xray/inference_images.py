@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from xray.common.errors import UserError
 from xray.config import DataConfig
 from xray.dataset import find_dataset, load_labels
-from xray.errors import UserError
 from xray.labels import FINDINGS, image_name
 from xray.staged import read_index
 from xray.storage import Storage, split_uri

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xray.cluster import Cluster
-from xray.errors import UserError
+from xray.common.errors import UserError
 from xray.inference import ImagePart, Pace, encode_table, score_parts
 from xray.place import Place
 from xray.reader import ImageReader

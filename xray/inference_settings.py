@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xray.common.errors import UserError
 from xray.config import DataConfig, RunConfig
 from xray.config_file import apply_override, load_config, parse_config
 from xray.credentials import S3Access, load_access
-from xray.errors import UserError
 from xray.sidecar import ModelInfo
 
 Settings = dict[str, dict[str, Any]]

@@ -15,9 +15,9 @@ from xray.checkpoint import (
     check_same_work,
     check_shapes,
 )
+from xray.common.errors import UserError
 from xray.config import RunConfig
 from xray.dataset import Dataset, Subset
-from xray.errors import UserError
 from xray.labels import FINDINGS
 from xray.machine import peak_memory_bytes
 from xray.metrics import macro_auc, score_predictions

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xray.errors import UserError
+from xray.common.errors import UserError
 
 if TYPE_CHECKING:
     import keras

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import pandas as pd
 
-from xray.errors import UserError
+from xray.common.errors import UserError
 
 # Wang et al., ChestX-ray8, CVPR 2017, extended to 14 findings; with No Finding, 15.
 FINDINGS = (

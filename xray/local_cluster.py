@@ -19,9 +19,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from xray.errors import UserError
-from xray.java import find_java_home
-from xray.processes import die_with_parent, exit_on_sigterm, run_command, stop
+from xray.common.errors import UserError
+from xray.common.java import find_java_home
+from xray.common.processes import die_with_parent, exit_on_sigterm, run_command, stop
 
 START_SECONDS = 60
 CLASSES = "org.apache.spark.deploy"

@@ -29,9 +29,9 @@ from pathlib import Path
 import yaml
 
 from xray import rclone
-from xray.errors import UserError
-from xray.files import write_whole
-from xray.processes import exit_on_sigterm, run_command, stop
+from xray.common.errors import UserError
+from xray.common.files import write_whole
+from xray.common.processes import exit_on_sigterm, run_command, stop
 
 REGION = "us-east-1"
 

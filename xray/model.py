@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xray.backbones import BACKBONES, make_backbone
+from xray.common.errors import UserError
 from xray.config import RunConfig
-from xray.errors import UserError
 from xray.labels import FINDINGS
 from xray.losses import choose_loss
 from xray.pretrained import load_weights

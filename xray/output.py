@@ -4,9 +4,9 @@ import contextlib
 import os
 from pathlib import Path
 
+from xray.common.errors import UserError
 from xray.config import DataConfig, RunConfig
 from xray.credentials import S3Access, load_access
-from xray.errors import UserError
 from xray.journal import Journal
 from xray.record import RunRecord, SavedModel, utc_now
 from xray.saved_model import save_model

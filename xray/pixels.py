@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xray.errors import UserError
+from xray.common.errors import UserError
 
 
 class PixelFile:

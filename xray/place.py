@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from xray.common.errors import UserError
+from xray.common.files import write_whole
 from xray.credentials import S3Access
-from xray.errors import UserError
-from xray.files import write_whole
 from xray.storage import Storage, UnreadableObject, split_uri
 
 

@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xray.errors import UserError
+from xray.common.errors import UserError
 
 if TYPE_CHECKING:
     import keras

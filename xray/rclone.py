@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from xray.errors import UserError
-from xray.processes import die_with_parent
+from xray.common.errors import UserError
+from xray.common.processes import die_with_parent
 
 MIN_CACHE_SECONDS = 0.001
 START_SECONDS = 15  # rclone needs 0.1 s; the rest is for a loaded machine

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from xray.files import write_whole
+from xray.common.files import write_whole
 from xray.scores import Calibration, Part, Scores
 
 SCHEMA_VERSION = 1

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.background import in_background
+from xray.common.background import in_background
+from xray.common.errors import UserError
 from xray.environment import describe_worker
-from xray.errors import UserError
 from xray.feed import Feed, predict, training_pipeline
 from xray.link import Link, RoundLost, ServerKey, Stopped
 from xray.losses import choose_loss, training_targets

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.background import in_background
 from xray.checkpoint import BackgroundSaver
 from xray.cluster import Cluster
+from xray.common.background import in_background
+from xray.common.errors import UserError
+from xray.common.progress import progress_bar
 from xray.credentials import S3Access
-from xray.errors import UserError
 from xray.exchange import WeightServer
 from xray.journal import Journal
 from xray.losses import balanced_weights
-from xray.progress import progress_bar
 from xray.reader import ImageReader
 from xray.resident import Plan, Shard, make_resident_model
 from xray.rounds import RoundListener, parts_per_epoch

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from xray.common.errors import UserError
 from xray.credentials import S3Access
-from xray.errors import UserError
 from xray.keras_archive import check_archive, pack, unpack
 from xray.labels import FINDINGS
 from xray.model_card import model_card

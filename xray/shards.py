@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xray.cluster import Cluster
+from xray.common.errors import UserError
 from xray.dataset import Subset
-from xray.errors import UserError
 from xray.pixels import PixelFile
 from xray.reader import ImageReader
 

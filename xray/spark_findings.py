@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xray.errors import UserError
+from xray.common.errors import UserError
 from xray.labels import FINDINGS
 from xray.metrics import score_predictions
 from xray.scores import Scores

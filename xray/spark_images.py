@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from xray.cluster import equip_workers
+from xray.common.errors import UserError
 from xray.config import RunConfig
 from xray.credentials import load_access
 from xray.dataset import Dataset, Subset, check_bad_images, find_dataset
-from xray.errors import UserError
 from xray.labels import FINDINGS
 from xray.reader import ImageReader
 from xray.shards import spread

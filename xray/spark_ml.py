@@ -11,9 +11,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from xray.cluster import join_cluster
+from xray.common.errors import UserError
 from xray.config import RunConfig
 from xray.config_file import parse_config
-from xray.errors import UserError
 from xray.spark_images import collect_subset
 from xray.spark_network import (
     add_outputs,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xray.cluster import equip_workers
+from xray.common.errors import UserError
 from xray.config import RunConfig
 from xray.credentials import load_access
-from xray.errors import UserError
 from xray.feed import predict
 from xray.model import build_model
 from xray.spark_images import check_column

@@ -5,8 +5,8 @@ import re
 import socket
 from typing import TYPE_CHECKING
 
+from xray.common.errors import UserError
 from xray.config import RunnerConfig
-from xray.errors import UserError
 
 if TYPE_CHECKING:
     from pyspark import SparkConf

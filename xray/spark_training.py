@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xray.cluster import Cluster
+from xray.common.errors import UserError
 from xray.config import RunConfig
 from xray.credentials import load_access
 from xray.dataset import Dataset, Subset, set_apart
-from xray.errors import UserError
 from xray.journal import Journal
 from xray.model import build_model
 from xray.resident_run import train_resident

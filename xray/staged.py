@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
+from xray.common.errors import UserError
 from xray.config import DataConfig
-from xray.errors import UserError
 from xray.labels import FINDINGS
 from xray.shard_files import FORMATS
 from xray.storage import Storage, UnreadableObject

@@ -18,12 +18,12 @@ import pandas as pd
 from pydantic import BaseModel
 
 from xray.cluster import Cluster
+from xray.common.errors import UserError
+from xray.common.progress import watch
 from xray.config import DataConfig
 from xray.credentials import S3Access
 from xray.dataset import check_bad_images, match_images
-from xray.errors import UserError
 from xray.labels import FINDINGS
-from xray.progress import watch
 from xray.reader import ImageReader
 from xray.record import utc_now
 from xray.shard_files import FORMATS

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xray.cluster import Cluster
+from xray.common.progress import progress_bar
 from xray.credentials import S3Access
 from xray.elephas_training import (
     WorkerReport,
@@ -16,7 +17,6 @@ from xray.elephas_training import (
 from xray.environment import import_on_workers
 from xray.journal import Journal
 from xray.metrics import macro_auc
-from xray.progress import progress_bar
 from xray.reader import ImageReader
 from xray.shards import check_shards, load_shards, pixels_and_labels
 from xray.spark_predict import TestSet

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from xray.common.errors import UserError
 from xray.credentials import S3Access
-from xray.errors import UserError
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient

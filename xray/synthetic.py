@@ -28,10 +28,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from xray.errors import UserError
-from xray.files import write_whole
+from xray.common.errors import UserError
+from xray.common.files import write_whole
+from xray.common.progress import progress_bar
 from xray.phantom import FINDINGS, draw
-from xray.progress import progress_bar
 
 CSV_NAME = "Data_Entry_2017_v2020.csv"
 STAMP_NAME = ".synthetic.json"

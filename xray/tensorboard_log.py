@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xray.errors import UserError
+from xray.common.errors import UserError
 from xray.record import Epoch, RunRecord
 
 logger = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xray.errors import UserError
+from xray.common.errors import UserError
 from xray.record import RunRecord
 
 

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xray.common.errors import UserError
+from xray.common.progress import progress_bar
 from xray.config import RunConfig
 from xray.credentials import load_access
 from xray.dataset import Subset, check_bad_images, find_dataset
-from xray.errors import UserError
 from xray.feed import Feed, predict, training_pipeline
 from xray.journal import Journal
 from xray.losses import balanced_weights, training_targets
 from xray.metrics import macro_auc
 from xray.model import build_model, make_optimizer, trace, unfreeze, weights_digest
 from xray.pixels import PixelFile
-from xray.progress import progress_bar
 from xray.reader import ImageReader
 from xray.record import RunRecord
 from xray.recording import build_record

@@ -10,8 +10,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from xray.common.errors import UserError
 from xray.costs import PriceTable
-from xray.errors import UserError
 from xray.record import read_records
 from xray.report import calibration, notes, predictions, tables
 from xray.report.comparison import Comparison, Group, compare

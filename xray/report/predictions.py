@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from xray.common.errors import UserError
 from xray.costs import PriceTable
-from xray.errors import UserError
 from xray.prediction import (
     NIH_IMAGES,
     Prediction,

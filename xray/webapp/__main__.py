@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from waitress import create_server
 
+from xray.common.errors import UserError
 from xray.config import DataConfig
 from xray.credentials import S3Access, load_access
-from xray.errors import UserError
 from xray.images import silence_decoders
 from xray.saved_model import load_model
 from xray.webapp.app import create_app

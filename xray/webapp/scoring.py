@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.errors import UserError
+from xray.common.errors import UserError
 
 if TYPE_CHECKING:
     import keras

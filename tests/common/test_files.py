@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from xray.files import write_whole
+from xray.common.files import write_whole
 
 
 def content_of(folder):

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 
-from xray.errors import UserError
+from xray.common.errors import UserError
 
 STOP_SECONDS = 5
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from xray.background import in_background
+from xray.common.background import in_background
 
 
 def test_the_outcome_is_that_of_the_call():
@@ -17,7 +17,7 @@ def test_the_outcome_is_that_of_the_call():
 def test_a_program_ends_without_waiting_for_it():
     code = (
         "import threading\n"
-        "from xray.background import in_background\n"
+        "from xray.common.background import in_background\n"
         "in_background(threading.Event().wait)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
