@@ -32,7 +32,7 @@ from xray.benchmark import median_ratio, write_benchmark
 from xray.common.errors import UserError
 from xray.config_file import load_config
 from xray.images import decode_image
-from xray.phantom import draw
+from xray.local.phantom import draw
 from xray.webapp.child import Page, serve_page
 
 CONFIG = Path(__file__).resolve().parent / "configs" / "nih-sample.yaml"

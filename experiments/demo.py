@@ -12,8 +12,8 @@ from pathlib import Path
 
 from xray.common.errors import UserError
 from xray.common.processes import exit_on_sigterm
-from xray.local_s3 import serve
-from xray.synthetic import generate
+from xray.local.s3 import serve
+from xray.local.synthetic import generate
 
 ROOT = Path(__file__).resolve().parent
 CONFIG = ROOT / "configs" / "demo.yaml"

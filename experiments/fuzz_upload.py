@@ -26,9 +26,9 @@ from PIL import Image
 from werkzeug.exceptions import HTTPException
 
 from xray.benchmark import write_benchmark
-from xray.dicom import encode_dicom
 from xray.images import shrink
-from xray.phantom import draw
+from xray.local.dicom import encode_dicom
+from xray.local.phantom import draw
 from xray.webapp.limits import Limits
 from xray.webapp.uploads import read_picture
 

@@ -14,10 +14,10 @@ import yaml
 from xray.config import RunConfig, RunnerConfig
 from xray.credentials import load_access
 from xray.dataset import Subset, find_dataset
-from xray.local_s3 import S3Server, serve
+from xray.local.s3 import S3Server, serve
+from xray.local.synthetic import generate
 from xray.reader import ImageReader
 from xray.storage import Storage
-from xray.synthetic import generate
 
 pytest.register_assert_rewrite("tests.emr_account")
 

@@ -27,7 +27,8 @@ from tests.conftest import ROOT
 from tests.layout import closure, module_name
 from tests.refusals import refused
 from tests.test_runners import read_record
-from xray.local_cluster import _environment, start_workers
+from xray.local.cluster import start_workers
+from xray.local_cluster import _environment
 
 
 def names(lines):

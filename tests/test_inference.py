@@ -15,13 +15,13 @@ from tests.conftest import assert_one_line, held_out
 from tests.factories import make_record
 from tests.pictures import encode, huge_png, noise
 from xray.credentials import load_access
-from xray.dicom import encode_dicom
 from xray.feed import predict
 from xray.images import decode_image, decode_picture
 from xray.inference_images import find_inputs
 from xray.inference_job import plan_job, run_on_spark
 from xray.keras_archive import pack
 from xray.labels import FINDINGS
+from xray.local.dicom import encode_dicom
 from xray.metrics import score_predictions
 from xray.place import Place
 from xray.reader import ImageReader

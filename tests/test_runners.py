@@ -23,11 +23,11 @@ from tests.conftest import (
     scratch_environment,
 )
 from xray.config_file import load_config
-from xray.local_s3 import serve
+from xray.local.s3 import serve
+from xray.local.synthetic import generate
 from xray.metrics import macro_auc
 from xray.record import RunRecord, read_records, work_differences
 from xray.saved_model import load_model
-from xray.synthetic import generate
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,8 @@ from tests.emr_account import BUCKET
 from tests.emr_service import Machinery
 from tests.test_runners import read_record
 from xray.common.java import find_java_home
-from xray.local_cluster import _environment, main, start_workers
+from xray.local.cluster import start_workers
+from xray.local_cluster import _environment, main
 
 pytestmark = pytest.mark.slow
 pytest_plugins = ["tests.emr_account"]

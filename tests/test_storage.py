@@ -10,7 +10,7 @@ import pytest
 
 from tests.refusals import SECRET, refused
 from xray.credentials import S3Access, load_access
-from xray.local_s3 import serve
+from xray.local.s3 import serve
 from xray.storage import Storage, UnreadableObject, split_uri
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from experiments.webapp_screenshots import BROWSERS
 from tests.pictures import encode, noise
 from tests.test_report_pages import CHROMIUM_ARGUMENTS
-from xray.dicom import encode_dicom
+from xray.local.dicom import encode_dicom
 from xray.webapp.child import serve_page
 
 pytestmark = pytest.mark.slow

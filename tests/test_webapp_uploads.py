@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, ServiceUnavailable, TooManyReques
 from experiments.fuzz_upload import encode, fuzz, main
 from tests.pictures import huge_png, noise
 from tests.refusals import refused
-from xray.dicom import encode_dicom
+from xray.local.dicom import encode_dicom
 from xray.webapp.limits import CLIENTS, Gate, Limits, RateLimit
 from xray.webapp.samples import drawn_samples, folder_samples
 from xray.webapp.uploads import read_picture

@@ -15,10 +15,10 @@ from typing import Any
 from xray.common.errors import UserError
 from xray.common.files import write_whole
 from xray.common.processes import die_with_parent
-from xray.local_s3 import serve
+from xray.local.s3 import serve
+from xray.local.synthetic import generate
 from xray.machine import describe_machine, git_state, package_versions
 from xray.record import RunRecord, read_records, utc_now
-from xray.synthetic import generate
 
 # The network of the hardware limit: MobileNet 128x128, mean pooling, 15 sigmoids.
 CONFIG = """

@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -144,49 +144,3 @@ def _to_grey(stored: np.ndarray, dataset: "Dataset") -> Image.Image:
     # Negative values count from the table's end, as indices do.
     table = np.roll(np.rint(table).astype(np.uint8), limits.min)
     return Image.fromarray(table[stored])
-
-
-def encode_dicom(
-    pixels: np.ndarray, syntax: str | None = None, **elements: Any
-) -> bytes:
-    """A DICOM file of drawn pixels, to try what reads them.
-
-    Args:
-        pixels: uint8, uint16 or int16 (rows, columns).
-        syntax: transfer syntax; None is uncompressed.
-        **elements: by keyword, to add or change; None leaves an element out.
-            `PixelData` may hold an encoded frame.
-    """
-    from pydicom import Dataset, uid
-    from pydicom.dataset import FileMetaDataset
-
-    bits = pixels.dtype.itemsize * 8
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax or uid.ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = (
-        uid.DigitalXRayImageStorageForPresentation
-    )
-    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
-    values = {
-        "PatientName": "Drawn^Nobody",
-        "Modality": "DX",
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
-        "Rows": pixels.shape[0],
-        "Columns": pixels.shape[1],
-        "BitsAllocated": bits,
-        "BitsStored": bits,
-        "HighBit": bits - 1,
-        "PixelRepresentation": int(pixels.dtype.kind == "i"),
-        "PixelData": pixels.tobytes(),
-        **elements,
-    }
-    for name, value in values.items():
-        if value is not None:
-            setattr(dataset, name, value)
-    if "PixelData" in dataset:
-        dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
-    file = io.BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    return file.getvalue()

@@ -10,7 +10,7 @@ from PIL import Image
 from werkzeug.exceptions import HTTPException
 
 from xray.common.errors import UserError
-from xray.phantom import draw
+from xray.local.phantom import draw
 from xray.webapp.limits import Limits
 from xray.webapp.uploads import encode_png, read_picture
 

@@ -20,9 +20,10 @@ import yaml
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from xray import rclone
 from xray.common.errors import UserError
-from xray.local_s3 import S3Server, main, serve
+from xray.local import rclone
+from xray.local.s3 import S3Server, serve
+from xray.local_s3 import main
 
 CONTENT = b"not really an image"
 
@@ -188,7 +189,7 @@ def test_settings_of_the_user_do_not_reach_the_server(folder, monkeypatch):
 
 def test_server_dies_with_its_parent(folder):
     code = (
-        "import sys, time; from pathlib import Path; from xray.local_s3 import serve\n"
+        "import sys, time; from pathlib import Path; from xray.local.s3 import serve\n"
         "with serve(Path(sys.argv[1])) as server:\n"
         "    print(server.endpoint_url, flush=True); time.sleep(60)"
     )

@@ -11,7 +11,7 @@ columns and quirks of the real ones (https://nihcc.app.box.com/v/ChestXray-NIHCC
 The prevalence is not the real one: each finding marks 8 to 20% of the images, so that
 a few hundred of them can be learnt from, and about 30% are `No Finding`.
 
-Command line: `python -m xray.synthetic FOLDER --images 600 --seed 0`
+Command line: `python -m xray.local.synthetic FOLDER --images 600 --seed 0`
 """
 
 import argparse
@@ -31,7 +31,7 @@ from PIL import Image
 from xray.common.errors import UserError
 from xray.common.files import write_whole
 from xray.common.progress import progress_bar
-from xray.phantom import FINDINGS, draw
+from xray.local.phantom import FINDINGS, draw
 
 CSV_NAME = "Data_Entry_2017_v2020.csv"
 STAMP_NAME = ".synthetic.json"
@@ -233,7 +233,7 @@ def _write(path: Path, content: bytes) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Generate as the command line says; the exit code is 2 after a UserError."""
     parser = argparse.ArgumentParser(
-        prog="python -m xray.synthetic",
+        prog="python -m xray.local.synthetic",
         description="Draw demo data in the format of NIH ChestX-ray14.",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER")

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from xray.common.errors import UserError
-from xray.phantom import FINDINGS, draw
-from xray.synthetic import CSV_NAME, NO_FINDING, generate, main
+from xray.local.phantom import FINDINGS, draw
+from xray.local.synthetic import CSV_NAME, NO_FINDING, generate, main
 
 IMAGES, SIZE = 80, 64
 
@@ -224,7 +224,7 @@ def test_command_line(tmp_path, capsys):
 
 def test_import_brings_no_framework():
     code = (
-        "import sys, xray.synthetic, xray.local_s3\n"
+        "import sys, xray.local.synthetic, xray.local_s3, xray.local.s3\n"
         "heavy = {'tensorflow', 'keras', 'pyspark', 'boto3'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or 0)"
     )
