@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xray.common.errors import UserError
-from xray.config import DataConfig
+from xray.config.run import DataConfig
 from xray.credentials import S3Access, load_access
 
 REFUSED_KEYS = re.compile("Token|InvalidAccessKeyId|Signature|Unrecognized|AuthFailure")

@@ -28,7 +28,7 @@ from emr.plan import SWEEP_NAME, Run, Sweep, cluster_config, plan_runs
 from emr.settings import ClusterSettings
 from emr.store import fetch_records, log_tail, upload
 from xray.common.errors import UserError
-from xray.config import RunConfig
+from xray.config.run import RunConfig
 from xray.costs import PriceTable
 from xray.machine import git_state
 from xray.record import read_records

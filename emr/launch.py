@@ -27,7 +27,7 @@ from emr.packaging import build_environment
 from emr.settings import CLUSTER, load_settings
 from experiments.report import PRICES
 from xray.common.errors import UserError
-from xray.config_file import load_config
+from xray.config.file import load_config
 from xray.costs import load_prices
 
 CONFIG = Path("experiments/configs/published.yaml")

@@ -11,7 +11,7 @@ import yaml
 
 from emr.settings import ClusterSettings
 from xray.common.errors import UserError
-from xray.config import RunConfig, check_runner
+from xray.config.run import RunConfig, check_runner
 
 SWEEP_NAME = re.compile("xray-[0-9a-f]{10}")
 MAX_STEPS = 256

@@ -8,8 +8,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from xray.common.errors import UserError
-from xray.config import Section
-from xray.config_file import read_yaml_mapping
+from xray.config.file import read_yaml_mapping
+from xray.config.run import Section
 from xray.storage import split_uri
 
 CLUSTER = Path(__file__).parent / "cluster.yaml"

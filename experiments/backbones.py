@@ -24,11 +24,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xray.backbones import BACKBONES
 from xray.benchmark import CONFIG, Bench, start_bench
 from xray.common.errors import UserError
 from xray.common.files import write_whole
 from xray.common.processes import exit_on_sigterm
+from xray.config.backbones import BACKBONES
 from xray.machine import describe_machine, package_versions
 from xray.record import RunRecord
 

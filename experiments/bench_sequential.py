@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments import hardware_limit
-from xray.backbones import BACKBONES
 from xray.benchmark import bench_parser, median_ratio, run_benchmark, start_bench
 from xray.common.processes import exit_on_sigterm
+from xray.config.backbones import BACKBONES
 
 QUICK = {"images": 120, "epochs": 2, "steps": 5}
 

@@ -42,7 +42,6 @@ from pathlib import Path
 from typing import Any
 
 from experiments import hardware_limit
-from xray.backbones import BACKBONES
 from xray.benchmark import (
     Bench,
     bench_parser,
@@ -55,6 +54,7 @@ from xray.benchmark import (
 from xray.common.errors import UserError
 from xray.common.java import find_java_home
 from xray.common.processes import exit_on_sigterm
+from xray.config.backbones import BACKBONES
 from xray.record import RunRecord
 
 SCRIPTS = Path(__file__).resolve().parent

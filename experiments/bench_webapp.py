@@ -30,7 +30,7 @@ from PIL import Image
 from experiments.fuzz_upload import encode
 from xray.benchmark import median_ratio, write_benchmark
 from xray.common.errors import UserError
-from xray.config_file import load_config
+from xray.config.file import load_config
 from xray.images import decode_image
 from xray.local.phantom import draw
 from xray.webapp.child import Page, serve_page

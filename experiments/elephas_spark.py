@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from xray.cli import main
 from xray.cluster import Cluster, start_cluster
 from xray.common.background import in_background
-from xray.config import RunConfig
+from xray.config.run import RunConfig
 from xray.credentials import S3Access, load_access
 from xray.dataset import find_dataset
 from xray.journal import Journal

@@ -3,7 +3,7 @@
 import sys
 
 from xray.cli import main
-from xray.config import RunConfig
+from xray.config.run import RunConfig
 from xray.devices import use_gpus
 from xray.journal import Journal
 from xray.record import RunRecord

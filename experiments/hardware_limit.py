@@ -16,7 +16,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from xray.backbones import BACKBONES, make_backbone
+from xray.backbones import make_backbone
+from xray.config.backbones import BACKBONES
 
 WARM_STEPS = 3
 

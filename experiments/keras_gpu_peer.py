@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xray.config import RunnerConfig
+from xray.config.run import RunnerConfig
 from xray.devices import choose_backend, use_gpus
 from xray.feed import Feed, training_pipeline
 

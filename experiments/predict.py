@@ -36,7 +36,7 @@ from xray.cluster import start_cluster, under_spark_submit
 from xray.common.errors import UserError
 from xray.common.processes import exit_on_sigterm
 from xray.common.progress import progress_bar
-from xray.config import RunConfig, RunnerConfig
+from xray.config.run import RunConfig, RunnerConfig
 from xray.credentials import S3Access, load_access
 from xray.environment import check_cluster
 from xray.images import decode_picture

@@ -4,7 +4,7 @@ import os
 import sys
 
 from xray.cli import main
-from xray.config import RunConfig
+from xray.config.run import RunConfig
 from xray.journal import Journal
 from xray.record import RunRecord
 from xray.train import train_locally

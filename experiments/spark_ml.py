@@ -21,8 +21,8 @@ from xray.benchmark import write_benchmark
 from xray.cli import INTERRUPTED, add_config_options, one_line
 from xray.cluster import start_cluster
 from xray.common.errors import UserError
-from xray.config import DataConfig, RunConfig
-from xray.config_file import load_config
+from xray.config.file import load_config
+from xray.config.run import DataConfig, RunConfig
 from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.labels import FINDINGS

@@ -22,8 +22,8 @@ from xray.cluster import start_cluster, under_spark_submit
 from xray.common.errors import UserError
 from xray.common.processes import exit_on_sigterm
 from xray.common.progress import progress_bar
-from xray.config import RunConfig
-from xray.config_file import load_config
+from xray.config.file import load_config
+from xray.config.run import RunConfig
 from xray.credentials import load_access
 from xray.shard_files import FORMATS
 from xray.staging import plan_staging, write_on_spark

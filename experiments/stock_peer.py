@@ -31,8 +31,8 @@ import numpy as np
 
 from xray.common.errors import UserError
 from xray.common.java import find_java_home
-from xray.config import RunConfig
-from xray.config_file import load_config
+from xray.config.file import load_config
+from xray.config.run import RunConfig
 from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.images import decode_image

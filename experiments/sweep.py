@@ -36,7 +36,7 @@ from experiments import report
 from xray.cli import INTERRUPTED
 from xray.common.errors import UserError
 from xray.common.processes import exit_on_sigterm, run_command
-from xray.config import check_runner
+from xray.config.run import check_runner
 from xray.record import read_records
 from xray.report.wording import duration
 from xray.sweep import SweepRun, find_done, plan_runs, sweep_table

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from xray.config import RunConfig, RunnerConfig
+from xray.config.run import RunConfig, RunnerConfig
 from xray.credentials import load_access
 from xray.dataset import Subset, find_dataset
 from xray.local.s3 import S3Server, serve

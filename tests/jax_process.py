@@ -21,8 +21,8 @@ from experiments.gpu_stand_in import XLA_FLAGS
 from xray import devices
 from xray.cli import main
 from xray.common.errors import UserError
-from xray.config import RunConfig, RunnerConfig
-from xray.config_file import load_config
+from xray.config.file import load_config
+from xray.config.run import RunConfig, RunnerConfig
 from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.feed import Feed, predict, training_pipeline

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from experiments.backbones import smallest
-from xray.backbones import BACKBONES
 from xray.common.background import in_background
 from xray.common.progress import progress_bar
-from xray.config import RunConfig
-from xray.config_file import load_config
+from xray.config.backbones import BACKBONES
+from xray.config.file import load_config
+from xray.config.run import RunConfig
 from xray.credentials import load_access
 from xray.dataset import Dataset, Subset, find_dataset
 from xray.exchange import WeightServer

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import ROOT
 from xray.cluster import Cluster, join_cluster, start_cluster
 from xray.common.errors import UserError
-from xray.config import RunnerConfig
+from xray.config.run import RunnerConfig
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.refusals import SECRET, refused
-from xray.config import DataConfig
+from xray.config.run import DataConfig
 from xray.credentials import S3Access, load_access
 
 FILE = {"aws_access_key_id": "AKID", "aws_secret_key_id": SECRET}

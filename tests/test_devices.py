@@ -7,7 +7,7 @@ import pytest
 from tests.refusals import refused
 from xray import devices
 from xray.common.errors import DeviceError
-from xray.config import RunnerConfig
+from xray.config.run import RunnerConfig
 from xray.devices import Gpu, check_gpus, choose_backend, parse_capability
 
 

@@ -11,8 +11,8 @@ from emr.baselines import instructions, run_instances, user_data
 from emr.commands import make_sweep
 from emr.settings import load_settings
 from tests.refusals import refused
-from xray.config import RunConfig
-from xray.config_file import load_config
+from xray.config.file import load_config
+from xray.config.run import RunConfig
 
 CONFIG = Path("experiments/configs/published.yaml")
 

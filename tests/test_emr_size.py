@@ -11,7 +11,7 @@ from emr.settings import load_settings
 from tests.conftest import assert_one_line
 from tests.refusals import refused
 from tests.test_prediction import run
-from xray.config import RunConfig
+from xray.config.run import RunConfig
 from xray.costs import PriceTable
 
 PRICES = PriceTable.model_validate(

@@ -16,8 +16,8 @@ from tests import jax_process
 from tests.conftest import Bucket, run_script
 from tests.test_backbones import QUICK
 from tests.test_runners import read_record
-from xray.config import RunConfig
-from xray.config_file import load_config
+from xray.config.file import load_config
+from xray.config.run import RunConfig
 from xray.credentials import load_access
 from xray.journal import Journal
 from xray.model import build_model, weights_digest

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.refusals import SECRET
-from xray.config import RunConfig
+from xray.config.run import RunConfig
 from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.journal import Journal

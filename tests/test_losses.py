@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from xray.config.recipe import TrainingConfig
 from xray.losses import (
     balanced_weights,
     choose_loss,
     training_targets,
     weighted_binary_crossentropy,
 )
-from xray.recipe import TrainingConfig
 
 LABELS = np.array([[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, 0]], np.uint8)
 

@@ -10,7 +10,8 @@ import pytest
 
 from tests.pictures import noise
 from tests.refusals import refused
-from xray.config import RunConfig
+from xray.config.recipe import TrainingConfig
+from xray.config.run import RunConfig
 from xray.credentials import load_access
 from xray.model import (
     build_model,
@@ -19,7 +20,6 @@ from xray.model import (
     unfreeze,
     weights_digest,
 )
-from xray.recipe import TrainingConfig
 from xray.storage import Storage
 
 pytestmark = pytest.mark.slow  # imports TensorFlow

@@ -13,7 +13,7 @@ from tests.factories import (
     make_scores,
 )
 from tests.refusals import SECRET
-from xray.config import RunConfig
+from xray.config.run import RunConfig
 from xray.model_card import model_card
 from xray.sidecar import ModelInfo
 

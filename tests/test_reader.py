@@ -15,7 +15,7 @@ from xray.reader import ImageReader
 MEASURE = """
 import json, sys
 import numpy as np
-from xray.config import RunConfig
+from xray.config.run import RunConfig
 from xray.credentials import load_access
 from xray.feed import Feed
 from xray.machine import peak_memory_bytes

@@ -15,6 +15,7 @@ from tests.refusals import refused
 from tests.test_elephas_training import small_model
 from xray.checkpoint import CheckpointFile
 from xray.common.errors import UserError
+from xray.config.recipe import TrainingConfig
 from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.exchange import WeightServer
@@ -22,7 +23,6 @@ from xray.feed import Feed, predict, training_pipeline
 from xray.journal import Journal
 from xray.metrics import macro_auc
 from xray.reader import ImageReader
-from xray.recipe import TrainingConfig
 from xray.resident import Order, Plan, Shard, make_resident_model
 from xray.resident_run import train_resident
 from xray.shards import cut_shards, read_part

@@ -22,7 +22,7 @@ from tests.conftest import (
     run_script,
     scratch_environment,
 )
-from xray.config_file import load_config
+from xray.config.file import load_config
 from xray.local.s3 import serve
 from xray.local.synthetic import generate
 from xray.metrics import macro_auc

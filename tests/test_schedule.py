@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from xray.config.recipe import TrainingConfig
 from xray.feed import Feed
-from xray.recipe import TrainingConfig
 from xray.schedule import Course, learning_rate
 
 COUNT, BATCH = 48, 4

@@ -8,8 +8,8 @@ from experiments import sweep
 from tests.conftest import run_script
 from tests.factories import make_elephas, make_record
 from tests.refusals import refused
-from xray.config import RunConfig
-from xray.config_file import load_config
+from xray.config.file import load_config
+from xray.config.run import RunConfig
 from xray.sweep import SweepRun, find_done, parse_vary, plan_runs, sweep_table
 
 DATA = "data: {images: s3://b/images/, labels: s3://b/labels.csv}\n"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from xray.checkpoint import Checkpoint, CheckpointFile, check_resumable
 from xray.common.errors import UserError
-from xray.config import RunConfig, check_runner
-from xray.config_file import load_config
+from xray.config.file import load_config
+from xray.config.run import RunConfig, check_runner
 from xray.journal import Journal
 from xray.output import check_folder, check_output, open_events, save_models
 from xray.record import RunRecord

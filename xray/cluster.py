@@ -17,7 +17,7 @@ import xray
 from xray.common.background import in_background
 from xray.common.errors import UserError
 from xray.common.java import find_java_home
-from xray.config import RunnerConfig
+from xray.config.run import RunnerConfig
 from xray.spark_settings import check_master, thread_environment, training_conf
 
 if TYPE_CHECKING:

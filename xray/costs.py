@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from xray.common.errors import UserError
-from xray.config_file import read_yaml_mapping
+from xray.config.file import read_yaml_mapping
 from xray.record import RunRecord
 
 MINIMUM_SECONDS = 60

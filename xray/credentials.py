@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from xray.common.errors import UserError
-from xray.config import DataConfig
-from xray.config_file import read_yaml_mapping
+from xray.config.file import read_yaml_mapping
+from xray.config.run import DataConfig
 
 logger = logging.getLogger(__name__)
 

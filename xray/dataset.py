@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from xray.common.errors import UserError
-from xray.config import DataConfig
+from xray.config.run import DataConfig
 from xray.images import EXTENSIONS
 from xray.labels import FINDINGS, image_name, read_labels
 from xray.split import split_by_patient

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 
 from xray.common.errors import DeviceError, UserError
-from xray.config import RunnerConfig
+from xray.config.run import RunnerConfig
 from xray.initial_weights import draw_as_tensorflow
 
 # Compute capability from which a GPU has tensor cores for the type: Volta for float16,

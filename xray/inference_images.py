@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from xray.common.errors import UserError
-from xray.config import DataConfig
+from xray.config.run import DataConfig
 from xray.dataset import find_dataset, load_labels
 from xray.labels import FINDINGS, image_name
 from xray.staged import read_index

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from xray.common.errors import UserError
-from xray.config import DataConfig, RunConfig
-from xray.config_file import apply_override, load_config, parse_config
+from xray.config.file import apply_override, load_config, parse_config
+from xray.config.run import DataConfig, RunConfig
 from xray.credentials import S3Access, load_access
 from xray.sidecar import ModelInfo
 

@@ -16,7 +16,7 @@ from xray.checkpoint import (
     check_shapes,
 )
 from xray.common.errors import UserError
-from xray.config import RunConfig
+from xray.config.run import RunConfig
 from xray.dataset import Dataset, Subset
 from xray.labels import FINDINGS
 from xray.machine import peak_memory_bytes

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.recipe import TrainingConfig
+from xray.config.recipe import TrainingConfig
 
 if TYPE_CHECKING:
     from keras import KerasTensor

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.backbones import BACKBONES, make_backbone
+from xray.backbones import make_backbone
 from xray.common.errors import UserError
-from xray.config import RunConfig
+from xray.config.backbones import BACKBONES
+from xray.config.recipe import AugmentConfig, ModelConfig, TrainingConfig
+from xray.config.run import RunConfig
 from xray.labels import FINDINGS
 from xray.losses import choose_loss
 from xray.pretrained import load_weights
-from xray.recipe import AugmentConfig, ModelConfig, TrainingConfig
 
 if TYPE_CHECKING:
     import keras

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from xray.backbones import BACKBONES
+from xray.config.backbones import BACKBONES
 from xray.scores import Interval, OperatingPoint
 from xray.sidecar import ModelInfo
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from xray.common.errors import UserError
-from xray.config import DataConfig, RunConfig
+from xray.config.run import DataConfig, RunConfig
 from xray.credentials import S3Access, load_access
 from xray.journal import Journal
 from xray.record import RunRecord, SavedModel, utc_now

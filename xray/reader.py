@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xray.config import DataConfig
+from xray.config.run import DataConfig
 from xray.credentials import S3Access
 from xray.images import decode_image, load_images
 from xray.pixels import PixelFile, empty_pixels, keep_rows

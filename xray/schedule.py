@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from xray.config.recipe import TrainingConfig
 from xray.feed import Feed
-from xray.recipe import TrainingConfig
 from xray.record import Part
 
 if TYPE_CHECKING:

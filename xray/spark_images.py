@@ -9,7 +9,7 @@ import pandas as pd
 
 from xray.cluster import equip_workers
 from xray.common.errors import UserError
-from xray.config import RunConfig
+from xray.config.run import RunConfig
 from xray.credentials import load_access
 from xray.dataset import Dataset, Subset, check_bad_images, find_dataset
 from xray.labels import FINDINGS

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from xray.cluster import join_cluster
 from xray.common.errors import UserError
-from xray.config import RunConfig
-from xray.config_file import parse_config
+from xray.config.file import parse_config
+from xray.config.run import RunConfig
 from xray.spark_images import collect_subset
 from xray.spark_network import (
     add_outputs,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 # Params of the estimator that stand for a setting, so that a ParamGridBuilder can vary
-# them; what they are is told in xray/config.py.
+# them; what they are is told in xray/config/run.py.
 SETTINGS = {
     "epochs": ("training", "epochs"),
     "batchSize": ("training", "batch_size"),
@@ -166,7 +166,7 @@ def _make_config_param() -> type:
             if not self.isSet(self.config):
                 raise UserError(
                     f"{type(self).__name__} needs config=load_config(FILE), from "
-                    "xray.config_file."
+                    "xray.config.file."
                 )
             return self.getOrDefault(self.config)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from xray.cluster import equip_workers
 from xray.common.errors import UserError
-from xray.config import RunConfig
+from xray.config.run import RunConfig
 from xray.credentials import load_access
 from xray.feed import predict
 from xray.model import build_model

@@ -6,7 +6,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from xray.common.errors import UserError
-from xray.config import RunnerConfig
+from xray.config.run import RunnerConfig
 
 if TYPE_CHECKING:
     from pyspark import SparkConf

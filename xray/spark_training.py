@@ -7,7 +7,7 @@ import numpy as np
 
 from xray.cluster import Cluster
 from xray.common.errors import UserError
-from xray.config import RunConfig
+from xray.config.run import RunConfig
 from xray.credentials import load_access
 from xray.dataset import Dataset, Subset, set_apart
 from xray.journal import Journal

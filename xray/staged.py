@@ -23,7 +23,7 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from xray.common.errors import UserError
-from xray.config import DataConfig
+from xray.config.run import DataConfig
 from xray.labels import FINDINGS
 from xray.shard_files import FORMATS
 from xray.storage import Storage, UnreadableObject

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from xray.cluster import Cluster
 from xray.common.errors import UserError
 from xray.common.progress import watch
-from xray.config import DataConfig
+from xray.config.run import DataConfig
 from xray.credentials import S3Access
 from xray.dataset import check_bad_images, match_images
 from xray.labels import FINDINGS

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from xray.common.errors import UserError
-from xray.config import GPU_SETTINGS, RunConfig, RunnerConfig
-from xray.config_file import load_config
+from xray.config.file import load_config
+from xray.config.run import GPU_SETTINGS, RunConfig, RunnerConfig
 from xray.record import RunRecord
 from xray.report.wording import DASH, interval, number
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from xray.common.errors import UserError
 from xray.common.progress import progress_bar
-from xray.config import RunConfig
+from xray.config.run import RunConfig
 from xray.credentials import load_access
 from xray.dataset import Subset, check_bad_images, find_dataset
 from xray.feed import Feed, predict, training_pipeline

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from waitress import create_server
 
 from xray.common.errors import UserError
-from xray.config import DataConfig
+from xray.config.run import DataConfig
 from xray.credentials import S3Access, load_access
 from xray.images import silence_decoders
 from xray.saved_model import load_model

@@ -6,12 +6,13 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from tests.conftest import ROOT
 from tests.refusals import SECRET, refused
-from xray.config import RunConfig, check_runner
-from xray.config_file import load_config
+from xray.config.file import load_config
+from xray.config.run import RunConfig, check_runner
 
 DATA = {"images": "s3://bucket/images/", "labels": "s3://bucket/labels.csv"}
-CONFIGS = Path(__file__).parent.parent / "experiments" / "configs"
+CONFIGS = ROOT / "experiments" / "configs"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from xray.common.errors import UserError
-from xray.config import RunConfig
+from xray.config.run import RunConfig
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

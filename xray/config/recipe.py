@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from xray.backbones import BACKBONES
-from xray.section import Section
+from xray.config.backbones import BACKBONES
+from xray.config.section import Section
 
 
 class AugmentConfig(Section):

@@ -6,8 +6,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.refusals import refused
-from xray.backbones import BACKBONES
-from xray.config_file import load_config
+from xray.config.backbones import BACKBONES
+from xray.config.file import load_config
 
 CONFIGS = ROOT / "experiments" / "configs"
 

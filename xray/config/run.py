@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from xray.backbones import BACKBONES
 from xray.common.errors import UserError
-from xray.recipe import ModelConfig, TrainingConfig
-from xray.section import Section
+from xray.config.backbones import BACKBONES
+from xray.config.recipe import ModelConfig, TrainingConfig
+from xray.config.section import Section
 
 PLACE = re.compile(r"s3://[^/]+(/.*)?|(?!.*://).+")
 
