@@ -9,7 +9,7 @@ from typing import Any
 
 from xray.common.errors import UserError
 from xray.config.run import DataConfig
-from xray.credentials import S3Access, load_access
+from xray.storage.credentials import S3Access, load_access
 
 REFUSED_KEYS = re.compile("Token|InvalidAccessKeyId|Signature|Unrecognized|AuthFailure")
 DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403")

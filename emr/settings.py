@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from xray.common.errors import UserError
 from xray.config.file import read_yaml_mapping
 from xray.config.run import Section
-from xray.storage import split_uri
+from xray.storage.s3 import split_uri
 
 CLUSTER = Path(__file__).parent / "cluster.yaml"
 PLACEHOLDER_BUCKET = "CHANGE-ME"

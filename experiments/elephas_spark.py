@@ -15,7 +15,6 @@ from xray.cli import main
 from xray.cluster import Cluster, start_cluster
 from xray.common.background import in_background
 from xray.config.run import RunConfig
-from xray.credentials import S3Access, load_access
 from xray.dataset import find_dataset
 from xray.journal import Journal
 from xray.model import build_model, weights_digest
@@ -25,7 +24,8 @@ from xray.resident_run import train_resident
 from xray.shards import check_shards
 from xray.spark_settings import check_master
 from xray.stock_run import train_stock
-from xray.storage import Storage
+from xray.storage.credentials import S3Access, load_access
+from xray.storage.s3 import Storage
 from xray.train import check_batch_size
 
 if TYPE_CHECKING:

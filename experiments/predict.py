@@ -37,7 +37,6 @@ from xray.common.errors import UserError
 from xray.common.processes import exit_on_sigterm
 from xray.common.progress import progress_bar
 from xray.config.run import RunConfig, RunnerConfig
-from xray.credentials import S3Access, load_access
 from xray.environment import check_cluster
 from xray.images import decode_picture
 from xray.inference import Pace
@@ -60,14 +59,14 @@ from xray.inference_summary import (
 )
 from xray.keras_archive import pack
 from xray.machine import describe_machine, git_state, package_versions
-from xray.output import check_place
-from xray.place import Place
 from xray.reader import ImageReader
 from xray.record import utc_now
 from xray.saved_model import load_model, read_info
 from xray.sidecar import ModelInfo
 from xray.spark_settings import check_master, thread_environment
-from xray.storage import Storage
+from xray.storage.credentials import S3Access, load_access
+from xray.storage.place import Place, check_place
+from xray.storage.s3 import Storage
 
 AUC_TABLE = "auc.csv"
 

@@ -23,14 +23,14 @@ from xray.cluster import start_cluster
 from xray.common.errors import UserError
 from xray.config.file import load_config
 from xray.config.run import DataConfig, RunConfig
-from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.labels import FINDINGS
-from xray.output import check_folder
 from xray.spark_findings import PENALTY, findings_regression, our_scores, spark_auc
 from xray.spark_images import drop_unreadable, image_frame
 from xray.spark_settings import check_master
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.place import check_folder
+from xray.storage.s3 import Storage
 
 if TYPE_CHECKING:
     from pyspark.ml import Transformer

@@ -24,9 +24,9 @@ from xray.common.processes import exit_on_sigterm
 from xray.common.progress import progress_bar
 from xray.config.file import load_config
 from xray.config.run import RunConfig
-from xray.credentials import load_access
 from xray.shard_files import FORMATS
 from xray.staging import plan_staging, write_on_spark
+from xray.storage.credentials import load_access
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

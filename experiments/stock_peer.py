@@ -33,11 +33,11 @@ from xray.common.errors import UserError
 from xray.common.java import find_java_home
 from xray.config.file import load_config
 from xray.config.run import RunConfig
-from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.images import decode_image
 from xray.model import build_model
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 from xray.timing import program_age_seconds
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from xray.config.run import RunConfig, RunnerConfig
-from xray.credentials import load_access
 from xray.dataset import Subset, find_dataset
 from xray.local.s3 import S3Server, serve
 from xray.local.synthetic import generate
 from xray.reader import ImageReader
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 
 pytest.register_assert_rewrite("tests.emr_account")
 

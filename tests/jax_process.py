@@ -23,7 +23,6 @@ from xray.cli import main
 from xray.common.errors import UserError
 from xray.config.file import load_config
 from xray.config.run import RunConfig, RunnerConfig
-from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.feed import Feed, predict, training_pipeline
 from xray.journal import Journal
@@ -31,7 +30,8 @@ from xray.model import build_model, weights_digest
 from xray.reader import ImageReader
 from xray.record import utc_now
 from xray.sidecar import ImageCounts, ModelInfo
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 from xray.train import train_locally
 from xray.webapp.scoring import Scorer
 

@@ -19,7 +19,6 @@ from xray.common.progress import progress_bar
 from xray.config.backbones import BACKBONES
 from xray.config.file import load_config
 from xray.config.run import RunConfig
-from xray.credentials import load_access
 from xray.dataset import Dataset, Subset, find_dataset
 from xray.exchange import WeightServer
 from xray.feed import predict
@@ -34,7 +33,8 @@ from xray.rounds import RoundListener
 from xray.saved_model import load_model
 from xray.shards import cut_shards
 from xray.spark_predict import score_partition
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 from xray.train import Loaded, LocalTraining
 from xray.weights import WeightVector
 

@@ -20,11 +20,11 @@ from xray.checkpoint import (
 )
 from xray.cli import main
 from xray.common.errors import UserError
-from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.journal import Journal
 from xray.recording import build_record
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 from xray.tensorboard_log import TensorBoardLog
 from xray.timing import PHASES
 

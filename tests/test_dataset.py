@@ -7,10 +7,10 @@ import pytest
 
 from tests.pictures import encode, noise
 from tests.refusals import refused
-from xray.credentials import load_access
 from xray.dataset import Dataset, check_bad_images, find_dataset
 from xray.labels import FINDINGS
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 
 HEADER = "Image Index,Finding Labels,Patient ID"
 

@@ -5,11 +5,11 @@ import pytest
 
 from xray.common.errors import UserError
 from xray.common.progress import progress_bar
-from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.journal import Journal
 from xray.rounds import RoundListener
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 from xray.tally import EpochReport
 from xray.train import check_loss
 

@@ -9,9 +9,9 @@ from PIL import Image
 
 from tests.pictures import encode, huge_png, noise
 from tests.refusals import refused
-from xray.credentials import load_access
 from xray.images import decode_image, load_images
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 
 PIXELS = noise(32)
 

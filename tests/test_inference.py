@@ -14,7 +14,6 @@ from experiments.predict import main
 from tests.conftest import assert_one_line, held_out
 from tests.factories import make_record
 from tests.pictures import encode, huge_png, noise
-from xray.credentials import load_access
 from xray.feed import predict
 from xray.images import decode_image, decode_picture
 from xray.inference_images import find_inputs
@@ -23,11 +22,12 @@ from xray.keras_archive import pack
 from xray.labels import FINDINGS
 from xray.local.dicom import encode_dicom
 from xray.metrics import score_predictions
-from xray.place import Place
 from xray.reader import ImageReader
 from xray.saved_model import load_model, save_model
 from xray.sidecar import ModelInfo
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.place import Place
+from xray.storage.s3 import Storage
 
 pytestmark = [
     pytest.mark.slow,  # imports TensorFlow

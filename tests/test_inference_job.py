@@ -5,16 +5,16 @@ import pytest
 
 from tests.refusals import refused
 from tests.test_dataset import fill
-from xray.credentials import S3Access, load_access
 from xray.inference import Pace
 from xray.inference_images import find_inputs
 from xray.inference_job import cut_parts, steady_rate
 from xray.inference_settings import job_config, knows_labels, user_settings
 from xray.labels import FINDINGS
-from xray.place import Place
 from xray.sidecar import ModelInfo
 from xray.staging import plan_shards, plan_staging
-from xray.storage import Storage
+from xray.storage.credentials import S3Access, load_access
+from xray.storage.place import Place
+from xray.storage.s3 import Storage
 
 
 def table(count: int) -> pd.DataFrame:

@@ -4,12 +4,12 @@ import pytest
 
 from tests.refusals import SECRET
 from xray.config.run import RunConfig
-from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.journal import Journal
 from xray.record import RunRecord, Worker
 from xray.recording import build_record
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 from xray.tensorboard_log import TensorBoardLog
 from xray.timing import PHASES
 

@@ -12,7 +12,6 @@ from tests.pictures import noise
 from tests.refusals import refused
 from xray.config.recipe import TrainingConfig
 from xray.config.run import RunConfig
-from xray.credentials import load_access
 from xray.model import (
     build_model,
     find_backbone,
@@ -20,7 +19,8 @@ from xray.model import (
     unfreeze,
     weights_digest,
 )
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 
 pytestmark = pytest.mark.slow  # imports TensorFlow
 

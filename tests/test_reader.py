@@ -6,9 +6,9 @@ import numpy as np
 
 from tests.conftest import run_script
 from tests.pictures import encode
-from xray.credentials import load_access
 from xray.pixels import PixelFile
 from xray.reader import ImageReader
+from xray.storage.credentials import load_access
 
 # Loads every image of a bucket, visits all of them as an epoch does, and tells by how
 # much the process has grown.
@@ -16,11 +16,11 @@ MEASURE = """
 import json, sys
 import numpy as np
 from xray.config.run import RunConfig
-from xray.credentials import load_access
+from xray.storage.credentials import load_access
 from xray.feed import Feed
 from xray.machine import peak_memory_bytes
 from xray.reader import ImageReader
-from xray.storage import Storage
+from xray.storage.s3 import Storage
 
 config = RunConfig.model_validate_json(sys.argv[1])
 access = load_access(config.data)

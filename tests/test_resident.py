@@ -16,7 +16,6 @@ from tests.test_elephas_training import small_model
 from xray.checkpoint import CheckpointFile
 from xray.common.errors import UserError
 from xray.config.recipe import TrainingConfig
-from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.exchange import WeightServer
 from xray.feed import Feed, predict, training_pipeline
@@ -26,7 +25,8 @@ from xray.reader import ImageReader
 from xray.resident import Order, Plan, Shard, make_resident_model
 from xray.resident_run import train_resident
 from xray.shards import cut_shards, read_part
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 from xray.weights import WeightVector
 
 pytestmark = pytest.mark.slow

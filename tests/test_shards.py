@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from xray.common.errors import UserError
-from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.images import load_images
 from xray.reader import ImageReader
 from xray.shards import check_shards, cut_shards, load_shards, spread
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 
 
 @pytest.fixture(scope="module")

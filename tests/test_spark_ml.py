@@ -8,7 +8,6 @@ import pytest
 from experiments.spark_ml import learn, main, table
 from tests.conftest import assert_one_line
 from tests.refusals import refused
-from xray.credentials import load_access
 from xray.dataset import find_dataset, set_apart
 from xray.feed import predict
 from xray.labels import FINDINGS
@@ -18,7 +17,8 @@ from xray.spark_findings import findings_regression, our_scores, spark_auc
 from xray.spark_images import collect_subset, drop_unreadable, image_frame
 from xray.spark_ml import BackboneFeaturizer, XrayEstimator, XrayModel
 from xray.spark_network import predict_contents
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 
 pytestmark = pytest.mark.slow
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.feed import predict
 from xray.model import build_model
 from xray.reader import ImageReader
 from xray.shards import load_shards
 from xray.spark_predict import TestSet
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 
 pytestmark = pytest.mark.slow
 

@@ -17,14 +17,14 @@ from tests.conftest import assert_one_line, run_script
 from tests.pictures import encode, noise
 from tests.refusals import refused
 from tests.test_dataset import fill
-from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.labels import FINDINGS
 from xray.reader import ImageReader
 from xray.shard_files import FORMATS
 from xray.staged import MANIFEST, read_manifest
 from xray.staging import Staging, plan_staging, write_on_spark
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 
 PREFIX = "s3://nih/staged/"
 

@@ -5,7 +5,6 @@ import pytest
 from tests.conftest import held_out
 from xray.calibration import choose_thresholds
 from xray.checkpoint import CheckpointFile
-from xray.credentials import load_access
 from xray.dataset import find_dataset
 from xray.journal import Journal
 from xray.labels import FINDINGS
@@ -16,7 +15,8 @@ from xray.reader import ImageReader
 from xray.recording import build_record
 from xray.resident_run import train_resident
 from xray.saved_model import load_model
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 from xray.train import train_locally
 
 pytestmark = pytest.mark.slow

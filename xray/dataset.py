@@ -14,7 +14,7 @@ from xray.images import EXTENSIONS
 from xray.labels import FINDINGS, image_name, read_labels
 from xray.split import split_by_patient
 from xray.staged import read_index
-from xray.storage import Storage, UnreadableObject, split_uri
+from xray.storage.s3 import Storage, UnreadableObject, split_uri
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from xray.common.errors import UserError
 from xray.common.files import write_whole
 from xray.dicom import is_dicom, read_dicom, show_dicom
-from xray.storage import Storage, UnreadableObject
+from xray.storage.s3 import Storage, UnreadableObject
 
 EXTENSIONS = (".png", ".jpg", ".jpeg")
 AHEAD_BYTES = 2**26  # of pixels read before anyone asks for them

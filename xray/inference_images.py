@@ -10,7 +10,7 @@ from xray.config.run import DataConfig
 from xray.dataset import find_dataset, load_labels
 from xray.labels import FINDINGS, image_name
 from xray.staged import read_index
-from xray.storage import Storage, split_uri
+from xray.storage.s3 import Storage, split_uri
 
 EVERYTHING = "all"
 SUBSETS = (EVERYTHING, "train", "validation", "test")

@@ -17,7 +17,7 @@ from xray.pretrained import load_weights
 if TYPE_CHECKING:
     import keras
 
-    from xray.storage import Storage
+    from xray.storage.s3 import Storage
 
 
 def build_model(config: RunConfig, storage: "Storage | None" = None) -> "keras.Model":

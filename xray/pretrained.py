@@ -10,7 +10,7 @@ from xray.common.errors import UserError
 if TYPE_CHECKING:
     import keras
 
-    from xray.storage import Storage
+    from xray.storage.s3 import Storage
 
 
 def load_weights(
@@ -29,7 +29,7 @@ def load_weights(
     if not source.startswith("s3://"):
         _load_file(model, Path(source), source)
         return
-    from xray.storage import UnreadableObject
+    from xray.storage.s3 import UnreadableObject
 
     if storage is None:
         raise ValueError(f"weights on S3 need a storage. Got {source}.")

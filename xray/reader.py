@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from xray.config.run import DataConfig
-from xray.credentials import S3Access
 from xray.images import decode_image, load_images
 from xray.pixels import PixelFile, empty_pixels, keep_rows
 from xray.staged import STAGED, UNREADABLE, staged_pixels
-from xray.storage import Storage
+from xray.storage.credentials import S3Access
+from xray.storage.s3 import Storage
 
 
 @dataclass(frozen=True)

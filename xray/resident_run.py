@@ -12,7 +12,6 @@ from xray.cluster import Cluster
 from xray.common.background import in_background
 from xray.common.errors import UserError
 from xray.common.progress import progress_bar
-from xray.credentials import S3Access
 from xray.exchange import WeightServer
 from xray.journal import Journal
 from xray.losses import balanced_weights
@@ -20,6 +19,7 @@ from xray.reader import ImageReader
 from xray.resident import Plan, Shard, make_resident_model
 from xray.rounds import RoundListener, parts_per_epoch
 from xray.shards import ShardPart, cut_shards
+from xray.storage.credentials import S3Access
 from xray.weights import WeightVector
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from xray.common.errors import UserError
-from xray.credentials import S3Access
 from xray.keras_archive import check_archive, pack, unpack
 from xray.labels import FINDINGS
 from xray.model_card import model_card
-from xray.place import Place
 from xray.record import why_invalid
 from xray.sidecar import SCHEMA_VERSION, ModelInfo
-from xray.storage import Storage, UnreadableObject
+from xray.storage.credentials import S3Access
+from xray.storage.place import Place
+from xray.storage.s3 import Storage, UnreadableObject
 
 if TYPE_CHECKING:
     import keras

@@ -10,12 +10,12 @@ import pandas as pd
 from xray.cluster import equip_workers
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
-from xray.credentials import load_access
 from xray.dataset import Dataset, Subset, check_bad_images, find_dataset
 from xray.labels import FINDINGS
 from xray.reader import ImageReader
 from xray.shards import spread
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -14,11 +14,11 @@ import numpy as np
 from xray.cluster import equip_workers
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
-from xray.credentials import load_access
 from xray.feed import predict
 from xray.model import build_model
 from xray.spark_images import check_column
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 
 if TYPE_CHECKING:
     import keras

@@ -26,7 +26,7 @@ from xray.common.errors import UserError
 from xray.config.run import DataConfig
 from xray.labels import FINDINGS
 from xray.shard_files import FORMATS
-from xray.storage import Storage, UnreadableObject
+from xray.storage.s3 import Storage, UnreadableObject
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"

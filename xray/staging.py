@@ -21,7 +21,6 @@ from xray.cluster import Cluster
 from xray.common.errors import UserError
 from xray.common.progress import watch
 from xray.config.run import DataConfig
-from xray.credentials import S3Access
 from xray.dataset import check_bad_images, match_images
 from xray.labels import FINDINGS
 from xray.reader import ImageReader
@@ -37,7 +36,8 @@ from xray.staged import (
     read_manifest,
     under,
 )
-from xray.storage import Storage
+from xray.storage.credentials import S3Access
+from xray.storage.s3 import Storage
 
 logger = logging.getLogger(__name__)
 

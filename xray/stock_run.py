@@ -8,7 +8,6 @@ import numpy as np
 
 from xray.cluster import Cluster
 from xray.common.progress import progress_bar
-from xray.credentials import S3Access
 from xray.elephas_training import (
     WorkerReport,
     make_asynchronous_model,
@@ -20,6 +19,7 @@ from xray.metrics import macro_auc
 from xray.reader import ImageReader
 from xray.shards import check_shards, load_shards, pixels_and_labels
 from xray.spark_predict import TestSet
+from xray.storage.credentials import S3Access
 from xray.train import check_loss, check_skipped
 
 if TYPE_CHECKING:

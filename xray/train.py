@@ -9,7 +9,6 @@ import numpy as np
 from xray.common.errors import UserError
 from xray.common.progress import progress_bar
 from xray.config.run import RunConfig
-from xray.credentials import load_access
 from xray.dataset import Subset, check_bad_images, find_dataset
 from xray.feed import Feed, predict, training_pipeline
 from xray.journal import Journal
@@ -21,7 +20,8 @@ from xray.reader import ImageReader
 from xray.record import RunRecord
 from xray.recording import build_record
 from xray.schedule import follow_schedule
-from xray.storage import Storage
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 
 if TYPE_CHECKING:
     import keras

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from xray.common.errors import UserError
-from xray.credentials import S3Access
+from xray.storage.credentials import S3Access
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient

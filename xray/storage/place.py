@@ -1,11 +1,14 @@
 """A folder of this machine or a prefix on S3, where files are whole or not there."""
 
+import contextlib
+import os
 from pathlib import Path
 
 from xray.common.errors import UserError
 from xray.common.files import write_whole
-from xray.credentials import S3Access
-from xray.storage import Storage, UnreadableObject, split_uri
+from xray.config.run import DataConfig
+from xray.storage.credentials import S3Access, load_access
+from xray.storage.s3 import Storage, UnreadableObject, split_uri
 
 
 class Place:
@@ -85,3 +88,57 @@ class Place:
     def at(self, name: str) -> str:
         """The path or address of a file."""
         return f"{self.root}/{name}"
+
+
+def check_place(place: str, name: str, data: DataConfig) -> None:
+    """Make a folder, or try to write to a prefix on S3.
+
+    Only writing shows the right to write, so a prefix gets an empty object `.writable`,
+    which is removed again where the keys allow that.
+
+    Args:
+        place: folder or s3://bucket/prefix/
+        name: of the setting, for messages.
+        data: how to reach S3.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    if not place.startswith("s3://"):
+        check_folder(Path(place), name)
+        return
+    probe = under(place, ".writable")
+    try:
+        storage = Storage(load_access(data), connections=1, attempts=2)
+        storage.write(probe, b"")
+    except UserError as error:
+        raise UserError(f"{name} {place} cannot be written: {error}") from None
+    with contextlib.suppress(UserError):  # a saved model needs no right to delete
+        storage.delete(probe)
+
+
+def check_folder(folder: Path, name: str) -> None:
+    """Make a folder.
+
+    Args:
+        folder: to be made unless it is there.
+        name: of the setting, for messages.
+
+    Raises:
+        UserError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{name} {folder} cannot be made: {error.strerror}. Choose a folder."
+        ) from None
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{name} {folder} cannot be written. Choose another.")
+
+
+def under(place: str, name: str) -> str:
+    """The path or address of a file in a folder or below a prefix."""
+    if place.startswith("s3://"):
+        return f"{place.rstrip('/')}/{name}"
+    return str(Path(place, name))

@@ -9,7 +9,7 @@ import yaml
 
 from tests.refusals import SECRET, refused
 from xray.config.run import DataConfig
-from xray.credentials import S3Access, load_access
+from xray.storage.credentials import S3Access, load_access
 
 FILE = {"aws_access_key_id": "AKID", "aws_secret_key_id": SECRET}
 

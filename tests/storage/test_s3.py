@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.refusals import SECRET, refused
-from xray.credentials import S3Access, load_access
 from xray.local.s3 import serve
-from xray.storage import Storage, UnreadableObject, split_uri
+from xray.storage.credentials import S3Access, load_access
+from xray.storage.s3 import Storage, UnreadableObject, split_uri
 
 
 def access_of(server, **changes: str | None) -> S3Access:
