@@ -30,8 +30,8 @@ from emr.store import fetch_records, log_tail, upload
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
 from xray.costs import PriceTable
-from xray.machine import git_state
-from xray.record import read_records
+from xray.records.machine import git_state
+from xray.records.record import read_records
 from xray.report.pages import write_report
 
 

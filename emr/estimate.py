@@ -7,7 +7,7 @@ from emr.plan import Sweep
 from xray.common.errors import UserError
 from xray.costs import PriceTable
 from xray.prediction import NIH_IMAGES, Predictor, families
-from xray.record import RunRecord
+from xray.records.record import RunRecord
 
 MINUTES_PER_RUN = 30.0
 """Assumed where no record tells how long a run takes."""

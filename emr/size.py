@@ -27,7 +27,7 @@ from experiments.report import PRICES
 from xray.common.errors import UserError
 from xray.costs import load_prices
 from xray.prediction import NIH_IMAGES, Prediction, Predictor, families, knee
-from xray.record import RunRecord, read_records
+from xray.records.record import RunRecord, read_records
 
 MOST_EXECUTORS = 128
 MEMORY_RESERVE = 1.25

@@ -29,8 +29,8 @@ from xray.common.errors import UserError
 from xray.common.files import write_whole
 from xray.common.processes import exit_on_sigterm
 from xray.config.backbones import BACKBONES
-from xray.machine import describe_machine, package_versions
-from xray.record import RunRecord
+from xray.records.machine import describe_machine, package_versions
+from xray.records.record import RunRecord
 
 SCRIPTS = Path(__file__).resolve().parent
 GPU = "gpu.py" if shutil.which("nvidia-smi") else "gpu_stand_in.py"

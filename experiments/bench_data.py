@@ -28,7 +28,7 @@ from typing import Any
 
 from xray.benchmark import Bench, bench_parser, run_benchmark, start_bench
 from xray.common.processes import exit_on_sigterm
-from xray.record import RunRecord
+from xray.records.record import RunRecord
 
 QUICK = {"images": 60, "many": 1000}
 SMALL = ("model.alpha=0.25", "training.epochs=1")

@@ -27,9 +27,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from xray.benchmark import median_ratio, write_benchmark
+from xray.benchmark import median_ratio
 from xray.common.errors import DeviceError, UserError
 from xray.common.processes import die_with_parent
+from xray.records.benchmark import write_benchmark
 
 FOLDER = Path(__file__).resolve().parent
 GOAL = "torch:bfloat16"

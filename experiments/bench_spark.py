@@ -55,7 +55,7 @@ from xray.common.errors import UserError
 from xray.common.java import find_java_home
 from xray.common.processes import exit_on_sigterm
 from xray.config.backbones import BACKBONES
-from xray.record import RunRecord
+from xray.records.record import RunRecord
 
 SCRIPTS = Path(__file__).resolve().parent
 QUICK = {"images": 160, "epochs": 2, "steps": 5}

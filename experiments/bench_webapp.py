@@ -28,11 +28,12 @@ import psutil
 from PIL import Image
 
 from experiments.fuzz_upload import encode
-from xray.benchmark import median_ratio, write_benchmark
+from xray.benchmark import median_ratio
 from xray.common.errors import UserError
 from xray.config.file import load_config
 from xray.images import decode_image
 from xray.local.phantom import draw
+from xray.records.benchmark import write_benchmark
 from xray.webapp.child import Page, serve_page
 
 CONFIG = Path(__file__).resolve().parent / "configs" / "nih-sample.yaml"
@@ -95,7 +96,7 @@ def _bench(options: argparse.Namespace, model: str) -> int:
 
 def _untrained(folder: Path) -> str:
     from xray.model import build_model
-    from xray.record import utc_now
+    from xray.records.record import utc_now
     from xray.saved_model import save_model
     from xray.sidecar import ImageCounts, ModelInfo
 

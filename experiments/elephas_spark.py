@@ -18,8 +18,8 @@ from xray.config.run import RunConfig
 from xray.dataset import find_dataset
 from xray.journal import Journal
 from xray.model import build_model, weights_digest
-from xray.record import RunRecord
 from xray.recording import build_record
+from xray.records.record import RunRecord
 from xray.resident_run import train_resident
 from xray.shards import check_shards
 from xray.spark_settings import check_master

@@ -21,7 +21,7 @@ from experiments.report import PRICES
 from xray.common.errors import UserError
 from xray.costs import PriceTable, load_prices
 from xray.prediction import Predictor, families, hold_out, knee, knee_sentence
-from xray.record import RunRecord, read_records
+from xray.records.record import RunRecord, read_records
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 

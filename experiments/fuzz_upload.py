@@ -25,10 +25,10 @@ import numpy as np
 from PIL import Image
 from werkzeug.exceptions import HTTPException
 
-from xray.benchmark import write_benchmark
 from xray.images import shrink
 from xray.local.dicom import encode_dicom
 from xray.local.phantom import draw
+from xray.records.benchmark import write_benchmark
 from xray.webapp.limits import Limits
 from xray.webapp.uploads import read_picture
 

@@ -58,9 +58,9 @@ from xray.inference_summary import (
     score_rows,
 )
 from xray.keras_archive import pack
-from xray.machine import describe_machine, git_state, package_versions
 from xray.reader import ImageReader
-from xray.record import utc_now
+from xray.records.machine import describe_machine, git_state, package_versions
+from xray.records.record import utc_now
 from xray.saved_model import load_model, read_info
 from xray.sidecar import ModelInfo
 from xray.spark_settings import check_master, thread_environment

@@ -6,7 +6,7 @@ import sys
 from xray.cli import main
 from xray.config.run import RunConfig
 from xray.journal import Journal
-from xray.record import RunRecord
+from xray.records.record import RunRecord
 from xray.train import train_locally
 
 

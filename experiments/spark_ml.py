@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xray.benchmark import write_benchmark
 from xray.cli import INTERRUPTED, add_config_options, one_line
 from xray.cluster import start_cluster
 from xray.common.errors import UserError
@@ -25,6 +24,7 @@ from xray.config.file import load_config
 from xray.config.run import DataConfig, RunConfig
 from xray.dataset import find_dataset
 from xray.labels import FINDINGS
+from xray.records.benchmark import write_benchmark
 from xray.spark_findings import PENALTY, findings_regression, our_scores, spark_auc
 from xray.spark_images import drop_unreadable, image_frame
 from xray.spark_settings import check_master

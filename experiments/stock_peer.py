@@ -36,9 +36,9 @@ from xray.config.run import RunConfig
 from xray.dataset import find_dataset
 from xray.images import decode_image
 from xray.model import build_model
+from xray.records.timing import program_age_seconds
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
-from xray.timing import program_age_seconds
 
 if TYPE_CHECKING:
     from pyspark import SparkContext

@@ -37,8 +37,8 @@ from xray.cli import INTERRUPTED
 from xray.common.errors import UserError
 from xray.common.processes import exit_on_sigterm, run_command
 from xray.config.run import check_runner
-from xray.record import read_records
-from xray.report.wording import duration
+from xray.records.record import read_records
+from xray.records.wording import duration
 from xray.sweep import SweepRun, find_done, plan_runs, sweep_table
 
 SCRIPTS = {

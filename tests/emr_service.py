@@ -27,7 +27,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
 from tests.factories import make_elephas
-from xray.record import utc_now, new_run_id
+from xray.records.record import utc_now, new_run_id
 def value(name):
     return sys.argv[sys.argv.index(name) + 1]
 name = "spark.executor.instances="

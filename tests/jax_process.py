@@ -28,7 +28,7 @@ from xray.feed import Feed, predict, training_pipeline
 from xray.journal import Journal
 from xray.model import build_model, weights_digest
 from xray.reader import ImageReader
-from xray.record import utc_now
+from xray.records.record import utc_now
 from xray.sidecar import ImageCounts, ModelInfo
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage

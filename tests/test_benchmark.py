@@ -15,9 +15,9 @@ from xray.benchmark import (
     median_ratio,
     run_benchmark,
     run_script,
-    write_benchmark,
 )
 from xray.common.errors import UserError
+from xray.records.benchmark import write_benchmark
 
 
 def test_ratio_is_of_pairs_not_of_medians():

@@ -23,10 +23,10 @@ from xray.common.errors import UserError
 from xray.dataset import find_dataset
 from xray.journal import Journal
 from xray.recording import build_record
+from xray.records.timing import PHASES
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 from xray.tensorboard_log import TensorBoardLog
-from xray.timing import PHASES
 
 
 def make_checkpoint(epochs=2, **fields):

@@ -20,7 +20,7 @@ from tests.emr_account import (
 )
 from tests.emr_service import REGION, Machinery, clusters
 from tests.test_runners import read_record
-from xray.record import read_records
+from xray.records.record import read_records
 
 pytest_plugins = ["tests.emr_account"]
 

@@ -12,7 +12,7 @@ from xray.environment import (
     describe_worker,
     import_on_workers,
 )
-from xray.machine import package_versions
+from xray.records.machine import package_versions
 
 
 def test_nodes_are_counted():

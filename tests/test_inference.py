@@ -21,8 +21,8 @@ from xray.inference_job import plan_job, run_on_spark
 from xray.keras_archive import pack
 from xray.labels import FINDINGS
 from xray.local.dicom import encode_dicom
-from xray.metrics import score_predictions
 from xray.reader import ImageReader
+from xray.records.metrics import score_predictions
 from xray.saved_model import load_model, save_model
 from xray.sidecar import ModelInfo
 from xray.storage.credentials import load_access

@@ -20,7 +20,7 @@ from xray.config.file import load_config
 from xray.config.run import RunConfig
 from xray.journal import Journal
 from xray.model import build_model, weights_digest
-from xray.record import RunRecord, work_differences
+from xray.records.record import RunRecord, work_differences
 from xray.staging import plan_staging
 from xray.storage.credentials import load_access
 from xray.train import train_locally

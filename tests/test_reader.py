@@ -18,7 +18,7 @@ import numpy as np
 from xray.config.run import RunConfig
 from xray.storage.credentials import load_access
 from xray.feed import Feed
-from xray.machine import peak_memory_bytes
+from xray.records.machine import peak_memory_bytes
 from xray.reader import ImageReader
 from xray.storage.s3 import Storage
 

@@ -8,8 +8,8 @@ from experiments.report import main
 from tests.factories import make_calibration, make_elephas, make_gpu, make_record
 from tests.test_report_comparison import cells, only_group
 from tests.test_report_pages import write
+from xray.records.wording import DASH
 from xray.report import calibration
-from xray.report.wording import DASH
 
 IMAGES = {"train": 4000, "test": 300, "validation": 300}
 

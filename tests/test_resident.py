@@ -20,8 +20,8 @@ from xray.dataset import find_dataset
 from xray.exchange import WeightServer
 from xray.feed import Feed, predict, training_pipeline
 from xray.journal import Journal
-from xray.metrics import macro_auc
 from xray.reader import ImageReader
+from xray.records.metrics import macro_auc
 from xray.resident import Order, Plan, Shard, make_resident_model
 from xray.resident_run import train_resident
 from xray.shards import cut_shards, read_part

@@ -11,8 +11,8 @@ from tests.refusals import refused
 from xray.dataset import find_dataset, set_apart
 from xray.feed import predict
 from xray.labels import FINDINGS
-from xray.metrics import score_predictions
 from xray.reader import ImageReader
+from xray.records.metrics import score_predictions
 from xray.spark_findings import findings_regression, our_scores, spark_auc
 from xray.spark_images import collect_subset, drop_unreadable, image_frame
 from xray.spark_ml import BackboneFeaturizer, XrayEstimator, XrayModel

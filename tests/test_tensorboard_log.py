@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.factories import make_epochs, make_record, make_scores
-from xray.record import Epoch
+from xray.records.record import Epoch
+from xray.records.timing import PHASES
 from xray.tensorboard_log import TensorBoardLog
-from xray.timing import PHASES
 
 WITHOUT_TENSORFLOW = """
 import json, sys

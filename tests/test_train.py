@@ -3,16 +3,16 @@
 import pytest
 
 from tests.conftest import held_out
-from xray.calibration import choose_thresholds
 from xray.checkpoint import CheckpointFile
 from xray.dataset import find_dataset
 from xray.journal import Journal
 from xray.labels import FINDINGS
-from xray.metrics import both_values, macro_auc
 from xray.model import build_model, weights_digest
 from xray.output import save_models
 from xray.reader import ImageReader
 from xray.recording import build_record
+from xray.records.calibration import choose_thresholds
+from xray.records.metrics import both_values, macro_auc
 from xray.resident_run import train_resident
 from xray.saved_model import load_model
 from xray.storage.credentials import load_access

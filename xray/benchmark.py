@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from xray.common.errors import UserError
-from xray.common.files import write_whole
 from xray.common.processes import die_with_parent
 from xray.local.s3 import serve
 from xray.local.synthetic import generate
-from xray.machine import describe_machine, git_state, package_versions
-from xray.record import RunRecord, read_records, utc_now
+from xray.records.benchmark import write_benchmark
+from xray.records.record import RunRecord, read_records
 
 # The network of the hardware limit: MobileNet 128x128, mean pooling, 15 sigmoids.
 CONFIG = """
@@ -182,30 +181,3 @@ def last_json(output: str) -> dict[str, Any]:
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Median over repeats of ours / theirs, each pair measured one after the other."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-
-
-def write_benchmark(
-    folder: Path, name: str, settings: Mapping[str, Any], results: Mapping[str, Any]
-) -> Path:
-    """The file `<UTC time>_<name>.json` in `folder`.
-
-    Args:
-        folder: made if it is missing.
-        name: of the benchmark.
-        settings: what was run.
-        results: every repeat's figure, and the ratios.
-    """
-    created = utc_now()
-    content = {
-        "benchmark": name,
-        "created": created.isoformat(),
-        "settings": dict(settings),
-        "results": dict(results),
-        "machine": describe_machine(),
-        "packages": package_versions(),
-        "git": git_state(),
-    }
-    path = folder / f"{created:%Y%m%dT%H%M%SZ}_{name}.json"
-    text = json.dumps(content, indent=1) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()))
-    return path

@@ -16,7 +16,7 @@ import numpy as np
 from xray.common.errors import UserError
 from xray.common.files import write_whole
 from xray.config.run import RunConfig
-from xray.record import Epoch, Part, Resume, Retry, Worker, work_differences
+from xray.records.record import Epoch, Part, Resume, Retry, Worker, work_differences
 from xray.schedule import Course
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from pydantic import (
 
 from xray.common.errors import UserError
 from xray.config.file import read_yaml_mapping
-from xray.record import RunRecord
+from xray.records.record import RunRecord
 
 MINIMUM_SECONDS = 60
 """EC2 and EMR bill per second, one minute at least."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from xray.cluster import Cluster
 from xray.common.errors import UserError
-from xray.machine import package_versions
+from xray.records.machine import package_versions
 
 # Versions that must agree between driver and executors, or pickles and weights differ.
 SHARED_PACKAGES = ("keras", "elephas", "numpy", "pyspark")

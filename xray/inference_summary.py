@@ -8,8 +8,8 @@ import pandas as pd
 
 from xray.inference import OK
 from xray.labels import FINDINGS
-from xray.metrics import score_predictions
-from xray.scores import Interval, Part, Scores
+from xray.records.metrics import score_predictions
+from xray.records.scores import Interval, Part, Scores
 
 
 class Rates(Part):

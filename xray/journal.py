@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.calibration import choose_thresholds, score_calibration
 from xray.checkpoint import (
     Checkpoint,
     CheckpointFile,
@@ -19,13 +18,14 @@ from xray.common.errors import UserError
 from xray.config.run import RunConfig
 from xray.dataset import Dataset, Subset
 from xray.labels import FINDINGS
-from xray.machine import peak_memory_bytes
-from xray.metrics import macro_auc, score_predictions
-from xray.record import Epoch, Resume, Retry, Worker, utc_now
+from xray.records.calibration import choose_thresholds, score_calibration
+from xray.records.machine import peak_memory_bytes
+from xray.records.metrics import macro_auc, score_predictions
+from xray.records.record import Epoch, Resume, Retry, Worker, utc_now
+from xray.records.scores import Calibration, Scores
+from xray.records.timing import Timer
 from xray.schedule import Course
-from xray.scores import Calibration, Scores
 from xray.tensorboard_log import TensorBoardLog
-from xray.timing import Timer
 from xray.weights import TrainedWeights
 
 if TYPE_CHECKING:

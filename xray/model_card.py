@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xray.config.backbones import BACKBONES
-from xray.scores import Interval, OperatingPoint
+from xray.records.scores import Interval, OperatingPoint
 from xray.sidecar import ModelInfo
 
 FRONT_MATTER = """---

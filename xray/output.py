@@ -5,11 +5,11 @@ from pathlib import Path
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
 from xray.journal import Journal
-from xray.record import RunRecord, SavedModel, utc_now
+from xray.records.record import RunRecord, SavedModel, utc_now
 from xray.saved_model import save_model
 from xray.sidecar import ModelInfo
 from xray.storage.credentials import S3Access, load_access
-from xray.storage.place import under, check_place
+from xray.storage.place import check_place, under
 from xray.tensorboard_log import TensorBoardLog
 
 

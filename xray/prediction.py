@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xray.common.errors import UserError
-from xray.record import RunRecord
+from xray.records.record import RunRecord
 from xray.time_model import Job, Model, fit_model, job_of, point_of
 
 NIH_IMAGES = 112_120

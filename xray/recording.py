@@ -3,8 +3,8 @@
 from typing import Literal
 
 from xray.journal import Journal, work_of
-from xray.machine import describe_machine, git_state, package_versions
-from xray.record import (
+from xray.records.machine import describe_machine, git_state, package_versions
+from xray.records.record import (
     Images,
     Phases,
     Rates,

@@ -10,8 +10,8 @@ from xray.cluster import Cluster
 from xray.dataset import Subset
 from xray.environment import WorkerEnvironment, check_workers
 from xray.journal import Journal
-from xray.metrics import macro_auc
-from xray.record import Retry
+from xray.records.metrics import macro_auc
+from xray.records.record import Retry
 from xray.resident import Loaded, Order
 from xray.tally import EpochReport
 from xray.train import check_loss, check_skipped

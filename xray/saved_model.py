@@ -15,7 +15,7 @@ from xray.common.errors import UserError
 from xray.keras_archive import check_archive, pack, unpack
 from xray.labels import FINDINGS
 from xray.model_card import model_card
-from xray.record import why_invalid
+from xray.records.record import why_invalid
 from xray.sidecar import SCHEMA_VERSION, ModelInfo
 from xray.storage.credentials import S3Access
 from xray.storage.place import Place

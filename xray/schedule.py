@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from xray.config.recipe import TrainingConfig
 from xray.feed import Feed
-from xray.record import Part
+from xray.records.record import Part
 
 if TYPE_CHECKING:
     import keras

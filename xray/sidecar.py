@@ -6,8 +6,8 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from xray.labels import FINDINGS
-from xray.record import RunRecord, utc_now
-from xray.scores import Calibration, Part, Scores
+from xray.records.record import RunRecord, utc_now
+from xray.records.scores import Calibration, Part, Scores
 
 SCHEMA_VERSION = 1
 # Settings that say how one machine reached its data and cluster, or may hold a secret.

@@ -8,8 +8,8 @@ import numpy as np
 
 from xray.common.errors import UserError
 from xray.labels import FINDINGS
-from xray.metrics import score_predictions
-from xray.scores import Scores
+from xray.records.metrics import score_predictions
+from xray.records.scores import Scores
 from xray.spark_images import LABEL_TYPES, check_column
 
 if TYPE_CHECKING:

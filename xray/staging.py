@@ -24,7 +24,7 @@ from xray.config.run import DataConfig
 from xray.dataset import check_bad_images, match_images
 from xray.labels import FINDINGS
 from xray.reader import ImageReader
-from xray.record import utc_now
+from xray.records.record import utc_now
 from xray.shard_files import FORMATS
 from xray.shards import spread
 from xray.staged import (

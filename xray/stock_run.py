@@ -15,8 +15,8 @@ from xray.elephas_training import (
 )
 from xray.environment import import_on_workers
 from xray.journal import Journal
-from xray.metrics import macro_auc
 from xray.reader import ImageReader
+from xray.records.metrics import macro_auc
 from xray.shards import check_shards, load_shards, pixels_and_labels
 from xray.spark_predict import TestSet
 from xray.storage.credentials import S3Access

@@ -12,8 +12,8 @@ import yaml
 from xray.common.errors import UserError
 from xray.config.file import load_config
 from xray.config.run import GPU_SETTINGS, RunConfig, RunnerConfig
-from xray.record import RunRecord
-from xray.report.wording import DASH, interval, number
+from xray.records.record import RunRecord
+from xray.records.wording import DASH, interval, number
 
 
 @dataclass(frozen=True)

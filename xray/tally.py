@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xray.feed import Feed
-from xray.machine import peak_memory_bytes
+from xray.records.machine import peak_memory_bytes
 
 if TYPE_CHECKING:
     import keras

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xray.common.errors import UserError
-from xray.record import Epoch, RunRecord
+from xray.records.record import Epoch, RunRecord
 
 logger = logging.getLogger(__name__)
 

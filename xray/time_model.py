@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xray.common.errors import UserError
-from xray.record import RunRecord
+from xray.records.record import RunRecord
 
 
 class Job(NamedTuple):

@@ -13,12 +13,12 @@ from xray.dataset import Subset, check_bad_images, find_dataset
 from xray.feed import Feed, predict, training_pipeline
 from xray.journal import Journal
 from xray.losses import balanced_weights, training_targets
-from xray.metrics import macro_auc
 from xray.model import build_model, make_optimizer, trace, unfreeze, weights_digest
 from xray.pixels import PixelFile
 from xray.reader import ImageReader
-from xray.record import RunRecord
 from xray.recording import build_record
+from xray.records.metrics import macro_auc
+from xray.records.record import RunRecord
 from xray.schedule import follow_schedule
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage

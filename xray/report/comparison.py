@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from xray.costs import Cost, PriceTable, run_cost
-from xray.record import RunRecord, work_differences
+from xray.records.record import RunRecord, work_differences
 from xray.report.configurations import Key, key_of, order, unique_labels
 from xray.report.spread import Spread, spread_of
 from xray.scaling import AmdahlFit, efficiency, fit_amdahl, karp_flatt, speedup

@@ -4,8 +4,8 @@ import re
 from typing import Any, NamedTuple
 
 from xray.costs import node_count
-from xray.record import RunRecord
-from xray.report.wording import plural
+from xray.records.record import RunRecord
+from xray.records.wording import plural
 
 RUNNERS = ("sequential", "gpu", "elephas")
 

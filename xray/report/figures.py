@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from xray.record import RunRecord
+from xray.records.record import RunRecord
+from xray.records.scores import Interval
 from xray.report.comparison import PHASES, Configuration, Group
 from xray.report.drawing import (
     MUTED,
@@ -21,7 +22,6 @@ from xray.report.drawing import (
 )
 from xray.report.summary import fastest
 from xray.scaling import amdahl
-from xray.scores import Interval
 
 MODE_MARKERS = {"asynchronous": "s", "hogwild": "^"}
 MAX_SHOWN = 6

@@ -1,8 +1,8 @@
 """Sentences under the tables: what a number rests on and what it does not say."""
 
-from xray.record import RunRecord
+from xray.records.record import RunRecord
+from xray.records.wording import plural
 from xray.report.comparison import Comparison, Group
-from xray.report.wording import plural
 
 ASSUMED = "*"
 OTHER_CPU = "†"

@@ -12,7 +12,8 @@ from markupsafe import Markup, escape
 
 from xray.common.errors import UserError
 from xray.costs import PriceTable
-from xray.record import read_records
+from xray.records.record import read_records
+from xray.records.wording import plural
 from xray.report import calibration, notes, predictions, tables
 from xray.report.comparison import Comparison, Group, compare
 from xray.report.configurations import plain
@@ -21,7 +22,6 @@ from xray.report.figures import charts
 from xray.report.rows import run_rows
 from xray.report.summary import Answer, answers, group_title
 from xray.report.tables import Table
-from xray.report.wording import plural
 
 TEMPLATES = Path(__file__).parent / "templates"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")

@@ -12,11 +12,12 @@ from xray.prediction import (
     hold_out,
     knee_sentence,
 )
+from xray.records.wording import DASH, duration, scaled
 from xray.report.comparison import Group
 from xray.report.drawing import Chart
 from xray.report.figures import Curve, speedup_chart
 from xray.report.tables import Table
-from xray.report.wording import DASH, duration, scaled, usd
+from xray.report.wording import usd
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 WORKERS_PER_NODE = 3

@@ -2,10 +2,11 @@
 
 from typing import Any, NamedTuple
 
+from xray.records.scores import Interval
+from xray.records.wording import duration, interval, number, plural
 from xray.report.comparison import Configuration, Group, macro_auc
-from xray.report.wording import duration, interval, number, plural, times, usd
+from xray.report.wording import times, usd
 from xray.scaling import speedup
-from xray.scores import Interval
 
 ABOUT_EQUAL = 0.05
 """A speedup within 5% of 1 is called about as fast."""

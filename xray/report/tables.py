@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from xray.costs import PriceTable
-from xray.record import RunRecord
+from xray.records.record import RunRecord
+from xray.records.wording import DASH, interval, number, scaled
 from xray.report.comparison import (
     PHASES,
     Configuration,
@@ -22,15 +23,7 @@ from xray.report.notes import (
     other_cpu,
 )
 from xray.report.summary import macro_range
-from xray.report.wording import (
-    DASH,
-    gibibytes,
-    interval,
-    number,
-    scaled,
-    spread,
-    usd,
-)
+from xray.report.wording import gibibytes, spread, usd
 
 AUC_COLUMNS = 4
 """Configurations side by side in one table, so that it fits an A4 page."""

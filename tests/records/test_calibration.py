@@ -5,9 +5,9 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
-from tests.test_metrics import column, draw
-from xray.calibration import choose_thresholds, score_calibration
-from xray.scores import Calibration, Interval, share
+from tests.records.test_metrics import column, draw
+from xray.records.calibration import choose_thresholds, score_calibration
+from xray.records.scores import Calibration, Interval, share
 
 
 def choose(labels, probabilities, sensitivity=0.9):

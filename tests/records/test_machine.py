@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 
 from tests.conftest import ROOT
-from xray.machine import (
+from xray.records.machine import (
     describe_machine,
     git_state,
     package_versions,
@@ -90,7 +90,9 @@ def test_peak_memory_is_no_less_than_what_is_in_use():
 
 
 def test_peak_memory_does_not_begin_with_that_of_the_parent():
-    code = "from xray.machine import peak_memory_bytes; print(peak_memory_bytes())"
+    code = (
+        "from xray.records.machine import peak_memory_bytes; print(peak_memory_bytes())"
+    )
     held = bytearray(b"x") * 2**28
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from sklearn.metrics import roc_curve
 
-from xray.metrics import (
+from xray.records.metrics import (
     RESAMPLES,
     both_values,
     percentile_interval,
     resampled_weights,
 )
-from xray.scores import (
+from xray.records.scores import (
     Bin,
     Calibration,
     FindingCalibration,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from xray.metrics import bootstrap_auc, macro_auc, score_predictions
+from xray.records.metrics import bootstrap_auc, macro_auc, score_predictions
 
 
 def column(*values: float) -> np.ndarray:

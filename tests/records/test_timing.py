@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from xray.timing import PHASES, Timer, program_age_seconds
+from xray.records.timing import PHASES, Timer, program_age_seconds
 
 
 def test_new_timer():
@@ -88,7 +88,7 @@ def test_unknown_phase():
 def test_age_of_the_program_is_that_of_its_process():
     code = (
         "import time; time.sleep(0.5)\n"
-        "from xray.timing import program_age_seconds as age\n"
+        "from xray.records.timing import program_age_seconds as age\n"
         "print(age(False), age(True))"
     )
     shown = subprocess.check_output([sys.executable, "-c", code], text=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from xray.scores import Finding, Interval, Scores
+from xray.records.scores import Finding, Interval, Scores
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95

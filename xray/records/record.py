@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from xray.common.files import write_whole
-from xray.scores import Calibration, Part, Scores
+from xray.records.scores import Calibration, Part, Scores
 
 SCHEMA_VERSION = 1
 BENCHMARK_MARK = 64  # bytes within which a benchmark's file names itself

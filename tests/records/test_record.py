@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.factories import START, make_calibration, make_elephas, make_record
-from xray.record import (
+from xray.records.record import (
     SCHEMA_VERSION,
     RunRecord,
     new_run_id,
@@ -166,7 +166,7 @@ def test_two_run_ids_differ_and_sort_by_time():
 
 
 def test_benchmarks_are_no_records(tmp_path):
-    from xray.benchmark import write_benchmark
+    from xray.records.benchmark import write_benchmark
 
     write_benchmark(tmp_path, "sequential", {"images": 1}, {"limit": [1.0]})
     assert read_records(tmp_path) == ([], [])
