@@ -29,10 +29,10 @@ from emr.settings import ClusterSettings
 from emr.store import fetch_records, log_tail, upload
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
-from xray.costs import PriceTable
 from xray.records.machine import git_state
 from xray.records.record import read_records
-from xray.report.pages import write_report
+from xray.report.costs import PriceTable
+from xray.report.page.build import write_report
 
 
 def make_sweep(

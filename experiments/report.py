@@ -8,10 +8,8 @@ import sys
 from pathlib import Path
 
 from xray.common.errors import UserError
-from xray.costs import load_prices
-from xray.report.pages import write_report
-
-PRICES = Path(__file__).parent / "configs" / "prices.yaml"
+from xray.report.costs import PRICES, load_prices
+from xray.report.page.build import write_report
 
 
 def main(arguments: list[str] | None = None) -> int:

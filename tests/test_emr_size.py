@@ -10,9 +10,9 @@ from emr.estimate import estimate_cost, predict_minutes
 from emr.settings import load_settings
 from tests.conftest import assert_one_line
 from tests.refusals import refused
-from tests.test_prediction import run
+from tests.report.test_forecast import run
 from xray.config.run import RunConfig
-from xray.costs import PriceTable
+from xray.report.costs import PriceTable
 
 PRICES = PriceTable.model_validate(
     {

@@ -4,7 +4,7 @@ import json
 
 from experiments import forecast
 from tests.conftest import assert_one_line
-from tests.test_prediction import run
+from tests.report.test_forecast import run
 
 
 def ask(capsys, folder, *arguments):

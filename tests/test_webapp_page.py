@@ -7,7 +7,7 @@ from PIL import Image
 
 from experiments.webapp_screenshots import BROWSERS
 from tests.pictures import encode, noise
-from tests.test_report_pages import CHROMIUM_ARGUMENTS
+from tests.report.page.test_build import CHROMIUM_ARGUMENTS
 from xray.local.dicom import encode_dicom
 from xray.webapp.child import serve_page
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from xray.costs import run_cost
 from xray.records.record import RunRecord
 from xray.records.scores import Interval
 from xray.report.comparison import (
@@ -15,6 +14,7 @@ from xray.report.comparison import (
     largest_worker_bytes,
     phase_seconds,
 )
+from xray.report.costs import run_cost
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 

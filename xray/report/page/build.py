@@ -11,17 +11,17 @@ import jinja2
 from markupsafe import Markup, escape
 
 from xray.common.errors import UserError
-from xray.costs import PriceTable
 from xray.records.record import read_records
 from xray.records.wording import plural
-from xray.report import calibration, notes, predictions, tables
 from xray.report.comparison import Comparison, Group, compare
 from xray.report.configurations import plain
-from xray.report.drawing import Chart
-from xray.report.figures import charts
+from xray.report.costs import PriceTable
+from xray.report.page import calibration, forecast, notes, tables
+from xray.report.page.drawing import Chart
+from xray.report.page.figures import charts
+from xray.report.page.summary import Answer, answers, group_title
+from xray.report.page.tables import Table
 from xray.report.rows import run_rows
-from xray.report.summary import Answer, answers, group_title
-from xray.report.tables import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -119,7 +119,7 @@ def _section(group: Group, comparison: Comparison) -> Section:
 
 
 def _charts(group: Group) -> list[Chart]:
-    predicted = predictions.chart(group, f"g{group.number}-predicted")
+    predicted = forecast.chart(group, f"g{group.number}-predicted")
     reliability = calibration.chart(group, f"g{group.number}-reliability")
     return charts(group) + [found for found in (reliability, predicted) if found]
 
@@ -127,7 +127,7 @@ def _charts(group: Group) -> list[Chart]:
 def _tables(group: Group, prices: PriceTable) -> list[tuple[str, list[Table]]]:
     """Heading and tables, in reading order; empty ones left out."""
     scaling = tables.scaling(group)
-    predicted = predictions.table(group, prices)
+    predicted = forecast.table(group, prices)
     named = [
         ("Time, accuracy and cost", [tables.headline(group)]),
         ("Scaling", [scaling] if scaling else []),

@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 from xray.common.errors import UserError
-from xray.costs import PriceTable
-from xray.prediction import (
+from xray.records.wording import DASH, duration, scaled
+from xray.report.comparison import Group
+from xray.report.costs import PriceTable
+from xray.report.forecast import (
     NIH_IMAGES,
     Prediction,
     Predictor,
@@ -12,12 +14,10 @@ from xray.prediction import (
     hold_out,
     knee_sentence,
 )
-from xray.records.wording import DASH, duration, scaled
-from xray.report.comparison import Group
-from xray.report.drawing import Chart
-from xray.report.figures import Curve, speedup_chart
-from xray.report.tables import Table
-from xray.report.wording import usd
+from xray.report.page.drawing import Chart
+from xray.report.page.figures import Curve, speedup_chart
+from xray.report.page.tables import Table
+from xray.report.page.wording import usd
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 WORKERS_PER_NODE = 3
@@ -124,7 +124,7 @@ def _notes(
     return [
         f"From {len(predictor.records)} runs with {', '.join(map(str, measured))} "
         "workers. The interval grows beyond them and beyond their images. The model: "
-        "xray/time_model.py.",
+        "xray/report/time_model.py.",
         _checked(predictor),
         f"{points[0]} For {NIH_IMAGES:,} images: {points[1]} (Where S(N)²/N is "
         "largest; Eager, Zahorjan and Lazowska, IEEE Transactions on Computers 38(3), "

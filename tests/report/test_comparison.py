@@ -3,16 +3,15 @@
 import pytest
 
 from tests.factories import make_elephas, make_gpu, make_record, make_scores, make_work
-from tests.test_costs import PRICES
-from xray.costs import load_prices
 from xray.records.record import RunRecord
 from xray.records.scores import Interval
 from xray.records.wording import DASH, interval, number
-from xray.report import notes, tables
+from xray.report.page import notes, tables
 from xray.report.comparison import compare, cpu_per_wall
 from xray.report.configurations import key_of, unique_labels
-from xray.report.summary import answers
-from xray.report.wording import times
+from xray.report.costs import PRICES, load_prices
+from xray.report.page.summary import answers
+from xray.report.page.wording import times
 
 
 def compared(*records):

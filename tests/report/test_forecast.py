@@ -6,7 +6,7 @@ import pytest
 
 from tests.factories import make_elephas, make_record
 from tests.refusals import refused
-from xray.prediction import (
+from xray.report.forecast import (
     NIH_IMAGES,
     Predictor,
     families,
@@ -14,7 +14,7 @@ from xray.prediction import (
     knee,
     knee_sentence,
 )
-from xray.time_model import Job, fit_model, largest_of, point_of
+from xray.report.time_model import Job, fit_model, largest_of, point_of
 
 TRAIN, TEST, EPOCHS, WEIGHT_BYTES = 4000, 1000, 5, 10**7
 FIXED, LOAD, IMAGE, EXCHANGE, EVALUATE = 20.0, (15, 0.01), 0.02, (0.1, 0.05), (2, 0.01)

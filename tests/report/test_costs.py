@@ -1,14 +1,11 @@
 """Price tables and the cost of a run."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.factories import make_elephas, make_gpu, make_record
 from xray.common.errors import UserError
-from xray.costs import load_prices, run_cost
+from xray.report.costs import PRICES, load_prices, run_cost
 
-PRICES = Path(__file__).parents[1] / "experiments" / "configs" / "prices.yaml"
 ENTRY = "{ec2_usd_per_hour: 1.0, source: list, date: 2026-01-02}"
 
 

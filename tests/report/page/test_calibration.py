@@ -6,10 +6,10 @@ import pytest
 
 from experiments.report import main
 from tests.factories import make_calibration, make_elephas, make_gpu, make_record
-from tests.test_report_comparison import cells, only_group
-from tests.test_report_pages import write
+from tests.report.page.test_build import write
+from tests.report.test_comparison import cells, only_group
 from xray.records.wording import DASH
-from xray.report import calibration
+from xray.report.page import calibration
 
 IMAGES = {"train": 4000, "test": 300, "validation": 300}
 

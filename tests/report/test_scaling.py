@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xray import scaling
+from xray.report import scaling
 
 
 def test_speedup_is_baseline_over_seconds():

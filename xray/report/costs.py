@@ -18,6 +18,9 @@ from xray.common.errors import UserError
 from xray.config.file import read_yaml_mapping
 from xray.records.record import RunRecord
 
+PRICES = Path(__file__).resolve().parents[2] / "experiments/configs/prices.yaml"
+"""The prices that are used where no table is named."""
+
 MINIMUM_SECONDS = 60
 """EC2 and EMR bill per second, one minute at least."""
 

@@ -3,12 +3,11 @@
 import pytest
 
 from tests.factories import make_record
-from tests.test_costs import PRICES
-from tests.test_prediction import formula, run
-from tests.test_report_comparison import only_group
-from xray.costs import load_prices
-from xray.report import predictions
-from xray.report.pages import write_report
+from tests.report.test_comparison import only_group
+from tests.report.test_forecast import formula, run
+from xray.report.costs import PRICES, load_prices
+from xray.report.page import forecast
+from xray.report.page.build import write_report
 
 
 def group(*workers):
@@ -21,7 +20,7 @@ def cells(table, workers):
 
 
 def test_the_table_predicts_what_was_not_measured():
-    table = predictions.table(group(1, 2, 4), load_prices(PRICES))
+    table = forecast.table(group(1, 2, 4), load_prices(PRICES))
     assert [row[0] for row in table.rows] == ["1", "2", "4", "8", "16", "32", "64"]
     speedup = formula(1) / formula(16)
     assert float(cells(table, 16)[2]) == pytest.approx(speedup, abs=0.06)
@@ -32,12 +31,12 @@ def test_the_table_predicts_what_was_not_measured():
 
 
 def test_an_unchecked_model_says_so():
-    table = predictions.table(group(1, 2), load_prices(PRICES))
+    table = forecast.table(group(1, 2), load_prices(PRICES))
     assert any("Not checked" in note for note in table.notes)
 
 
 def test_the_chart_marks_what_is_predicted_and_published():
-    chart = predictions.chart(group(1, 2, 4), "p")
+    chart = forecast.chart(group(1, 2, 4), "p")
     for label in ("Predicted Elephas", "Dell EMC, V100 GPUs, published", "BigDL"):
         assert label in chart.svg
     assert "stroke-dasharray" in chart.svg
@@ -45,16 +44,16 @@ def test_the_chart_marks_what_is_predicted_and_published():
 
 
 def test_published_points_are_those_of_the_sources():
-    dell, bigdl = predictions.PUBLISHED
+    dell, bigdl = forecast.PUBLISHED
     assert dell.speedups[-1] == pytest.approx(10.34, abs=0.01)
     assert bigdl.speedups[1] / bigdl.speedups[0] == 3
 
 
 def test_without_two_worker_counts_nothing_is_predicted():
-    assert predictions.table(group(2), load_prices(PRICES)) is None
-    assert predictions.chart(group(2), "p") is None
+    assert forecast.table(group(2), load_prices(PRICES)) is None
+    assert forecast.chart(group(2), "p") is None
     alone = only_group(run(1), run(2))
-    assert predictions.chart(alone, "p") is None
+    assert forecast.chart(alone, "p") is None
 
 
 def test_the_report_holds_the_prediction(tmp_path):

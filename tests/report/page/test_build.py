@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 
 from experiments.report import main
+from tests.conftest import ROOT
 from tests.factories import make_elephas, make_gpu, make_record, make_scores, make_work
-from tests.test_costs import PRICES
-from xray.costs import load_prices
 from xray.report.comparison import compare
-from xray.report.figures import Curve, charts, speedup_chart
-from xray.report.pages import escape_markdown
+from xray.report.costs import PRICES, load_prices
+from xray.report.page.build import escape_markdown
+from xray.report.page.figures import Curve, charts, speedup_chart
 
-ROOT = Path(__file__).parents[1]
 HOSTILE = "<script>alert(1)</script> | **bold** $x_1$ =cmd() \x00"
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from xray.records.record import RunRecord
 from xray.records.scores import Interval
 from xray.report.comparison import PHASES, Configuration, Group
-from xray.report.drawing import (
+from xray.report.page.drawing import (
     MUTED,
     PHASE_COLOURS,
     Chart,
@@ -20,8 +20,8 @@ from xray.report.drawing import (
     shades,
     shortened,
 )
-from xray.report.summary import fastest
-from xray.scaling import amdahl
+from xray.report.page.summary import fastest
+from xray.report.scaling import amdahl
 
 MODE_MARKERS = {"asynchronous": "s", "hogwild": "^"}
 MAX_SHOWN = 6

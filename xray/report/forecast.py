@@ -1,6 +1,6 @@
 """Predicts Elephas runs that were not measured from those that were, with intervals.
 
-The formula and how its numbers are found are in xray/time_model.py.
+The formula and how its numbers are found are in xray/report/time_model.py.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 
 from xray.common.errors import UserError
 from xray.records.record import RunRecord
-from xray.time_model import Job, Model, fit_model, job_of, point_of
+from xray.report.time_model import Job, Model, fit_model, job_of, point_of
 
 NIH_IMAGES = 112_120
 """Images of ChestX-ray14."""

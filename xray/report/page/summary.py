@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 from xray.records.scores import Interval
 from xray.records.wording import duration, interval, number, plural
 from xray.report.comparison import Configuration, Group, macro_auc
-from xray.report.wording import times, usd
-from xray.scaling import speedup
+from xray.report.page.wording import times, usd
+from xray.report.scaling import speedup
 
 ABOUT_EQUAL = 0.05
 """A speedup within 5% of 1 is called about as fast."""

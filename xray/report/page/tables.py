@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from xray.costs import PriceTable
 from xray.records.record import RunRecord
 from xray.records.wording import DASH, interval, number, scaled
 from xray.report.comparison import (
@@ -14,7 +13,8 @@ from xray.report.comparison import (
     largest_worker_bytes,
 )
 from xray.report.configurations import plain
-from xray.report.notes import (
+from xray.report.costs import PriceTable
+from xray.report.page.notes import (
     ASSUMED,
     OTHER_CPU,
     amdahl_fit,
@@ -22,8 +22,8 @@ from xray.report.notes import (
     baseline,
     other_cpu,
 )
-from xray.report.summary import macro_range
-from xray.report.wording import gibibytes, spread, usd
+from xray.report.page.summary import macro_range
+from xray.report.page.wording import gibibytes, spread, usd
 
 AUC_COLUMNS = 4
 """Configurations side by side in one table, so that it fits an A4 page."""
