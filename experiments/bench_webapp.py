@@ -31,7 +31,7 @@ from experiments.fuzz_upload import encode
 from xray.benchmark import median_ratio
 from xray.common.errors import UserError
 from xray.config.file import load_config
-from xray.images import decode_image
+from xray.data.images import decode_image
 from xray.local.phantom import draw
 from xray.records.benchmark import write_benchmark
 from xray.webapp.child import Page, serve_page

@@ -15,13 +15,13 @@ from xray.cli import main
 from xray.cluster import Cluster, start_cluster
 from xray.common.background import in_background
 from xray.config.run import RunConfig
-from xray.dataset import find_dataset
+from xray.data.dataset import find_dataset
+from xray.data.partition import check_shards
 from xray.journal import Journal
 from xray.model import build_model, weights_digest
 from xray.recording import build_record
 from xray.records.record import RunRecord
 from xray.resident_run import train_resident
-from xray.shards import check_shards
 from xray.spark_settings import check_master
 from xray.stock_run import train_stock
 from xray.storage.credentials import S3Access, load_access

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 from werkzeug.exceptions import HTTPException
 
-from xray.images import shrink
+from xray.data.images import shrink
 from xray.local.dicom import encode_dicom
 from xray.local.phantom import draw
 from xray.records.benchmark import write_benchmark

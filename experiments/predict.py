@@ -37,8 +37,9 @@ from xray.common.errors import UserError
 from xray.common.processes import exit_on_sigterm
 from xray.common.progress import progress_bar
 from xray.config.run import RunConfig, RunnerConfig
+from xray.data.images import decode_picture
+from xray.data.reader import ImageReader
 from xray.environment import check_cluster
-from xray.images import decode_picture
 from xray.inference import Pace
 from xray.inference_images import EVERYTHING, SUBSETS, Inputs, find_inputs
 from xray.inference_job import Job, plan_job, run_here, run_on_spark, steady_rate
@@ -58,7 +59,6 @@ from xray.inference_summary import (
     score_rows,
 )
 from xray.keras_archive import pack
-from xray.reader import ImageReader
 from xray.records.machine import describe_machine, git_state, package_versions
 from xray.records.record import utc_now
 from xray.saved_model import load_model, read_info

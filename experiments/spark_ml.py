@@ -22,8 +22,8 @@ from xray.cluster import start_cluster
 from xray.common.errors import UserError
 from xray.config.file import load_config
 from xray.config.run import DataConfig, RunConfig
-from xray.dataset import find_dataset
-from xray.labels import FINDINGS
+from xray.data.dataset import find_dataset
+from xray.data.labels import FINDINGS
 from xray.records.benchmark import write_benchmark
 from xray.spark_findings import PENALTY, findings_regression, our_scores, spark_auc
 from xray.spark_images import drop_unreadable, image_frame

@@ -24,8 +24,9 @@ from xray.common.processes import exit_on_sigterm
 from xray.common.progress import progress_bar
 from xray.config.file import load_config
 from xray.config.run import RunConfig
-from xray.shard_files import FORMATS
-from xray.staging import plan_staging, write_on_spark
+from xray.data.shard_files import FORMATS
+from xray.data.staging import plan_staging
+from xray.spark.staging import write_on_spark
 from xray.storage.credentials import load_access
 
 

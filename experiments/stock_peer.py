@@ -33,8 +33,8 @@ from xray.common.errors import UserError
 from xray.common.java import find_java_home
 from xray.config.file import load_config
 from xray.config.run import RunConfig
-from xray.dataset import find_dataset
-from xray.images import decode_image
+from xray.data.dataset import find_dataset
+from xray.data.images import decode_image
 from xray.model import build_model
 from xray.records.timing import program_age_seconds
 from xray.storage.credentials import load_access

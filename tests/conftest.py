@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from xray.config.run import RunConfig, RunnerConfig
-from xray.dataset import Subset, find_dataset
+from xray.data.dataset import Subset, find_dataset
+from xray.data.reader import ImageReader
 from xray.local.s3 import S3Server, serve
 from xray.local.synthetic import generate
-from xray.reader import ImageReader
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 

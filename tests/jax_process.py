@@ -23,11 +23,11 @@ from xray.cli import main
 from xray.common.errors import UserError
 from xray.config.file import load_config
 from xray.config.run import RunConfig, RunnerConfig
-from xray.dataset import find_dataset
+from xray.data.dataset import find_dataset
+from xray.data.reader import ImageReader
 from xray.feed import Feed, predict, training_pipeline
 from xray.journal import Journal
 from xray.model import build_model, weights_digest
-from xray.reader import ImageReader
 from xray.records.record import utc_now
 from xray.sidecar import ImageCounts, ModelInfo
 from xray.storage.credentials import load_access

@@ -19,19 +19,19 @@ from xray.common.progress import progress_bar
 from xray.config.backbones import BACKBONES
 from xray.config.file import load_config
 from xray.config.run import RunConfig
-from xray.dataset import Dataset, Subset, find_dataset
+from xray.data.dataset import Dataset, Subset, find_dataset
+from xray.data.partition import cut_shards
+from xray.data.reader import ImageReader
 from xray.exchange import WeightServer
 from xray.feed import predict
 from xray.journal import Journal
 from xray.link import Link, Stopped
 from xray.model import build_model, weights_digest
 from xray.output import save_models
-from xray.reader import ImageReader
 from xray.recording import build_record
 from xray.resident import Plan, ResidentTraining, Shard
 from xray.rounds import RoundListener
 from xray.saved_model import load_model
-from xray.shards import cut_shards
 from xray.spark_predict import score_partition
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage

@@ -20,7 +20,7 @@ from xray.checkpoint import (
 )
 from xray.cli import main
 from xray.common.errors import UserError
-from xray.dataset import find_dataset
+from xray.data.dataset import find_dataset
 from xray.journal import Journal
 from xray.recording import build_record
 from xray.records.timing import PHASES

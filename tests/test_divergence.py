@@ -5,7 +5,7 @@ import pytest
 
 from xray.common.errors import UserError
 from xray.common.progress import progress_bar
-from xray.dataset import find_dataset
+from xray.data.dataset import find_dataset
 from xray.journal import Journal
 from xray.rounds import RoundListener
 from xray.storage.credentials import load_access

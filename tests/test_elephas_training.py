@@ -9,7 +9,7 @@ from xray.elephas_training import (
     make_asynchronous_model,
     make_synchronous_model,
 )
-from xray.shards import pixels_and_labels
+from xray.spark.stock.rows import pixels_and_labels
 
 pytestmark = pytest.mark.slow
 

@@ -14,14 +14,14 @@ from experiments.predict import main
 from tests.conftest import assert_one_line, held_out
 from tests.factories import make_record
 from tests.pictures import encode, huge_png, noise
+from xray.data.images import decode_image, decode_picture
+from xray.data.labels import FINDINGS
+from xray.data.reader import ImageReader
 from xray.feed import predict
-from xray.images import decode_image, decode_picture
 from xray.inference_images import find_inputs
 from xray.inference_job import plan_job, run_on_spark
 from xray.keras_archive import pack
-from xray.labels import FINDINGS
 from xray.local.dicom import encode_dicom
-from xray.reader import ImageReader
 from xray.records.metrics import score_predictions
 from xray.saved_model import load_model, save_model
 from xray.sidecar import ModelInfo

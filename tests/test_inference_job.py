@@ -3,15 +3,15 @@
 import pandas as pd
 import pytest
 
+from tests.data.test_dataset import fill
 from tests.refusals import refused
-from tests.test_dataset import fill
+from xray.data.labels import FINDINGS
+from xray.data.staging import plan_shards, plan_staging
 from xray.inference import Pace
 from xray.inference_images import find_inputs
 from xray.inference_job import cut_parts, steady_rate
 from xray.inference_settings import job_config, knows_labels, user_settings
-from xray.labels import FINDINGS
 from xray.sidecar import ModelInfo
-from xray.staging import plan_shards, plan_staging
 from xray.storage.credentials import S3Access, load_access
 from xray.storage.place import Place
 from xray.storage.s3 import Storage

@@ -4,7 +4,7 @@ import pytest
 
 from tests.refusals import SECRET
 from xray.config.run import RunConfig
-from xray.dataset import find_dataset
+from xray.data.dataset import find_dataset
 from xray.journal import Journal
 from xray.recording import build_record
 from xray.records.record import RunRecord, Worker

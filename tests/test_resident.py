@@ -16,15 +16,15 @@ from tests.test_elephas_training import small_model
 from xray.checkpoint import CheckpointFile
 from xray.common.errors import UserError
 from xray.config.recipe import TrainingConfig
-from xray.dataset import find_dataset
+from xray.data.dataset import find_dataset
+from xray.data.partition import cut_shards, read_part
+from xray.data.reader import ImageReader
 from xray.exchange import WeightServer
 from xray.feed import Feed, predict, training_pipeline
 from xray.journal import Journal
-from xray.reader import ImageReader
 from xray.records.metrics import macro_auc
 from xray.resident import Order, Plan, Shard, make_resident_model
 from xray.resident_run import train_resident
-from xray.shards import cut_shards, read_part
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 from xray.weights import WeightVector

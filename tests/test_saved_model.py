@@ -13,8 +13,8 @@ from tests.factories import make_record
 from tests.pictures import noise
 from tests.refusals import refused
 from tests.test_model import make_config
+from xray.data.labels import FINDINGS
 from xray.keras_archive import pack
-from xray.labels import FINDINGS
 from xray.model import build_model
 from xray.saved_model import load_model, read_info, save_model
 from xray.sidecar import ModelInfo

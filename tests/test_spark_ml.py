@@ -8,10 +8,10 @@ import pytest
 from experiments.spark_ml import learn, main, table
 from tests.conftest import assert_one_line
 from tests.refusals import refused
-from xray.dataset import find_dataset, set_apart
+from xray.data.dataset import find_dataset, set_apart
+from xray.data.labels import FINDINGS
+from xray.data.reader import ImageReader
 from xray.feed import predict
-from xray.labels import FINDINGS
-from xray.reader import ImageReader
 from xray.records.metrics import score_predictions
 from xray.spark_findings import findings_regression, our_scores, spark_auc
 from xray.spark_images import collect_subset, drop_unreadable, image_frame

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from xray.dataset import find_dataset
+from xray.data.dataset import find_dataset
+from xray.data.reader import ImageReader
 from xray.feed import predict
 from xray.model import build_model
-from xray.reader import ImageReader
-from xray.shards import load_shards
+from xray.spark.stock.rows import load_shards
 from xray.spark_predict import TestSet
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage

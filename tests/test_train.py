@@ -4,12 +4,12 @@ import pytest
 
 from tests.conftest import held_out
 from xray.checkpoint import CheckpointFile
-from xray.dataset import find_dataset
+from xray.data.dataset import find_dataset
+from xray.data.labels import FINDINGS
+from xray.data.reader import ImageReader
 from xray.journal import Journal
-from xray.labels import FINDINGS
 from xray.model import build_model, weights_digest
 from xray.output import save_models
-from xray.reader import ImageReader
 from xray.recording import build_record
 from xray.records.calibration import choose_thresholds
 from xray.records.metrics import both_values, macro_auc

@@ -8,8 +8,8 @@ import pytest
 
 from tests.conftest import assert_one_line
 from tests.pictures import encode, huge_png, noise
-from xray.images import decode_image
-from xray.labels import FINDINGS
+from xray.data.images import decode_image
+from xray.data.labels import FINDINGS
 from xray.local.dicom import encode_dicom
 from xray.webapp.__main__ import is_loopback, load_scorers, main
 from xray.webapp.app import HEADERS, create_app

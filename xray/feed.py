@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xray.pixels import PixelFile
-from xray.prefetch import as_dataset, draw_ahead
+from xray.data.pipeline import as_dataset, backend_name, draw_ahead, without_autotune
+from xray.data.pixels import PixelFile
 
 if TYPE_CHECKING:
     import keras
@@ -133,7 +133,7 @@ def training_pipeline(
         timed: let the feed tell how long it was waited for, which with JAX it always
             does; on one CPU thread that would cost time.
     """
-    if _backend() == "jax":
+    if backend_name() == "jax":
         return as_dataset(feed.ahead, len(feed))
     import tensorflow as tf
 
@@ -146,7 +146,7 @@ def training_pipeline(
     )
     if feed.parts == 1:  # else the number of batches varies, and is not asserted
         pipeline = pipeline.apply(tf.data.experimental.assert_cardinality(len(feed)))
-    return _without_autotune(pipeline if timed else pipeline.prefetch(2))
+    return without_autotune(pipeline if timed else pipeline.prefetch(2))
 
 
 def predict(model: "keras.Model", images: np.ndarray | PixelFile) -> np.ndarray:
@@ -161,7 +161,7 @@ def predict(model: "keras.Model", images: np.ndarray | PixelFile) -> np.ndarray:
                 batch = np.resize(batch, (size, *batch.shape[1:]))
             yield batch
 
-    if _backend() == "jax":
+    if backend_name() == "jax":
         pipeline = as_dataset(lambda: draw_ahead((b,) for b in batches()), len(starts))
     else:
         pipeline = _scoring_pipeline(batches, images.shape[1:], len(starts))
@@ -176,13 +176,7 @@ def _scoring_pipeline(
     pipeline = tf.data.Dataset.from_generator(
         batches, output_signature=tf.TensorSpec((None, *shape), tf.uint8)
     ).apply(tf.data.experimental.assert_cardinality(count))
-    return _without_autotune(pipeline.prefetch(2))
-
-
-def _backend() -> str:
-    import keras
-
-    return keras.backend.backend()
+    return without_autotune(pipeline.prefetch(2))
 
 
 def device_count() -> int:
@@ -191,11 +185,3 @@ def device_count() -> int:
 
     distribution = keras.distribution.distribution()
     return distribution.num_model_replicas if distribution else 1
-
-
-def _without_autotune(pipeline: "tf.data.Dataset") -> "tf.data.Dataset":
-    import tensorflow as tf
-
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return pipeline.with_options(options)

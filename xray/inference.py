@@ -19,11 +19,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xray.data.images import decode_picture, silence_decoders
+from xray.data.labels import FINDINGS
+from xray.data.pipeline import draw_ahead
+from xray.data.reader import ImageReader
 from xray.feed import SCORE_BATCH
-from xray.images import decode_picture, silence_decoders
-from xray.labels import FINDINGS
-from xray.prefetch import draw_ahead
-from xray.reader import ImageReader
 
 if TYPE_CHECKING:
     import keras

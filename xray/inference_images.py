@@ -7,9 +7,9 @@ import pandas as pd
 
 from xray.common.errors import UserError
 from xray.config.run import DataConfig
-from xray.dataset import find_dataset, load_labels
-from xray.labels import FINDINGS, image_name
-from xray.staged import read_index
+from xray.data.dataset import find_dataset, load_labels
+from xray.data.labels import FINDINGS, image_name
+from xray.data.staged import read_index
 from xray.storage.s3 import Storage, split_uri
 
 EVERYTHING = "all"

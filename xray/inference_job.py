@@ -25,12 +25,12 @@ import pyarrow.parquet as pq
 
 from xray.cluster import Cluster
 from xray.common.errors import UserError
+from xray.data.partition import spread
+from xray.data.reader import ImageReader
+from xray.data.staging import SHARD_BYTES
 from xray.inference import ImagePart, Pace, encode_table, score_parts
-from xray.reader import ImageReader
-from xray.shards import spread
 from xray.sidecar import ModelInfo
 from xray.spark_network import SharedNetwork, network_of
-from xray.staging import SHARD_BYTES
 from xray.storage.place import Place
 
 if TYPE_CHECKING:

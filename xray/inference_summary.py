@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from xray.data.labels import FINDINGS
 from xray.inference import OK
-from xray.labels import FINDINGS
 from xray.records.metrics import score_predictions
 from xray.records.scores import Interval, Part, Scores
 

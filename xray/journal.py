@@ -16,8 +16,8 @@ from xray.checkpoint import (
 )
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
-from xray.dataset import Dataset, Subset
-from xray.labels import FINDINGS
+from xray.data.dataset import Dataset, Subset
+from xray.data.labels import FINDINGS
 from xray.records.calibration import choose_thresholds, score_calibration
 from xray.records.machine import peak_memory_bytes
 from xray.records.metrics import macro_auc, score_predictions

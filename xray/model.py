@@ -10,7 +10,7 @@ from xray.common.errors import UserError
 from xray.config.backbones import BACKBONES
 from xray.config.recipe import AugmentConfig, ModelConfig, TrainingConfig
 from xray.config.run import RunConfig
-from xray.labels import FINDINGS
+from xray.data.labels import FINDINGS
 from xray.losses import choose_loss
 from xray.pretrained import load_weights
 

@@ -19,14 +19,14 @@ import numpy as np
 from xray.common.background import in_background
 from xray.common.errors import UserError
 from xray.config.recipe import TrainingConfig
+from xray.data.partition import ShardPart, read_part
+from xray.data.reader import ImageReader
 from xray.environment import describe_worker
 from xray.feed import Feed, predict, training_pipeline
 from xray.link import Link, RoundLost, ServerKey, Stopped
 from xray.losses import choose_loss, training_targets
 from xray.model import find_backbone, make_optimizer, trace, unfreeze
-from xray.reader import ImageReader
 from xray.schedule import follow_schedule
-from xray.shards import ShardPart, read_part
 from xray.tally import Tally
 from xray.weights import WeightVector
 

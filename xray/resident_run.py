@@ -12,13 +12,13 @@ from xray.cluster import Cluster
 from xray.common.background import in_background
 from xray.common.errors import UserError
 from xray.common.progress import progress_bar
+from xray.data.partition import ShardPart, cut_shards
+from xray.data.reader import ImageReader
 from xray.exchange import WeightServer
 from xray.journal import Journal
 from xray.losses import balanced_weights
-from xray.reader import ImageReader
 from xray.resident import Plan, Shard, make_resident_model
 from xray.rounds import RoundListener, parts_per_epoch
-from xray.shards import ShardPart, cut_shards
 from xray.storage.credentials import S3Access
 from xray.weights import WeightVector
 

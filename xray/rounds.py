@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xray.cluster import Cluster
-from xray.dataset import Subset
+from xray.data.dataset import Subset
 from xray.environment import WorkerEnvironment, check_workers
 from xray.journal import Journal
 from xray.records.metrics import macro_auc

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from xray.common.errors import UserError
+from xray.data.labels import FINDINGS
 from xray.keras_archive import check_archive, pack, unpack
-from xray.labels import FINDINGS
 from xray.model_card import model_card
 from xray.records.record import why_invalid
 from xray.sidecar import SCHEMA_VERSION, ModelInfo

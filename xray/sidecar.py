@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator
 
-from xray.labels import FINDINGS
+from xray.data.labels import FINDINGS
 from xray.records.record import RunRecord, utc_now
 from xray.records.scores import Calibration, Part, Scores
 

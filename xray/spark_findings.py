@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xray.common.errors import UserError
-from xray.labels import FINDINGS
+from xray.data.labels import FINDINGS
 from xray.records.metrics import score_predictions
 from xray.records.scores import Scores
 from xray.spark_images import LABEL_TYPES, check_column
@@ -213,7 +213,7 @@ def _with_both_values(
     if {fewest, most} - {len(FINDINGS), None}:
         raise UserError(
             f"Column {labels!r} must hold {len(FINDINGS)} labels a row, in the order "
-            f"of xray.labels.FINDINGS. Got {fewest} to {most}."
+            f"of xray.data.labels.FINDINGS. Got {fewest} to {most}."
         )
     wrong = [value for value in values if value not in (0, 1, None)]
     if wrong:

@@ -10,10 +10,10 @@ import pandas as pd
 from xray.cluster import equip_workers
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
-from xray.dataset import Dataset, Subset, check_bad_images, find_dataset
-from xray.labels import FINDINGS
-from xray.reader import ImageReader
-from xray.shards import spread
+from xray.data.dataset import Dataset, Subset, check_bad_images, find_dataset
+from xray.data.labels import FINDINGS
+from xray.data.partition import spread
+from xray.data.reader import ImageReader
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 
@@ -198,7 +198,7 @@ def _check_labels(values: Sequence[float | None], column: str, image: str) -> No
     if len(values) != len(FINDINGS):
         raise UserError(
             f"Column {column!r} must hold {len(FINDINGS)} labels a row, in the order "
-            f"of xray.labels.FINDINGS. Got {len(values)} for image {image!r}."
+            f"of xray.data.labels.FINDINGS. Got {len(values)} for image {image!r}."
         )
     wrong = [value for value in values if value not in (0, 1)]
     if wrong:

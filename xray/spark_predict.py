@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.dataset import Subset
+from xray.data.dataset import Subset
 from xray.feed import predict
 
 if TYPE_CHECKING:

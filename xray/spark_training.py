@@ -8,11 +8,11 @@ import numpy as np
 from xray.cluster import Cluster
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
-from xray.dataset import Dataset, Subset, set_apart
+from xray.data.dataset import Dataset, Subset, set_apart
+from xray.data.partition import check_shards
 from xray.journal import Journal
 from xray.model import build_model
 from xray.resident_run import train_resident
-from xray.shards import check_shards
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 from xray.train import check_batch_size

@@ -8,6 +8,8 @@ import numpy as np
 
 from xray.cluster import Cluster
 from xray.common.progress import progress_bar
+from xray.data.partition import check_shards
+from xray.data.reader import ImageReader
 from xray.elephas_training import (
     WorkerReport,
     make_asynchronous_model,
@@ -15,9 +17,8 @@ from xray.elephas_training import (
 )
 from xray.environment import import_on_workers
 from xray.journal import Journal
-from xray.reader import ImageReader
 from xray.records.metrics import macro_auc
-from xray.shards import check_shards, load_shards, pixels_and_labels
+from xray.spark.stock.rows import load_shards, pixels_and_labels
 from xray.spark_predict import TestSet
 from xray.storage.credentials import S3Access
 from xray.train import check_loss, check_skipped

@@ -6,10 +6,10 @@ from tests.factories import make_elephas, make_gpu, make_record, make_scores, ma
 from xray.records.record import RunRecord
 from xray.records.scores import Interval
 from xray.records.wording import DASH, interval, number
-from xray.report.page import notes, tables
 from xray.report.comparison import compare, cpu_per_wall
 from xray.report.configurations import key_of, unique_labels
 from xray.report.costs import PRICES, load_prices
+from xray.report.page import notes, tables
 from xray.report.page.summary import answers
 from xray.report.page.wording import times
 

@@ -10,10 +10,10 @@ import pandas as pd
 
 from xray.common.errors import UserError
 from xray.config.run import DataConfig
-from xray.images import EXTENSIONS
-from xray.labels import FINDINGS, image_name, read_labels
-from xray.split import split_by_patient
-from xray.staged import read_index
+from xray.data.images import EXTENSIONS
+from xray.data.labels import FINDINGS, image_name, read_labels
+from xray.data.split import split_by_patient
+from xray.data.staged import read_index
 from xray.storage.s3 import Storage, UnreadableObject, split_uri
 
 logger = logging.getLogger(__name__)

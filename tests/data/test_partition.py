@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from xray.common.errors import UserError
-from xray.dataset import find_dataset
-from xray.images import load_images
-from xray.reader import ImageReader
-from xray.shards import check_shards, cut_shards, load_shards, spread
+from xray.data.dataset import find_dataset
+from xray.data.images import load_images
+from xray.data.partition import check_shards, cut_shards, spread
+from xray.data.reader import ImageReader
+from xray.spark.stock.rows import load_shards
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 

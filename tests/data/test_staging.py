@@ -14,15 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import assert_one_line, run_script
+from tests.data.test_dataset import fill
 from tests.pictures import encode, noise
 from tests.refusals import refused
-from tests.test_dataset import fill
-from xray.dataset import find_dataset
-from xray.labels import FINDINGS
-from xray.reader import ImageReader
-from xray.shard_files import FORMATS
-from xray.staged import MANIFEST, read_manifest
-from xray.staging import Staging, plan_staging, write_on_spark
+from xray.data.dataset import find_dataset
+from xray.data.labels import FINDINGS
+from xray.data.reader import ImageReader
+from xray.data.shard_files import FORMATS
+from xray.data.staged import MANIFEST, read_manifest
+from xray.data.staging import Staging, plan_staging
+from xray.spark.staging import write_on_spark
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 
@@ -34,7 +35,7 @@ class Stage:
 
     def __init__(self, bucket, monkeypatch):
         fill(bucket)
-        monkeypatch.setattr("xray.staging.SHARD_BYTES", 32 * 32 * 3)  # four shards
+        monkeypatch.setattr("xray.data.staging.SHARD_BYTES", 32 * 32 * 3)  # four shards
         self.bucket, self.folder = bucket, bucket.folder / "staged"
 
     def data(self, **data):
@@ -241,7 +242,7 @@ def test_another_format_in_the_same_place_is_refused(stage):
 @pytest.mark.parametrize("damage", ["cut", "gone", "other"])
 def test_a_damaged_shard_is_named_after_three_tries(stage, form, damage, monkeypatch):
     stage.run(form)
-    monkeypatch.setattr("xray.staged.RETRY_SECONDS", 0)
+    monkeypatch.setattr("xray.data.staged.RETRY_SECONDS", 0)
     shards = sorted(stage.folder.glob(f"shards/part-*.{form}"))
     for shard in shards:
         if damage == "cut":

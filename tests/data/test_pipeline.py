@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from xray.prefetch import AHEAD, draw_ahead
+from xray.data.pipeline import AHEAD, draw_ahead
 
 
 def test_same_batches_in_the_same_order():

@@ -1,10 +1,10 @@
 """Reading staged data: a manifest, an index of the images, and shards of their pixels.
 
-`experiments/stage.py` writes them (xray.staging). Under the prefix `data.staged` stand
+`experiments/stage.py` writes them (xray.data.staging). Under `data.staged` stand
 
 - `manifest.json`: what was staged, and every shard with its size and ETag (`Manifest`);
 - `index-*.parquet`: a row an image: where its pixels are or why it has none;
-- `shards/part-*.parquet` or `.tfrecord`: the images (xray.shard_files);
+- `shards/part-*.parquet` or `.tfrecord`: the images (xray.data.shard_files);
 - `notes/part-*.json`: one a shard, by which staging goes on after an interruption.
 """
 
@@ -24,8 +24,8 @@ from pydantic import BaseModel, ValidationError
 
 from xray.common.errors import UserError
 from xray.config.run import DataConfig
-from xray.labels import FINDINGS
-from xray.shard_files import FORMATS
+from xray.data.labels import FINDINGS
+from xray.data.shard_files import FORMATS
 from xray.storage.s3 import Storage, UnreadableObject
 
 FORMAT_VERSION = 1

@@ -1,4 +1,4 @@
-"""Batches drawn ahead by a thread, so that a GPU need not wait for them."""
+"""How batches reach Keras: drawn ahead by a thread, with or without tf.data."""
 
 import time
 from collections import deque
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
 AHEAD = 2
 Batch = TypeVar("Batch")
@@ -57,3 +58,19 @@ def as_dataset(
             return next(self._batches)
 
     return Batches()
+
+
+def backend_name() -> str:
+    """Keras' backend in this process: tensorflow or jax."""
+    import keras
+
+    return keras.backend.backend()
+
+
+def without_autotune(pipeline: "tf.data.Dataset") -> "tf.data.Dataset":
+    """`pipeline` as it is: with one thread its autotuner keeps training waiting."""
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return pipeline.with_options(options)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from xray.config.run import DataConfig
-from xray.images import decode_image, load_images
-from xray.pixels import PixelFile, empty_pixels, keep_rows
-from xray.staged import STAGED, UNREADABLE, staged_pixels
+from xray.data.images import decode_image, load_images
+from xray.data.pixels import PixelFile, empty_pixels, keep_rows
+from xray.data.staged import STAGED, UNREADABLE, staged_pixels
 from xray.storage.credentials import S3Access
 from xray.storage.s3 import Storage
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.refusals import refused
-from xray.labels import FINDINGS, image_name, read_labels
+from xray.data.labels import FINDINGS, image_name, read_labels
 
 SOURCE = "s3://bucket/labels.csv"
 # The header of Data_Entry_2017_v2020.csv: eleven fields, since two names hold a comma.

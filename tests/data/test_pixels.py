@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.refusals import refused
-from xray.pixels import PixelFile, empty_pixels, keep_rows
+from xray.data.pixels import PixelFile, empty_pixels, keep_rows
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 1), dtype=np.uint8)
 

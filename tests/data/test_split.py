@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xray.split import split_by_patient
+from xray.data.split import split_by_patient
 
 SEEDS = range(5)
 

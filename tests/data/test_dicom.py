@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.pictures import encode, noise
 from tests.refusals import refused
-from xray.images import TooManyPixels, UnknownFormat, open_picture, shrink
+from xray.data.images import TooManyPixels, UnknownFormat, open_picture, shrink
 from xray.local.dicom import encode_dicom as dicom
 
 PIXELS = noise(32)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.pictures import encode, huge_png, noise
 from tests.refusals import refused
-from xray.images import decode_image, load_images
+from xray.data.images import decode_image, load_images
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 
@@ -179,7 +179,7 @@ def test_bad_images_are_told_and_the_others_loaded(shelf):
 
 
 def test_more_images_than_one_batch_of_reads(shelf, monkeypatch):
-    monkeypatch.setattr("xray.images.AHEAD_BYTES", 0)  # one image a thread
+    monkeypatch.setattr("xray.data.images.AHEAD_BYTES", 0)  # one image a thread
     for value in range(9):
         shelf.add(f"{value}.png", encode(np.full((32, 32), value, np.uint8)))
     images = shelf.load(*(f"{value}.png" for value in range(9)))

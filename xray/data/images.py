@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from xray.common.errors import UserError
 from xray.common.files import write_whole
-from xray.dicom import is_dicom, read_dicom, show_dicom
+from xray.data.dicom import is_dicom, read_dicom, show_dicom
 from xray.storage.s3 import Storage, UnreadableObject
 
 EXTENSIONS = (".png", ".jpg", ".jpeg")

@@ -1,14 +1,15 @@
 """Writing staged data: raw images decoded once, into shards that all runners read.
 
-A shard's place in the data follows from the images' names (`shards.spread`) and its own
-name from what it holds. So a second run finds what it would write, and a new or changed
-image costs the shard it belongs to. See xray.staged for what stands under the prefix.
+A shard's place in the data follows from the images' names (`partition.spread`) and its
+own name from what it holds. So a second run finds what it would write, and a new or
+changed image costs the shard it belongs to. See xray.data.staged for what stands under
+the prefix.
 """
 
 import hashlib
 import io
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -17,17 +18,14 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from xray.cluster import Cluster
 from xray.common.errors import UserError
-from xray.common.progress import watch
 from xray.config.run import DataConfig
-from xray.dataset import check_bad_images, match_images
-from xray.labels import FINDINGS
-from xray.reader import ImageReader
-from xray.records.record import utc_now
-from xray.shard_files import FORMATS
-from xray.shards import spread
-from xray.staged import (
+from xray.data.dataset import check_bad_images, match_images
+from xray.data.labels import FINDINGS
+from xray.data.partition import spread
+from xray.data.reader import ImageReader
+from xray.data.shard_files import FORMATS
+from xray.data.staged import (
     FORMAT_VERSION,
     MANIFEST,
     Manifest,
@@ -36,6 +34,7 @@ from xray.staged import (
     read_manifest,
     under,
 )
+from xray.records.record import utc_now
 from xray.storage.credentials import S3Access
 from xray.storage.s3 import Storage
 
@@ -149,30 +148,6 @@ def plan_staging(data: DataConfig, access: S3Access, form: str) -> Staging:
     ]
     reader = ImageReader.of(data, access)
     return Staging(data, form, reader, listed, plans, missing, before)
-
-
-def write_on_spark(
-    staging: Staging, cluster: Cluster, progress: Callable[[int], object]
-) -> None:
-    """Write the missing shards in one Spark job, as many at once as it has slots.
-
-    Raises:
-        UserError: S3 fails or refuses.
-    """
-    done = cluster.context.accumulator(0)
-
-    def write(plan: ShardPlan) -> str | None:
-        try:
-            done.add(staging.write(plan))
-        except UserError as error:  # as it is; an exception would become Java's
-            return str(error)
-        return None
-
-    plans = cluster.context.parallelize(staging.missing, len(staging.missing))
-    with watch(lambda: done.value, progress):
-        errors = list(filter(None, plans.map(write).collect()))
-    if errors:
-        raise UserError(errors[0])
 
 
 def _check_prefix(data: DataConfig, form: str, storage: Storage) -> Manifest | None:

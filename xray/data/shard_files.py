@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xray.labels import FINDINGS
+from xray.data.labels import FINDINGS
 
 
 class ShardFormat(NamedTuple):

@@ -7,8 +7,8 @@ import pytest
 
 from tests.pictures import encode, noise
 from tests.refusals import refused
-from xray.dataset import Dataset, check_bad_images, find_dataset
-from xray.labels import FINDINGS
+from xray.data.dataset import Dataset, check_bad_images, find_dataset
+from xray.data.labels import FINDINGS
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from tests.conftest import run_script
 from tests.pictures import encode
-from xray.pixels import PixelFile
-from xray.reader import ImageReader
+from xray.data.pixels import PixelFile
+from xray.data.reader import ImageReader
 from xray.storage.credentials import load_access
 
 # Loads every image of a bucket, visits all of them as an epoch does, and tells by how
@@ -19,7 +19,7 @@ from xray.config.run import RunConfig
 from xray.storage.credentials import load_access
 from xray.feed import Feed
 from xray.records.machine import peak_memory_bytes
-from xray.reader import ImageReader
+from xray.data.reader import ImageReader
 from xray.storage.s3 import Storage
 
 config = RunConfig.model_validate_json(sys.argv[1])
