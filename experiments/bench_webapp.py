@@ -95,10 +95,10 @@ def _bench(options: argparse.Namespace, model: str) -> int:
 
 
 def _untrained(folder: Path) -> str:
-    from xray.model import build_model
+    from xray.model.network import build_model
+    from xray.model.saved import save_model
+    from xray.model.sidecar import ImageCounts, ModelInfo
     from xray.records.record import utc_now
-    from xray.saved_model import save_model
-    from xray.sidecar import ImageCounts, ModelInfo
 
     config = load_config(CONFIG, ["model.weights=null"])
     info = ModelInfo(
@@ -117,7 +117,7 @@ def _bare(model: str, picture: bytes) -> Callable[[], object]:
     """Decoding and one forward pass, without page, checks and heat map."""
     import tensorflow as tf
 
-    from xray.saved_model import load_model
+    from xray.model.saved import load_model
 
     network, info = load_model(model)
     forward = tf.function(lambda pixels: network(pixels, training=False))

@@ -18,7 +18,7 @@ from xray.config.run import RunConfig
 from xray.data.dataset import find_dataset
 from xray.data.partition import check_shards
 from xray.journal import Journal
-from xray.model import build_model, weights_digest
+from xray.model.network import build_model, weights_digest
 from xray.recording import build_record
 from xray.records.record import RunRecord
 from xray.resident_run import train_resident

@@ -16,8 +16,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from xray.backbones import make_backbone
 from xray.config.backbones import BACKBONES
+from xray.model.backbones import make_backbone
 
 WARM_STEPS = 3
 

@@ -58,11 +58,11 @@ from xray.inference_summary import (
     report,
     score_rows,
 )
-from xray.keras_archive import pack
+from xray.model.archive import pack
+from xray.model.saved import load_model, read_info
+from xray.model.sidecar import ModelInfo
 from xray.records.machine import describe_machine, git_state, package_versions
 from xray.records.record import utc_now
-from xray.saved_model import load_model, read_info
-from xray.sidecar import ModelInfo
 from xray.spark_settings import check_master, thread_environment
 from xray.storage.credentials import S3Access, load_access
 from xray.storage.place import Place, check_place

@@ -13,8 +13,8 @@ import time
 from collections.abc import Sequence
 
 from experiments.sequential import use_one_thread
-from xray.feed import SCORE_BATCH
-from xray.saved_model import load_model
+from xray.model.predict import SCORE_BATCH
+from xray.model.saved import load_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

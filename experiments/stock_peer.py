@@ -35,7 +35,7 @@ from xray.config.file import load_config
 from xray.config.run import RunConfig
 from xray.data.dataset import find_dataset
 from xray.data.images import decode_image
-from xray.model import build_model
+from xray.model.network import build_model
 from xray.records.timing import program_age_seconds
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage

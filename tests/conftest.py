@@ -128,9 +128,9 @@ def held_out(config: RunConfig) -> tuple[Subset, np.ndarray]:
 def saved_model(tmp_path_factory) -> Path:
     """An untrained model of 32x32 pixels as a .keras file with its sidecar."""
     from tests.factories import make_record
-    from xray.model import build_model
-    from xray.saved_model import save_model
-    from xray.sidecar import ModelInfo
+    from xray.model.network import build_model
+    from xray.model.saved import save_model
+    from xray.model.sidecar import ModelInfo
 
     settings = {
         "data": {

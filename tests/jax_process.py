@@ -25,11 +25,12 @@ from xray.config.file import load_config
 from xray.config.run import RunConfig, RunnerConfig
 from xray.data.dataset import find_dataset
 from xray.data.reader import ImageReader
-from xray.feed import Feed, predict, training_pipeline
+from xray.feed import Feed, training_pipeline
 from xray.journal import Journal
-from xray.model import build_model, weights_digest
+from xray.model.network import build_model, weights_digest
+from xray.model.predict import predict
+from xray.model.sidecar import ImageCounts, ModelInfo
 from xray.records.record import utc_now
-from xray.sidecar import ImageCounts, ModelInfo
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 from xray.train import train_locally

@@ -132,7 +132,7 @@ def test_pipeline_gives_the_batches_of_the_feed():
 def test_predictions_keep_the_order(count, xla):
     import keras
 
-    from xray.feed import predict
+    from xray.model.predict import predict
 
     pixels = keras.Input((2, 2, 1), dtype="uint8")
     scaled = keras.layers.Rescaling(1.0)(pixels)

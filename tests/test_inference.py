@@ -17,14 +17,14 @@ from tests.pictures import encode, huge_png, noise
 from xray.data.images import decode_image, decode_picture
 from xray.data.labels import FINDINGS
 from xray.data.reader import ImageReader
-from xray.feed import predict
 from xray.inference_images import find_inputs
 from xray.inference_job import plan_job, run_on_spark
-from xray.keras_archive import pack
 from xray.local.dicom import encode_dicom
+from xray.model.archive import pack
+from xray.model.predict import predict
+from xray.model.saved import load_model, save_model
+from xray.model.sidecar import ModelInfo
 from xray.records.metrics import score_predictions
-from xray.saved_model import load_model, save_model
-from xray.sidecar import ModelInfo
 from xray.storage.credentials import load_access
 from xray.storage.place import Place
 from xray.storage.s3 import Storage
@@ -218,7 +218,7 @@ def test_a_prefix_on_s3_takes_the_tables_too(zoo, score, saved_model):
 @pytest.fixture(scope="module")
 def trained(bucket, tmp_path_factory):
     """A model of the bucket's images whose sidecar has the scores of its test set."""
-    from xray.model import build_model
+    from xray.model.network import build_model
 
     config = bucket.config()
     model, (test, pixels) = build_model(config), held_out(config)

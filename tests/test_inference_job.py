@@ -11,7 +11,7 @@ from xray.inference import Pace
 from xray.inference_images import find_inputs
 from xray.inference_job import cut_parts, steady_rate
 from xray.inference_settings import job_config, knows_labels, user_settings
-from xray.sidecar import ModelInfo
+from xray.model.sidecar import ModelInfo
 from xray.storage.credentials import S3Access, load_access
 from xray.storage.place import Place
 from xray.storage.s3 import Storage

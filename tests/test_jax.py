@@ -14,13 +14,13 @@ import pytest
 from experiments.backbones import smallest
 from tests import jax_process
 from tests.conftest import Bucket, run_script
-from tests.test_backbones import QUICK
+from tests.model.test_backbones import QUICK
 from tests.test_runners import read_record
 from xray.config.file import load_config
 from xray.config.run import RunConfig
 from xray.data.staging import plan_staging
 from xray.journal import Journal
-from xray.model import build_model, weights_digest
+from xray.model.network import build_model, weights_digest
 from xray.records.record import RunRecord, work_differences
 from xray.storage.credentials import load_access
 from xray.train import train_locally
@@ -179,7 +179,7 @@ def test_without_a_gpu_nothing_starts(shown):
 def test_random_numbers_are_those_of_tensorflow(seed):
     from keras import random
 
-    from xray.initial_weights import draw_truncated_normal, draw_uniform
+    from xray.model.initial_weights import draw_truncated_normal, draw_uniform
 
     for shape in ((3, 3, 3, 8), (37,)):
         uniform = random.uniform(shape, -0.07, 0.07, seed=seed)

@@ -8,8 +8,8 @@ from tests.refusals import refused
 from tests.test_journal import make_config
 from tests.test_runners import read_record
 from xray.cli import main
+from xray.model.saved import load_model, read_info
 from xray.output import check_output, open_events
-from xray.saved_model import load_model, read_info
 
 UNREACHABLE = "http://127.0.0.1:9"
 
@@ -69,7 +69,7 @@ def run(work, bucket, tmp_path, capsys, **sections):
 
 @pytest.fixture(scope="module")
 def model():
-    from tests.test_saved_model import network
+    from tests.model.test_saved import network
 
     return network()
 

@@ -20,8 +20,9 @@ from xray.data.dataset import find_dataset
 from xray.data.partition import cut_shards, read_part
 from xray.data.reader import ImageReader
 from xray.exchange import WeightServer
-from xray.feed import Feed, predict, training_pipeline
+from xray.feed import Feed, training_pipeline
 from xray.journal import Journal
+from xray.model.predict import predict
 from xray.records.metrics import macro_auc
 from xray.resident import Order, Plan, Shard, make_resident_model
 from xray.resident_run import train_resident

@@ -25,9 +25,9 @@ from tests.conftest import (
 from xray.config.file import load_config
 from xray.local.s3 import serve
 from xray.local.synthetic import generate
+from xray.model.saved import load_model
 from xray.records.metrics import macro_auc
 from xray.records.record import RunRecord, read_records, work_differences
-from xray.saved_model import load_model
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from tests.refusals import refused
 from xray.data.dataset import find_dataset, set_apart
 from xray.data.labels import FINDINGS
 from xray.data.reader import ImageReader
-from xray.feed import predict
+from xray.model.predict import predict
 from xray.records.metrics import score_predictions
 from xray.spark_findings import findings_regression, our_scores, spark_auc
 from xray.spark_images import collect_subset, drop_unreadable, image_frame
@@ -144,7 +144,7 @@ def test_a_fitted_pipeline_scores_the_same_when_loaded(
 
 
 def test_the_estimator_trains_the_configured_network(fitted, config):
-    from xray.model import build_model
+    from xray.model.network import build_model
 
     (model,) = fitted.stages
     assert len(model.losses) == 1

@@ -5,8 +5,8 @@ import pytest
 
 from xray.data.dataset import find_dataset
 from xray.data.reader import ImageReader
-from xray.feed import predict
-from xray.model import build_model
+from xray.model.network import build_model
+from xray.model.predict import predict
 from xray.spark.stock.rows import load_shards
 from xray.spark_predict import TestSet
 from xray.storage.credentials import load_access

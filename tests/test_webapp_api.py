@@ -38,7 +38,7 @@ def client(scorer):
 
 
 def test_probabilities_are_those_of_the_model(client, saved_model):
-    from xray.saved_model import load_model
+    from xray.model.saved import load_model
 
     model, info = load_model(saved_model)
     expected = model.predict(decode_image(CHEST, 32)[np.newaxis], verbose=0)[0]

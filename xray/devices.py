@@ -10,7 +10,7 @@ from importlib.abc import MetaPathFinder
 
 from xray.common.errors import DeviceError, UserError
 from xray.config.run import RunnerConfig
-from xray.initial_weights import draw_as_tensorflow
+from xray.model.initial_weights import draw_as_tensorflow
 
 # Compute capability from which a GPU has tensor cores for the type: Volta for float16,
 # Ampere for bfloat16 (NVIDIA, CUDA C++ Programming Guide, "Compute Capabilities").

@@ -23,7 +23,7 @@ from xray.data.images import decode_picture, silence_decoders
 from xray.data.labels import FINDINGS
 from xray.data.pipeline import draw_ahead
 from xray.data.reader import ImageReader
-from xray.feed import SCORE_BATCH
+from xray.model.predict import SCORE_BATCH
 
 if TYPE_CHECKING:
     import keras

@@ -29,7 +29,7 @@ from xray.data.partition import spread
 from xray.data.reader import ImageReader
 from xray.data.staging import SHARD_BYTES
 from xray.inference import ImagePart, Pace, encode_table, score_parts
-from xray.sidecar import ModelInfo
+from xray.model.sidecar import ModelInfo
 from xray.spark_network import SharedNetwork, network_of
 from xray.storage.place import Place
 

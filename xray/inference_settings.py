@@ -7,7 +7,7 @@ from typing import Any
 from xray.common.errors import UserError
 from xray.config.file import apply_override, load_config, parse_config
 from xray.config.run import DataConfig, RunConfig
-from xray.sidecar import ModelInfo
+from xray.model.sidecar import ModelInfo
 from xray.storage.credentials import S3Access, load_access
 
 Settings = dict[str, dict[str, Any]]

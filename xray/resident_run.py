@@ -16,7 +16,7 @@ from xray.data.partition import ShardPart, cut_shards
 from xray.data.reader import ImageReader
 from xray.exchange import WeightServer
 from xray.journal import Journal
-from xray.losses import balanced_weights
+from xray.model.losses import balanced_weights
 from xray.resident import Plan, Shard, make_resident_model
 from xray.rounds import RoundListener, parts_per_epoch
 from xray.storage.credentials import S3Access

@@ -14,8 +14,8 @@ import numpy as np
 from xray.cluster import equip_workers
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
-from xray.feed import predict
-from xray.model import build_model
+from xray.model.network import build_model
+from xray.model.predict import predict
 from xray.spark_images import check_column
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage

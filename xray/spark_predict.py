@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xray.data.dataset import Subset
-from xray.feed import predict
+from xray.model.predict import predict
 
 if TYPE_CHECKING:
     import keras

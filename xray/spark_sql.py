@@ -8,8 +8,8 @@ import pandas as pd
 from xray.cluster import equip_workers
 from xray.data.labels import FINDINGS
 from xray.inference import score_contents
-from xray.keras_archive import pack
-from xray.saved_model import load_model
+from xray.model.archive import pack
+from xray.model.saved import load_model
 from xray.spark_images import limit_batches
 from xray.spark_network import SharedNetwork, network_of
 from xray.storage.credentials import S3Access

@@ -12,10 +12,17 @@ from xray.config.run import RunConfig
 from xray.data.dataset import Subset, check_bad_images, find_dataset
 from xray.data.pixels import PixelFile
 from xray.data.reader import ImageReader
-from xray.feed import Feed, predict, training_pipeline
+from xray.feed import Feed, training_pipeline
 from xray.journal import Journal
-from xray.losses import balanced_weights, training_targets
-from xray.model import build_model, make_optimizer, trace, unfreeze, weights_digest
+from xray.model.losses import balanced_weights, training_targets
+from xray.model.network import (
+    build_model,
+    make_optimizer,
+    trace,
+    unfreeze,
+    weights_digest,
+)
+from xray.model.predict import predict
 from xray.recording import build_record
 from xray.records.metrics import macro_auc
 from xray.records.record import RunRecord

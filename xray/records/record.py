@@ -129,7 +129,7 @@ class Retry(Part):
 
 
 class SavedModel(Part):
-    """A model that the run saved (xray.saved_model)."""
+    """A model that the run saved (xray.model.saved)."""
 
     path: str
     """Of the .keras file, on disk or S3."""
@@ -251,7 +251,7 @@ def _flatten(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def read_records(folder: Path) -> tuple[list[RunRecord], list[str]]:
     """Every record under `folder`, oldest first, and why other files were left out.
 
-    Benchmarks (xray.benchmark) and saved models (xray.saved_model) may live beside the
+    Benchmarks (xray.benchmark) and saved models (xray.model.saved) may live beside the
     records and are no records.
     """
     records, left_out = [], []

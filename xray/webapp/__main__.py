@@ -15,7 +15,7 @@ from waitress import create_server
 from xray.common.errors import UserError
 from xray.config.run import DataConfig
 from xray.data.images import silence_decoders
-from xray.saved_model import load_model
+from xray.model.saved import load_model
 from xray.storage.credentials import S3Access, load_access
 from xray.webapp.app import create_app
 from xray.webapp.limits import Limits

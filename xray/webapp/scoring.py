@@ -10,7 +10,7 @@ from xray.common.errors import UserError
 if TYPE_CHECKING:
     import keras
 
-    from xray.sidecar import ModelInfo
+    from xray.model.sidecar import ModelInfo
 
 DEFAULT_THRESHOLD = 0.5
 THRESHOLD_KIND = "youden"

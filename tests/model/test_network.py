@@ -12,7 +12,7 @@ from tests.pictures import noise
 from tests.refusals import refused
 from xray.config.recipe import TrainingConfig
 from xray.config.run import RunConfig
-from xray.model import (
+from xray.model.network import (
     build_model,
     find_backbone,
     make_optimizer,
@@ -273,7 +273,7 @@ def test_same_weights_in_another_process_with_other_threads():
         "import tensorflow as tf\n"
         "tf.config.threading.set_intra_op_parallelism_threads(1)\n"
         "tf.config.threading.set_inter_op_parallelism_threads(1)\n"
-        "import json; from tests.test_model import digest_and_json\n"
+        "import json; from tests.model.test_network import digest_and_json\n"
         "print(json.dumps(digest_and_json()))"
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "5"}
@@ -336,7 +336,7 @@ def test_weights_on_s3_need_a_storage():
 
 def test_imagenet_weights_without_a_network(tmp_path):
     code = (
-        "from tests.test_model import make_config, build_model, refused\n"
+        "from tests.model.test_network import make_config, build_model, refused\n"
         "with refused('imagenet weights of MobileNet cannot be fetched .*=none'):\n"
         "    build_model(make_config(weights='imagenet'))"
     )

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.backbones import make_backbone
 from xray.common.errors import UserError
 from xray.config.backbones import BACKBONES
 from xray.config.recipe import AugmentConfig, ModelConfig, TrainingConfig
 from xray.config.run import RunConfig
 from xray.data.labels import FINDINGS
-from xray.losses import choose_loss
-from xray.pretrained import load_weights
+from xray.model.backbones import make_backbone
+from xray.model.losses import choose_loss
+from xray.model.pretrained import load_weights
 
 if TYPE_CHECKING:
     import keras

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from xray.config.backbones import BACKBONES
+from xray.model.sidecar import ModelInfo
 from xray.records.scores import Interval, OperatingPoint
-from xray.sidecar import ModelInfo
 
 FRONT_MATTER = """---
 library_name: keras

@@ -43,8 +43,6 @@ def unpack(content: bytes, source: str) -> "keras.Model":
     """
     import keras
 
-    import xray.model  # noqa: F401 - makes the layers of our own known to Keras
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
         path.write_bytes(content)

@@ -14,8 +14,8 @@ from tests.factories import (
 )
 from tests.refusals import SECRET
 from xray.config.run import RunConfig
-from xray.model_card import model_card
-from xray.sidecar import ModelInfo
+from xray.model.card import model_card
+from xray.model.sidecar import ModelInfo
 
 CONFIG = {
     "data": {

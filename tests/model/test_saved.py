@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from tests.factories import make_record
+from tests.model.test_network import make_config
 from tests.pictures import noise
 from tests.refusals import refused
-from tests.test_model import make_config
 from xray.data.labels import FINDINGS
-from xray.keras_archive import pack
-from xray.model import build_model
-from xray.saved_model import load_model, read_info, save_model
-from xray.sidecar import ModelInfo
+from xray.model.archive import pack
+from xray.model.network import build_model
+from xray.model.saved import load_model, read_info, save_model
+from xray.model.sidecar import ModelInfo
 from xray.storage.credentials import S3Access, load_access
 
 pytestmark = pytest.mark.slow  # imports TensorFlow

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xray.config.recipe import TrainingConfig
-from xray.losses import (
+from xray.model.losses import (
     balanced_weights,
     choose_loss,
     training_targets,
