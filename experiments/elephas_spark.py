@@ -17,16 +17,16 @@ from xray.common.background import in_background
 from xray.config.run import RunConfig
 from xray.data.dataset import find_dataset
 from xray.data.partition import check_shards
-from xray.journal import Journal
 from xray.model.network import build_model, weights_digest
-from xray.recording import build_record
 from xray.records.record import RunRecord
 from xray.resident_run import train_resident
 from xray.spark_settings import check_master
 from xray.stock_run import train_stock
 from xray.storage.credentials import S3Access, load_access
 from xray.storage.s3 import Storage
-from xray.train import check_batch_size
+from xray.training.checks import check_batch_size
+from xray.training.journal import Journal
+from xray.training.recording import build_record
 
 if TYPE_CHECKING:
     import keras

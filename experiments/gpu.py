@@ -5,9 +5,9 @@ import sys
 from xray.cli import main
 from xray.config.run import RunConfig
 from xray.devices import use_gpus
-from xray.journal import Journal
 from xray.records.record import RunRecord
-from xray.train import train_locally
+from xray.training.journal import Journal
+from xray.training.loop import train_locally
 
 
 def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:

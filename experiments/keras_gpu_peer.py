@@ -16,7 +16,7 @@ import numpy as np
 
 from xray.config.run import RunnerConfig
 from xray.devices import choose_backend, use_gpus
-from xray.feed import Feed, training_pipeline
+from xray.training.batches import Feed, training_pipeline
 
 if TYPE_CHECKING:
     import keras

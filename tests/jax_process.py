@@ -25,15 +25,15 @@ from xray.config.file import load_config
 from xray.config.run import RunConfig, RunnerConfig
 from xray.data.dataset import find_dataset
 from xray.data.reader import ImageReader
-from xray.feed import Feed, training_pipeline
-from xray.journal import Journal
 from xray.model.network import build_model, weights_digest
 from xray.model.predict import predict
 from xray.model.sidecar import ImageCounts, ModelInfo
 from xray.records.record import utc_now
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
-from xray.train import train_locally
+from xray.training.batches import Feed, training_pipeline
+from xray.training.journal import Journal
+from xray.training.loop import train_locally
 from xray.webapp.scoring import Scorer
 
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"

@@ -19,11 +19,11 @@ from tests.test_runners import read_record
 from xray.config.file import load_config
 from xray.config.run import RunConfig
 from xray.data.staging import plan_staging
-from xray.journal import Journal
 from xray.model.network import build_model, weights_digest
 from xray.records.record import RunRecord, work_differences
 from xray.storage.credentials import load_access
-from xray.train import train_locally
+from xray.training.journal import Journal
+from xray.training.loop import train_locally
 
 pytestmark = pytest.mark.slow
 

@@ -21,9 +21,9 @@ from tests.conftest import (
     scratch_environment,
 )
 from tests.test_runners import read_record
-from xray.checkpoint import Progress
 from xray.cli import main
-from xray.train import train_locally
+from xray.training.checkpoint import Progress
+from xray.training.loop import train_locally
 
 pytestmark = pytest.mark.slow
 

@@ -10,16 +10,16 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from xray.checkpoint import Checkpoint, CheckpointFile, check_resumable
 from xray.common.errors import UserError
 from xray.config.file import load_config
 from xray.config.run import RunConfig, check_runner
-from xray.journal import Journal
 from xray.output import check_output, open_events, save_models
-from xray.recording import build_record
 from xray.records.record import RunRecord
 from xray.records.timing import Timer, program_age_seconds
 from xray.storage.place import check_folder
+from xray.training.checkpoint import Checkpoint, CheckpointFile, check_resumable
+from xray.training.journal import Journal
+from xray.training.recording import build_record
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 

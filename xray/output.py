@@ -4,13 +4,13 @@ from pathlib import Path
 
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
-from xray.journal import Journal
 from xray.model.saved import save_model
 from xray.model.sidecar import ModelInfo
 from xray.records.record import RunRecord, SavedModel, utc_now
 from xray.storage.credentials import S3Access, load_access
 from xray.storage.place import check_place, under
-from xray.tensorboard_log import TensorBoardLog
+from xray.training.journal import Journal
+from xray.training.tensorboard import TensorBoardLog
 
 
 def check_output(config: RunConfig) -> None:

@@ -22,13 +22,13 @@ from xray.config.recipe import TrainingConfig
 from xray.data.partition import ShardPart, read_part
 from xray.data.reader import ImageReader
 from xray.environment import describe_worker
-from xray.feed import Feed, training_pipeline
 from xray.link import Link, RoundLost, ServerKey, Stopped
 from xray.model.losses import choose_loss, training_targets
 from xray.model.network import find_backbone, make_optimizer, trace, unfreeze
 from xray.model.predict import predict
-from xray.schedule import follow_schedule
 from xray.tally import Tally
+from xray.training.batches import Feed, training_pipeline
+from xray.training.schedule import follow_schedule
 from xray.weights import WeightVector
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.checkpoint import BackgroundSaver
 from xray.cluster import Cluster
 from xray.common.background import in_background
 from xray.common.errors import UserError
@@ -15,11 +14,12 @@ from xray.common.progress import progress_bar
 from xray.data.partition import ShardPart, cut_shards
 from xray.data.reader import ImageReader
 from xray.exchange import WeightServer
-from xray.journal import Journal
 from xray.model.losses import balanced_weights
 from xray.resident import Plan, Shard, make_resident_model
 from xray.rounds import RoundListener, parts_per_epoch
 from xray.storage.credentials import S3Access
+from xray.training.checkpoint import BackgroundSaver
+from xray.training.journal import Journal
 from xray.weights import WeightVector
 
 if TYPE_CHECKING:

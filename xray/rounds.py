@@ -9,12 +9,12 @@ import numpy as np
 from xray.cluster import Cluster
 from xray.data.dataset import Subset
 from xray.environment import WorkerEnvironment, check_workers
-from xray.journal import Journal
 from xray.records.metrics import macro_auc
 from xray.records.record import Retry
 from xray.resident import Loaded, Order
 from xray.tally import EpochReport
-from xray.train import check_loss, check_skipped
+from xray.training.checks import check_loss, check_skipped
+from xray.training.journal import Journal
 
 
 def parts_per_epoch(journal: Journal, workers: int) -> int:

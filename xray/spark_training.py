@@ -10,12 +10,12 @@ from xray.common.errors import UserError
 from xray.config.run import RunConfig
 from xray.data.dataset import Dataset, Subset, set_apart
 from xray.data.partition import check_shards
-from xray.journal import Journal
 from xray.model.network import build_model
 from xray.resident_run import train_resident
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
-from xray.train import check_batch_size
+from xray.training.checks import check_batch_size
+from xray.training.journal import Journal
 
 if TYPE_CHECKING:
     import keras

@@ -16,12 +16,12 @@ from xray.elephas_training import (
     make_synchronous_model,
 )
 from xray.environment import import_on_workers
-from xray.journal import Journal
 from xray.records.metrics import macro_auc
 from xray.spark.stock.rows import load_shards, pixels_and_labels
 from xray.spark_predict import TestSet
 from xray.storage.credentials import S3Access
-from xray.train import check_loss, check_skipped
+from xray.training.checks import check_loss, check_skipped
+from xray.training.journal import Journal
 
 if TYPE_CHECKING:
     import keras

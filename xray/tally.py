@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from xray.feed import Feed
 from xray.records.machine import peak_memory_bytes
+from xray.training.batches import Feed
 
 if TYPE_CHECKING:
     import keras

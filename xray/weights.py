@@ -1,28 +1,12 @@
-"""A model's weights: as one vector, as workers exchange them, and as they are saved."""
+"""A model's weights as one vector, as workers exchange them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     import keras
-
-
-@dataclass(frozen=True)
-class TrainedWeights:
-    """What will be saved as a model.
-
-    Attributes:
-        weights: as `model.get_weights()` gives them.
-        epoch: after which they were these, from 1.
-        scored: whether the run's scores are of these weights.
-    """
-
-    weights: list[np.ndarray]
-    epoch: int
-    scored: bool
 
 
 class WeightVector:

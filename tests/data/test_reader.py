@@ -17,7 +17,7 @@ import json, sys
 import numpy as np
 from xray.config.run import RunConfig
 from xray.storage.credentials import load_access
-from xray.feed import Feed
+from xray.training.batches import Feed
 from xray.records.machine import peak_memory_bytes
 from xray.data.reader import ImageReader
 from xray.storage.s3 import Storage

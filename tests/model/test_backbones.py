@@ -23,19 +23,19 @@ from xray.data.dataset import Dataset, Subset, find_dataset
 from xray.data.partition import cut_shards
 from xray.data.reader import ImageReader
 from xray.exchange import WeightServer
-from xray.journal import Journal
 from xray.link import Link, Stopped
 from xray.model.network import build_model, weights_digest
 from xray.model.predict import predict
 from xray.model.saved import load_model
 from xray.output import save_models
-from xray.recording import build_record
 from xray.resident import Plan, ResidentTraining, Shard
 from xray.rounds import RoundListener
 from xray.spark_predict import score_partition
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
-from xray.train import Loaded, LocalTraining
+from xray.training.journal import Journal
+from xray.training.loop import Loaded, LocalTraining
+from xray.training.recording import build_record
 from xray.weights import WeightVector
 
 pytestmark = [

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from xray.feed import Feed, epoch_order
+from xray.training.batches import Feed, epoch_order
 
 COUNT, BATCH = 10, 4
 
@@ -43,7 +43,10 @@ def test_order_is_that_of_any_other_feed():
 
 
 def test_order_is_that_of_any_other_process():
-    code = "from xray.feed import epoch_order; print(epoch_order(50, 7, 3).tolist())"
+    code = (
+        "from xray.training.batches import epoch_order; "
+        "print(epoch_order(50, 7, 3).tolist())"
+    )
     shown = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert json.loads(shown) == epoch_order(50, 7, 3).tolist()
 
@@ -109,7 +112,7 @@ def test_progress_counts_the_images_of_each_batch():
 
 @pytest.mark.slow
 def test_pipeline_gives_the_batches_of_the_feed():
-    from xray.feed import training_pipeline
+    from xray.training.batches import training_pipeline
 
     feed = make_feed(2)
     pipeline = training_pipeline(feed)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from xray.config.recipe import TrainingConfig
-from xray.feed import Feed
 from xray.records.record import Part
+from xray.training.batches import Feed
 
 if TYPE_CHECKING:
     import keras

@@ -6,12 +6,12 @@ import pytest
 from xray.common.errors import UserError
 from xray.common.progress import progress_bar
 from xray.data.dataset import find_dataset
-from xray.journal import Journal
 from xray.rounds import RoundListener
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 from xray.tally import EpochReport
-from xray.train import check_loss
+from xray.training.checks import check_loss
+from xray.training.journal import Journal
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])

@@ -3,21 +3,21 @@
 import pytest
 
 from tests.conftest import held_out
-from xray.checkpoint import CheckpointFile
 from xray.data.dataset import find_dataset
 from xray.data.labels import FINDINGS
 from xray.data.reader import ImageReader
-from xray.journal import Journal
 from xray.model.network import build_model, weights_digest
 from xray.model.saved import load_model
 from xray.output import save_models
-from xray.recording import build_record
 from xray.records.calibration import choose_thresholds
 from xray.records.metrics import both_values, macro_auc
 from xray.resident_run import train_resident
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
-from xray.train import train_locally
+from xray.training.checkpoint import CheckpointFile
+from xray.training.journal import Journal
+from xray.training.loop import train_locally
+from xray.training.recording import build_record
 
 pytestmark = pytest.mark.slow
 

@@ -12,13 +12,13 @@ import pytest
 from tests.factories import make_epochs, make_record, make_scores
 from xray.records.record import Epoch
 from xray.records.timing import PHASES
-from xray.tensorboard_log import TensorBoardLog
+from xray.training.tensorboard import TensorBoardLog
 
 WITHOUT_TENSORFLOW = """
 import json, sys
 from pathlib import Path
 from tests.factories import make_record
-from xray.tensorboard_log import TensorBoardLog
+from xray.training.tensorboard import TensorBoardLog
 log = TensorBoardLog(Path(sys.argv[1]), "run")
 log.finish(make_record())
 print(json.dumps(sorted(sys.modules)))

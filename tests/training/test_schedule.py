@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from xray.config.recipe import TrainingConfig
-from xray.feed import Feed
-from xray.schedule import Course, learning_rate
+from xray.training.batches import Feed
+from xray.training.schedule import Course, learning_rate
 
 COUNT, BATCH = 48, 4
 

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-from xray.journal import Journal, work_of
 from xray.records.machine import describe_machine, git_state, package_versions
 from xray.records.record import (
     Images,
@@ -13,6 +12,7 @@ from xray.records.record import (
     utc_now,
     work_id,
 )
+from xray.training.journal import Journal, work_of
 
 
 def build_record(

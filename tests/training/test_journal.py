@@ -5,13 +5,13 @@ import pytest
 from tests.refusals import SECRET
 from xray.config.run import RunConfig
 from xray.data.dataset import find_dataset
-from xray.journal import Journal
-from xray.recording import build_record
 from xray.records.record import RunRecord, Worker
 from xray.records.timing import PHASES
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
-from xray.tensorboard_log import TensorBoardLog
+from xray.training.journal import Journal
+from xray.training.recording import build_record
+from xray.training.tensorboard import TensorBoardLog
 
 DATA = {"images": "s3://bucket/images/", "labels": "s3://bucket/labels.csv"}
 

@@ -7,13 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.checkpoint import (
-    Checkpoint,
-    CheckpointFile,
-    Progress,
-    check_same_work,
-    check_shapes,
-)
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
 from xray.data.dataset import Dataset, Subset
@@ -24,12 +17,33 @@ from xray.records.metrics import macro_auc, score_predictions
 from xray.records.record import Epoch, Resume, Retry, Worker, utc_now
 from xray.records.scores import Calibration, Scores
 from xray.records.timing import Timer
-from xray.schedule import Course
-from xray.tensorboard_log import TensorBoardLog
-from xray.weights import TrainedWeights
+from xray.training.checkpoint import (
+    Checkpoint,
+    CheckpointFile,
+    Progress,
+    check_same_work,
+    check_shapes,
+)
+from xray.training.schedule import Course
+from xray.training.tensorboard import TensorBoardLog
 
 if TYPE_CHECKING:
     import keras
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """What will be saved as a model.
+
+    Attributes:
+        weights: as `model.get_weights()` gives them.
+        epoch: after which they were these, from 1.
+        scored: whether the run's scores are of these weights.
+    """
+
+    weights: list[np.ndarray]
+    epoch: int
+    scored: bool
 
 
 @dataclass

@@ -7,9 +7,15 @@ import pytest
 
 from tests.factories import make_epochs, make_record, make_work
 from tests.refusals import refused
-from tests.test_journal import make_config
 from tests.test_runners import read_record
-from xray.checkpoint import (
+from tests.training.test_journal import make_config
+from xray.cli import main
+from xray.common.errors import UserError
+from xray.data.dataset import find_dataset
+from xray.records.timing import PHASES
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
+from xray.training.checkpoint import (
     BackgroundSaver,
     Checkpoint,
     CheckpointFile,
@@ -18,15 +24,9 @@ from xray.checkpoint import (
     check_same_work,
     check_shapes,
 )
-from xray.cli import main
-from xray.common.errors import UserError
-from xray.data.dataset import find_dataset
-from xray.journal import Journal
-from xray.recording import build_record
-from xray.records.timing import PHASES
-from xray.storage.credentials import load_access
-from xray.storage.s3 import Storage
-from xray.tensorboard_log import TensorBoardLog
+from xray.training.journal import Journal
+from xray.training.recording import build_record
+from xray.training.tensorboard import TensorBoardLog
 
 
 def make_checkpoint(epochs=2, **fields):

@@ -17,7 +17,7 @@ from xray.common.errors import UserError
 from xray.common.files import write_whole
 from xray.config.run import RunConfig
 from xray.records.record import Epoch, Part, Resume, Retry, Worker, work_differences
-from xray.schedule import Course
+from xray.training.schedule import Course
 
 logger = logging.getLogger(__name__)
 

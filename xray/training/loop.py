@@ -6,14 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.common.errors import UserError
 from xray.common.progress import progress_bar
 from xray.config.run import RunConfig
-from xray.data.dataset import Subset, check_bad_images, find_dataset
+from xray.data.dataset import Subset, find_dataset
 from xray.data.pixels import PixelFile
 from xray.data.reader import ImageReader
-from xray.feed import Feed, training_pipeline
-from xray.journal import Journal
 from xray.model.losses import balanced_weights, training_targets
 from xray.model.network import (
     build_model,
@@ -23,12 +20,15 @@ from xray.model.network import (
     weights_digest,
 )
 from xray.model.predict import predict
-from xray.recording import build_record
 from xray.records.metrics import macro_auc
 from xray.records.record import RunRecord
-from xray.schedule import follow_schedule
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
+from xray.training.batches import Feed, training_pipeline
+from xray.training.checks import check_batch_size, check_loss, check_skipped
+from xray.training.journal import Journal
+from xray.training.recording import build_record
+from xray.training.schedule import follow_schedule
 
 if TYPE_CHECKING:
     import keras
@@ -190,47 +190,6 @@ class LocalTraining:
             seconds, loss, learning_rate=rate, wait_seconds=feed.wait_seconds
         )
         check_loss(loss, epoch, self.config)
-
-
-def check_batch_size(config: RunConfig, images: int, devices: int = 1) -> None:
-    """Refuse a batch of all devices together that is larger than the training set.
-
-    Raises:
-        UserError: it is.
-    """
-    size = config.training.batch_size
-    if size * devices > images:
-        each = f" on each of {devices} GPUs" if devices > 1 else ""
-        raise UserError(
-            f"training.batch_size must be at most the {images} training images. Got "
-            f"{size}{each}. Lower it or use more images."
-        )
-
-
-def check_loss(loss: float | None, epoch: int, config: RunConfig) -> None:
-    """Stop a run that diverged in `epoch`, counted from 1.
-
-    Raises:
-        UserError: the loss is NaN or infinite.
-    """
-    if loss is not None and not np.isfinite(loss):
-        raise UserError(
-            f"The loss is {loss} after epoch {epoch}. Lower "
-            f"training.learning_rate={config.training.learning_rate}."
-        )
-
-
-def check_skipped(journal: Journal) -> None:
-    """Warn of or refuse the images that `journal` lists as skipped.
-
-    Raises:
-        UserError: more than `data.max_bad_fraction` of all.
-    """
-    check_bad_images(
-        journal.skipped,
-        len(journal.dataset),
-        journal.config.data.max_bad_fraction,
-    )
 
 
 def _load(subset: Subset, reader: ImageReader, journal: Journal) -> Loaded:
