@@ -12,16 +12,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from xray.cli import main
-from xray.cluster import Cluster, start_cluster
 from xray.common.background import in_background
 from xray.config.run import RunConfig
 from xray.data.dataset import find_dataset
 from xray.data.partition import check_shards
 from xray.model.network import build_model, weights_digest
 from xray.records.record import RunRecord
-from xray.resident_run import train_resident
-from xray.spark_settings import check_master
-from xray.stock_run import train_stock
+from xray.spark.cluster import Cluster, start_cluster
+from xray.spark.resident.driver import train_resident
+from xray.spark.settings import check_master
+from xray.spark.stock.driver import train_stock
 from xray.storage.credentials import S3Access, load_access
 from xray.storage.s3 import Storage
 from xray.training.checks import check_batch_size

@@ -32,14 +32,12 @@ from typing import NamedTuple
 import pandas as pd
 
 from xray.cli import INTERRUPTED, add_config_options, one_line
-from xray.cluster import start_cluster, under_spark_submit
 from xray.common.errors import UserError
 from xray.common.processes import exit_on_sigterm
 from xray.common.progress import progress_bar
 from xray.config.run import RunConfig, RunnerConfig
 from xray.data.images import decode_picture
 from xray.data.reader import ImageReader
-from xray.environment import check_cluster
 from xray.inference import Pace
 from xray.inference_images import EVERYTHING, SUBSETS, Inputs, find_inputs
 from xray.inference_job import Job, plan_job, run_here, run_on_spark, steady_rate
@@ -63,7 +61,9 @@ from xray.model.saved import load_model, read_info
 from xray.model.sidecar import ModelInfo
 from xray.records.machine import describe_machine, git_state, package_versions
 from xray.records.record import utc_now
-from xray.spark_settings import check_master, thread_environment
+from xray.spark.cluster import start_cluster, under_spark_submit
+from xray.spark.environment import check_cluster
+from xray.spark.settings import check_master, thread_environment
 from xray.storage.credentials import S3Access, load_access
 from xray.storage.place import Place, check_place
 from xray.storage.s3 import Storage

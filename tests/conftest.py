@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Spark's Java processes live for seconds here: compiling them well takes longer than it
 # saves. `java-opts` in this folder is for all but the one that starts the others.
-os.environ.setdefault("SPARK_CONF_DIR", str(ROOT / "tests" / "spark"))
-JAVA_OPTIONS = (ROOT / "tests" / "spark" / "java-opts").read_text().strip()
+os.environ.setdefault("SPARK_CONF_DIR", str(ROOT / "tests" / "spark_conf"))
+JAVA_OPTIONS = (ROOT / "tests" / "spark_conf" / "java-opts").read_text().strip()
 os.environ.setdefault("SPARK_LAUNCHER_OPTS", JAVA_OPTIONS)
 
 
@@ -108,7 +108,7 @@ def own_bucket(tmp_path) -> Bucket:
 @pytest.fixture(scope="session")
 def cluster():
     """Two single-thread Spark workers in this machine's own local mode."""
-    from xray.cluster import start_cluster
+    from xray.spark.cluster import start_cluster
 
     # As the stock engine needs it, which serves the resident one as well.
     cluster = start_cluster(RunnerConfig(workers=2, engine="stock"))

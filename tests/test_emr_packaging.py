@@ -70,7 +70,11 @@ def test_pack_prints_the_archive_that_is_there(tmp_path, capsys):
 def test_code_holds_the_runners_and_no_secret(tmp_path):
     with tarfile.open(build_code(tmp_path)) as file:
         found = set(file.getnames())
-    assert {"xray/cluster.py", "experiments/elephas_spark.py", "emr/step.py"} <= found
+    assert {
+        "xray/spark/cluster.py",
+        "experiments/elephas_spark.py",
+        "emr/step.py",
+    } <= found
     assert all(name.endswith(".py") for name in found)
     assert (tmp_path / code_name()).exists()
     assert all(any(ROOT.glob(pattern)) for pattern in CODE)

@@ -23,14 +23,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xray.cluster import Cluster
 from xray.common.errors import UserError
 from xray.data.partition import spread
 from xray.data.reader import ImageReader
 from xray.data.staging import SHARD_BYTES
 from xray.inference import ImagePart, Pace, encode_table, score_parts
 from xray.model.sidecar import ModelInfo
-from xray.spark_network import SharedNetwork, network_of
+from xray.spark.broadcast import SharedNetwork, network_of
+from xray.spark.cluster import Cluster
 from xray.storage.place import Place
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from xray.cluster import equip_workers
 from xray.data.labels import FINDINGS
 from xray.inference import score_contents
 from xray.model.archive import pack
 from xray.model.saved import load_model
-from xray.spark_images import limit_batches
-from xray.spark_network import SharedNetwork, network_of
+from xray.spark.broadcast import SharedNetwork, network_of
+from xray.spark.cluster import equip_workers
+from xray.spark.ml.frames import limit_batches
 from xray.storage.credentials import S3Access
 
 if TYPE_CHECKING:

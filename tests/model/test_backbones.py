@@ -22,21 +22,22 @@ from xray.config.run import RunConfig
 from xray.data.dataset import Dataset, Subset, find_dataset
 from xray.data.partition import cut_shards
 from xray.data.reader import ImageReader
-from xray.exchange import WeightServer
-from xray.link import Link, Stopped
 from xray.model.network import build_model, weights_digest
 from xray.model.predict import predict
 from xray.model.saved import load_model
 from xray.output import save_models
-from xray.resident import Plan, ResidentTraining, Shard
-from xray.rounds import RoundListener
-from xray.spark_predict import score_partition
+from xray.spark.resident.client import Link
+from xray.spark.resident.coordinator import RoundListener
+from xray.spark.resident.messages import Plan, Shard, Stopped
+from xray.spark.resident.server import WeightServer
+from xray.spark.resident.weight_vector import WeightVector
+from xray.spark.resident.worker import ResidentTraining
+from xray.spark.stock.test_set import score_partition
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 from xray.training.journal import Journal
 from xray.training.loop import Loaded, LocalTraining
 from xray.training.recording import build_record
-from xray.weights import WeightVector
 
 pytestmark = [
     pytest.mark.slow,

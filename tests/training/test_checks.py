@@ -6,10 +6,10 @@ import pytest
 from xray.common.errors import UserError
 from xray.common.progress import progress_bar
 from xray.data.dataset import find_dataset
-from xray.rounds import RoundListener
+from xray.spark.resident.coordinator import RoundListener
+from xray.spark.resident.messages import EpochReport
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
-from xray.tally import EpochReport
 from xray.training.checks import check_loss
 from xray.training.journal import Journal
 

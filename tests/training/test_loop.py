@@ -11,7 +11,7 @@ from xray.model.saved import load_model
 from xray.output import save_models
 from xray.records.calibration import choose_thresholds
 from xray.records.metrics import both_values, macro_auc
-from xray.resident_run import train_resident
+from xray.spark.resident.driver import train_resident
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 from xray.training.checkpoint import CheckpointFile

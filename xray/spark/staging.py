@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from xray.cluster import Cluster
 from xray.common.errors import UserError
 from xray.common.progress import watch
 from xray.data.staging import ShardPlan, Staging
+from xray.spark.cluster import Cluster
 
 
 def write_on_spark(

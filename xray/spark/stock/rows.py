@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xray.cluster import Cluster
 from xray.data.dataset import Subset
 from xray.data.partition import ShardPart, cut_shards, read_part
 from xray.data.reader import ImageReader
+from xray.spark.cluster import Cluster
 
 if TYPE_CHECKING:
     from pyspark import RDD

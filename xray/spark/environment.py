@@ -6,9 +6,9 @@ import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from xray.cluster import Cluster
 from xray.common.errors import UserError
 from xray.records.machine import package_versions
+from xray.spark.cluster import Cluster
 
 # Versions that must agree between driver and executors, or pickles and weights differ.
 SHARED_PACKAGES = ("keras", "elephas", "numpy", "pyspark")

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xray.cluster import Cluster
 from xray.common.progress import progress_bar
 from xray.data.partition import check_shards
 from xray.data.reader import ImageReader
-from xray.elephas_training import (
+from xray.records.metrics import macro_auc
+from xray.spark.cluster import Cluster
+from xray.spark.environment import import_on_workers
+from xray.spark.stock.elephas_models import (
     WorkerReport,
     make_asynchronous_model,
     make_synchronous_model,
 )
-from xray.environment import import_on_workers
-from xray.records.metrics import macro_auc
 from xray.spark.stock.rows import load_shards, pixels_and_labels
-from xray.spark_predict import TestSet
+from xray.spark.stock.test_set import TestSet
 from xray.storage.credentials import S3Access
 from xray.training.checks import check_loss, check_skipped
 from xray.training.journal import Journal

@@ -12,23 +12,24 @@ import psutil
 import pytest
 
 from tests.refusals import refused
-from tests.test_elephas_training import small_model
+from tests.spark.stock.test_elephas_models import small_model
 from xray.common.errors import UserError
 from xray.config.recipe import TrainingConfig
 from xray.data.dataset import find_dataset
 from xray.data.partition import cut_shards, read_part
 from xray.data.reader import ImageReader
-from xray.exchange import WeightServer
 from xray.model.predict import predict
 from xray.records.metrics import macro_auc
-from xray.resident import Order, Plan, Shard, make_resident_model
-from xray.resident_run import train_resident
+from xray.spark.resident.driver import train_resident
+from xray.spark.resident.messages import Order, Plan, Shard
+from xray.spark.resident.server import WeightServer
+from xray.spark.resident.weight_vector import WeightVector
+from xray.spark.resident.worker import make_resident_model
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 from xray.training.batches import Feed, training_pipeline
 from xray.training.checkpoint import CheckpointFile
 from xray.training.journal import Journal
-from xray.weights import WeightVector
 
 pytestmark = pytest.mark.slow
 

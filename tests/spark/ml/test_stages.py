@@ -13,10 +13,10 @@ from xray.data.labels import FINDINGS
 from xray.data.reader import ImageReader
 from xray.model.predict import predict
 from xray.records.metrics import score_predictions
-from xray.spark_findings import findings_regression, our_scores, spark_auc
-from xray.spark_images import collect_subset, drop_unreadable, image_frame
-from xray.spark_ml import BackboneFeaturizer, XrayEstimator, XrayModel
-from xray.spark_network import predict_contents
+from xray.spark.ml.findings import findings_regression, our_scores, spark_auc
+from xray.spark.ml.frames import collect_subset, drop_unreadable, image_frame
+from xray.spark.ml.network import predict_contents
+from xray.spark.ml.stages import BackboneFeaturizer, XrayEstimator, XrayModel
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 

@@ -8,7 +8,7 @@ from xray.data.reader import ImageReader
 from xray.model.network import build_model
 from xray.model.predict import predict
 from xray.spark.stock.rows import load_shards
-from xray.spark_predict import TestSet
+from xray.spark.stock.test_set import TestSet
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 

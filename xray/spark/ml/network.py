@@ -2,21 +2,19 @@
 
 import hashlib
 import logging
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xray.cluster import equip_workers
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
 from xray.model.network import build_model
 from xray.model.predict import predict
-from xray.spark_images import check_column
+from xray.spark.broadcast import SharedNetwork, network_of
+from xray.spark.cluster import equip_workers
+from xray.spark.ml.frames import check_column
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 
@@ -44,35 +42,6 @@ def build_backbone(config: RunConfig) -> "keras.Model":
     model = build_model(config, storage)
     pooled = model.get_layer(config.model.pooling).output
     return keras.Model(model.input, pooled, name="backbone")
-
-
-def pack_network(model: "keras.Model") -> bytes:
-    """A .keras archive of the network alone, without loss and optimizer."""
-    import keras
-
-    bare = keras.Model(model.input, model.output, name=model.name)
-    with tempfile.NamedTemporaryFile(suffix=".keras") as file:
-        bare.save(file.name)
-        return Path(file.name).read_bytes()
-
-
-def unpack_network(archive: bytes) -> "keras.Model":
-    """The network of `pack_network`; nothing in the archive is executed."""
-    import keras
-
-    with tempfile.NamedTemporaryFile(suffix=".keras") as file:
-        file.write(archive)
-        file.flush()
-        return keras.models.load_model(file.name, compile=False)
-
-
-@dataclass(frozen=True)
-class SharedNetwork:
-    """A network on its way to the executors; equal ones have the same digest."""
-
-    digest: str
-    archive: Any = field(compare=False)
-    """Broadcast of the bytes."""
 
 
 def add_outputs(
@@ -121,12 +90,6 @@ def make_predictor(shared: SharedNetwork) -> Callable[[np.ndarray], np.ndarray]:
         return predict_contents(model, contents)
 
     return predict_batch
-
-
-@lru_cache(maxsize=2)
-def network_of(shared: SharedNetwork) -> "keras.Model":
-    """On an executor, kept in its process: other jobs do not trace it again."""
-    return unpack_network(shared.archive.value)
 
 
 def predict_contents(

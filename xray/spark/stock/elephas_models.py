@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xray.common.progress import progress_bar, watch
-from xray.parameter_server import choose_address, make_client, make_server
 from xray.records.machine import peak_memory_bytes
+from xray.spark.stock.parameter_server import choose_address, make_client, make_server
 
 if TYPE_CHECKING:
     import keras

@@ -6,9 +6,9 @@ import zipfile
 import pytest
 
 from tests.conftest import ROOT
-from xray.cluster import Cluster, join_cluster, start_cluster
 from xray.common.errors import UserError
 from xray.config.run import RunnerConfig
+from xray.spark.cluster import Cluster, join_cluster, start_cluster
 
 
 @pytest.mark.slow
@@ -50,7 +50,7 @@ class TestRunningCluster:
             context.environment = before
 
     def test_too_few_slots_are_refused(self, cluster, monkeypatch):
-        from xray.cluster import _wait_for_slots
+        from xray.spark.cluster import _wait_for_slots
 
         with pytest.raises(UserError, match="5 worker.s. of 1 core.s. need"):
             _wait_for_slots(cluster.context, 5)

@@ -10,7 +10,7 @@ from xray.common.errors import UserError
 from xray.data.labels import FINDINGS
 from xray.records.metrics import score_predictions
 from xray.records.scores import Scores
-from xray.spark_images import LABEL_TYPES, check_column
+from xray.spark.ml.frames import LABEL_TYPES, check_column
 
 if TYPE_CHECKING:
     from pyspark.ml import PipelineModel

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 
 from tests.refusals import refused
-from xray.environment import (
+from xray.records.machine import package_versions
+from xray.spark.environment import (
     WorkerEnvironment,
     check_workers,
     describe_worker,
     import_on_workers,
 )
-from xray.records.machine import package_versions
 
 
 def test_nodes_are_counted():

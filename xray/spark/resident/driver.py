@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.cluster import Cluster
 from xray.common.background import in_background
 from xray.common.errors import UserError
 from xray.common.progress import progress_bar
 from xray.data.partition import ShardPart, cut_shards
 from xray.data.reader import ImageReader
-from xray.exchange import WeightServer
 from xray.model.losses import balanced_weights
-from xray.resident import Plan, Shard, make_resident_model
-from xray.rounds import RoundListener, parts_per_epoch
+from xray.spark.cluster import Cluster
+from xray.spark.resident.coordinator import RoundListener, parts_per_epoch
+from xray.spark.resident.messages import Plan, Shard
+from xray.spark.resident.server import WeightServer
+from xray.spark.resident.weight_vector import WeightVector
+from xray.spark.resident.worker import make_resident_model
 from xray.storage.credentials import S3Access
 from xray.training.checkpoint import BackgroundSaver
 from xray.training.journal import Journal
-from xray.weights import WeightVector
 
 if TYPE_CHECKING:
     import keras

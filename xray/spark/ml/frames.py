@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from xray.cluster import equip_workers
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
 from xray.data.dataset import Dataset, Subset, check_bad_images, find_dataset
 from xray.data.labels import FINDINGS
 from xray.data.partition import spread
 from xray.data.reader import ImageReader
+from xray.spark.cluster import equip_workers
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 
@@ -143,7 +143,7 @@ def check_column(frame: "DataFrame", name: str, *types: str) -> None:
     if name not in frame.columns:
         raise UserError(
             f"The DataFrame has no column {name!r}. It has {', '.join(frame.columns)}. "
-            "Name the right one, or make it with xray.spark_images.image_frame."
+            "Name the right one, or make it with xray.spark.ml.frames.image_frame."
         )
     found = frame.schema[name].dataType.simpleString()
     if found not in types:

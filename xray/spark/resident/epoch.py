@@ -2,43 +2,14 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xray.records.machine import peak_memory_bytes
+from xray.spark.resident.messages import EpochReport
 from xray.training.batches import Feed
 
 if TYPE_CHECKING:
     import keras
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """One worker's part of one epoch.
-
-    Attributes:
-        worker: from 0.
-        epoch: from 0.
-        images: trained.
-        loss: mean over them; NaN without images.
-        learning_rate: of the last step.
-        fit_seconds: of training alone.
-        cpu_seconds: of the process meanwhile.
-        started: of the first step, seconds since 1970.
-        ended: of the last step, seconds since 1970.
-        peak_memory_bytes: largest resident set so far.
-    """
-
-    worker: int
-    epoch: int
-    images: int
-    loss: float
-    learning_rate: float
-    fit_seconds: float
-    cpu_seconds: float
-    started: float
-    ended: float
-    peak_memory_bytes: int
 
 
 class Tally:

@@ -1,31 +1,13 @@
-"""A resident worker's connection to the driver's weight server (xray.exchange)."""
+"""A resident worker's connection to the weight server (xray.spark.resident.server)."""
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from multiprocessing.connection import Client
 from typing import Any
 
 import numpy as np
 
-CLOSED = (EOFError, OSError)  # the other side is gone
-
-
-@dataclass(frozen=True)
-class ServerKey:
-    """Where the weight server listens, and the key that opens it."""
-
-    host: str
-    port: int
-    key: bytes = field(repr=False)
-
-
-class RoundLost(Exception):
-    """A worker is gone; Spark will start all of them again."""
-
-
-class Stopped(Exception):
-    """The driver has ended the job and knows why."""
+from xray.spark.resident.messages import CLOSED, RoundLost, ServerKey, Stopped
 
 
 class Link:

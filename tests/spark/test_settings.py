@@ -4,7 +4,7 @@ import pytest
 
 from xray.common.errors import UserError
 from xray.config.run import RunnerConfig
-from xray.spark_settings import check_master, training_conf
+from xray.spark.settings import check_master, training_conf
 
 GOOD_MASTERS = ["local", "local[2]", "local[*]", "local-cluster[2,1,1024]", "yarn"]
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tests.test_elephas_training import small_model
-from xray.weights import WeightVector
+from tests.spark.stock.test_elephas_models import small_model
+from xray.spark.resident.weight_vector import WeightVector
 
 
 def trained():

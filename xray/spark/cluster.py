@@ -18,7 +18,7 @@ from xray.common.background import in_background
 from xray.common.errors import UserError
 from xray.common.java import find_java_home
 from xray.config.run import RunnerConfig
-from xray.spark_settings import check_master, thread_environment, training_conf
+from xray.spark.settings import check_master, thread_environment, training_conf
 
 if TYPE_CHECKING:
     from pyspark import SparkContext

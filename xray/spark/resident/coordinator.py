@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from xray.cluster import Cluster
 from xray.data.dataset import Subset
-from xray.environment import WorkerEnvironment, check_workers
 from xray.records.metrics import macro_auc
 from xray.records.record import Retry
-from xray.resident import Loaded, Order
-from xray.tally import EpochReport
+from xray.spark.cluster import Cluster
+from xray.spark.environment import WorkerEnvironment, check_workers
+from xray.spark.resident.messages import EpochReport, Loaded, Order
 from xray.training.checks import check_loss, check_skipped
 from xray.training.journal import Journal
 

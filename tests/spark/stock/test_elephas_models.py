@@ -5,7 +5,7 @@ import socket
 import numpy as np
 import pytest
 
-from xray.elephas_training import (
+from xray.spark.stock.elephas_models import (
     make_asynchronous_model,
     make_synchronous_model,
 )

@@ -7,7 +7,7 @@ import urllib.request
 import numpy as np
 import pytest
 
-from xray.parameter_server import (
+from xray.spark.stock.parameter_server import (
     apply_update,
     choose_address,
     make_client,

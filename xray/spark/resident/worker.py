@@ -10,7 +10,6 @@ import pickle
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,94 +17,30 @@ import numpy as np
 
 from xray.common.background import in_background
 from xray.common.errors import UserError
-from xray.config.recipe import TrainingConfig
-from xray.data.partition import ShardPart, read_part
-from xray.data.reader import ImageReader
-from xray.environment import describe_worker
-from xray.link import Link, RoundLost, ServerKey, Stopped
+from xray.data.partition import read_part
 from xray.model.losses import choose_loss, training_targets
 from xray.model.network import find_backbone, make_optimizer, trace, unfreeze
 from xray.model.predict import predict
-from xray.tally import Tally
+from xray.spark.environment import describe_worker
+from xray.spark.resident.client import Link
+from xray.spark.resident.epoch import Tally
+from xray.spark.resident.messages import (
+    Loaded,
+    Order,
+    Plan,
+    RoundLost,
+    ServerKey,
+    Shard,
+    Stopped,
+)
+from xray.spark.resident.weight_vector import WeightVector
 from xray.training.batches import Feed, training_pipeline
 from xray.training.schedule import follow_schedule
-from xray.weights import WeightVector
 
 if TYPE_CHECKING:
     import keras
     from elephas.spark_model import SparkModel
     from pyspark import RDD
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What every worker is told besides the model.
-
-    Attributes:
-        reader: how to read images.
-        training: the recipe.
-        optimizer_state: kept (each worker's own), averaged, or reset after each round.
-        workers: how many train.
-    """
-
-    reader: ImageReader
-    training: TrainingConfig
-    optimizer_state: str
-    workers: int
-
-
-@dataclass(frozen=True)
-class Shard:
-    """What one worker trains and scores.
-
-    Attributes:
-        train: its training images.
-        test: its share of the test set.
-        parts: averages per epoch, the same for all workers.
-        validation: its share of the validation set, if there is one.
-        class_weights: what each finding's images weigh; None weighs them alike.
-    """
-
-    train: ShardPart
-    test: ShardPart
-    parts: int
-    validation: ShardPart | None = None
-    class_weights: np.ndarray | None = None
-
-    def sets(self) -> dict[str, ShardPart]:
-        """What is to be read, by name."""
-        sets = {"train": self.train, "test": self.test, "validation": self.validation}
-        return {name: part for name, part in sets.items() if part is not None}
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What a worker tells of its shard once it is read.
-
-    Attributes:
-        train_images: readable ones to train.
-        bad: (row, reason) of the unreadable ones in each set.
-    """
-
-    train_images: int
-    bad: dict[str, list[tuple[int, str]]]
-
-
-@dataclass(frozen=True)
-class Order:
-    """What all workers do next.
-
-    Attributes:
-        task: train, validate, score or end.
-        epoch: to train, from 0.
-        part: of the epoch, to begin with.
-        factor: of the learning rate, after the plateaus so far.
-    """
-
-    task: str
-    epoch: int = 0
-    part: int = 0
-    factor: float = 1.0
 
 
 def make_resident_model(

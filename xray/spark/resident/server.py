@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from xray.common.errors import UserError
-from xray.link import CLOSED, RoundLost, ServerKey
+from xray.spark.resident.messages import CLOSED, RoundLost, ServerKey
 
 HANDSHAKE_SECONDS = 10
 COUNTS = ("rounds", "attempts", "bytes_received", "bytes_sent")

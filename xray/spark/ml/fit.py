@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xray.cluster import Cluster
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
 from xray.data.dataset import Dataset, Subset, set_apart
 from xray.data.partition import check_shards
 from xray.model.network import build_model
-from xray.resident_run import train_resident
+from xray.spark.cluster import Cluster
+from xray.spark.resident.driver import train_resident
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 from xray.training.checks import check_batch_size

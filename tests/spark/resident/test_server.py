@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from xray.common.errors import UserError
-from xray.exchange import WeightServer
-from xray.link import Link, RoundLost, Stopped
+from xray.spark.resident.client import Link
+from xray.spark.resident.messages import RoundLost, Stopped
+from xray.spark.resident.server import WeightServer
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ def test_a_stranger_who_hangs_up_does_not_end_the_server(serve):
 
 
 def test_a_silent_stranger_keeps_nobody_waiting(serve, monkeypatch):
-    monkeypatch.setattr("xray.exchange.HANDSHAKE_SECONDS", 1)
+    monkeypatch.setattr("xray.spark.resident.server.HANDSHAKE_SECONDS", 1)
     server = serve(1, [0])
     address = (server.address.host, server.address.port)
     with socket.create_connection(address) as stranger:
