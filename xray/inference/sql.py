@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from xray.data.labels import FINDINGS
-from xray.inference import score_contents
+from xray.inference.scoring import score_contents
 from xray.model.archive import pack
 from xray.model.saved import load_model
 from xray.spark.broadcast import SharedNetwork, network_of

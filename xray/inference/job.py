@@ -27,7 +27,7 @@ from xray.common.errors import UserError
 from xray.data.partition import spread
 from xray.data.reader import ImageReader
 from xray.data.staging import SHARD_BYTES
-from xray.inference import ImagePart, Pace, encode_table, score_parts
+from xray.inference.scoring import ImagePart, Pace, encode_table, score_parts
 from xray.model.sidecar import ModelInfo
 from xray.spark.broadcast import SharedNetwork, network_of
 from xray.spark.cluster import Cluster

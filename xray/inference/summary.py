@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from xray.data.labels import FINDINGS
-from xray.inference import OK
+from xray.inference.scoring import OK
 from xray.records.metrics import score_predictions
 from xray.records.scores import Interval, Part, Scores
 

@@ -17,8 +17,8 @@ from tests.pictures import encode, huge_png, noise
 from xray.data.images import decode_image, decode_picture
 from xray.data.labels import FINDINGS
 from xray.data.reader import ImageReader
-from xray.inference_images import find_inputs
-from xray.inference_job import plan_job, run_on_spark
+from xray.inference.inputs import find_inputs
+from xray.inference.job import plan_job, run_on_spark
 from xray.local.dicom import encode_dicom
 from xray.model.archive import pack
 from xray.model.predict import predict
@@ -149,8 +149,8 @@ def test_pixels_are_those_of_the_runners():
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr("xray.inference_job.PART_IMAGES", 4)
-    monkeypatch.setattr("xray.inference_job.LEAST_IMAGES", 4)
+    monkeypatch.setattr("xray.inference.job.PART_IMAGES", 4)
+    monkeypatch.setattr("xray.inference.job.LEAST_IMAGES", 4)
 
 
 def parts(out: Path) -> dict[str, tuple[int, bytes]]:
@@ -391,7 +391,7 @@ class TestOnSpark:
     def test_a_function_of_sql(self, zoo, cluster, saved_model):
         from pyspark.sql import SparkSession
 
-        from xray.spark_sql import register
+        from xray.inference.sql import register
 
         session = SparkSession(cluster.context)
         register(session, str(saved_model))

@@ -7,10 +7,10 @@ from tests.data.test_dataset import fill
 from tests.refusals import refused
 from xray.data.labels import FINDINGS
 from xray.data.staging import plan_shards, plan_staging
-from xray.inference import Pace
-from xray.inference_images import find_inputs
-from xray.inference_job import cut_parts, steady_rate
-from xray.inference_settings import job_config, knows_labels, user_settings
+from xray.inference.inputs import find_inputs
+from xray.inference.job import cut_parts, steady_rate
+from xray.inference.scoring import Pace
+from xray.inference.settings import job_config, knows_labels, user_settings
 from xray.model.sidecar import ModelInfo
 from xray.storage.credentials import S3Access, load_access
 from xray.storage.place import Place
