@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Sequence
 
 from experiments import gpu
-from experiments.sequential import use_one_thread
-from xray import cli, devices
+from xray.runners import cli, devices
+from xray.runners.sequential import use_one_thread
 
 # With JAX compiling takes most of the time here, and little is computed.
 XLA_FLAGS = (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xray.config.run import RunnerConfig
-from xray.devices import choose_backend, use_gpus
+from xray.runners.devices import choose_backend, use_gpus
 from xray.training.batches import Feed, training_pipeline
 
 if TYPE_CHECKING:

@@ -26,11 +26,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray.cli import INTERRUPTED, add_config_options, one_line
 from xray.common.errors import UserError
 from xray.common.processes import exit_on_sigterm
 from xray.inference.inputs import EVERYTHING, SUBSETS
 from xray.inference.predict import predict_archive
+from xray.runners.cli import INTERRUPTED, add_config_options, one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,9 +12,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from experiments.sequential import use_one_thread
 from xray.model.predict import SCORE_BATCH
 from xray.model.saved import load_model
+from xray.runners.sequential import use_one_thread
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xray.cli import INTERRUPTED, add_config_options, one_line
 from xray.common.errors import UserError
 from xray.config.file import load_config
 from xray.config.run import DataConfig, RunConfig
 from xray.data.dataset import find_dataset
 from xray.data.labels import FINDINGS
 from xray.records.benchmark import write_benchmark
+from xray.runners.cli import INTERRUPTED, add_config_options, one_line
 from xray.spark.cluster import start_cluster
 from xray.spark.ml.findings import PENALTY, findings_regression, our_scores, spark_auc
 from xray.spark.ml.frames import drop_unreadable, image_frame

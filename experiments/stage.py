@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Sequence
 
-from xray.cli import INTERRUPTED, add_config_options
 from xray.common.errors import UserError
 from xray.common.processes import exit_on_sigterm
 from xray.common.progress import progress_bar
@@ -25,6 +24,7 @@ from xray.config.file import load_config
 from xray.config.run import RunConfig
 from xray.data.shard_files import FORMATS
 from xray.data.staging import plan_staging
+from xray.runners.cli import INTERRUPTED, add_config_options
 from xray.spark.cluster import start_cluster, under_spark_submit
 from xray.spark.staging import write_on_spark
 from xray.storage.credentials import load_access

@@ -33,13 +33,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from experiments import report
-from xray.cli import INTERRUPTED
 from xray.common.errors import UserError
 from xray.common.processes import exit_on_sigterm, run_command
 from xray.config.run import check_runner
 from xray.records.record import read_records
 from xray.records.wording import duration
-from xray.sweep import SweepRun, find_done, plan_runs, sweep_table
+from xray.runners.cli import INTERRUPTED
+from xray.runners.sweep import SweepRun, find_done, plan_runs, sweep_table
 
 SCRIPTS = {
     "sequential": "sequential.py",

@@ -1,4 +1,4 @@
-"""What tests/test_jax.py asserts on: run in a process of its own, with Keras on JAX.
+"""What test_jax.py asserts on: run in a process of its own, with Keras on JAX.
 
     python -m tests.jax_process CONFIG RESULTS STAGED BACKBONE...
 
@@ -18,8 +18,6 @@ import numpy as np
 from experiments import gpu
 from experiments.backbones import smallest
 from experiments.gpu_stand_in import XLA_FLAGS
-from xray import devices
-from xray.cli import main
 from xray.common.errors import UserError
 from xray.config.file import load_config
 from xray.config.run import RunConfig, RunnerConfig
@@ -29,6 +27,8 @@ from xray.model.network import build_model, weights_digest
 from xray.model.predict import predict
 from xray.model.sidecar import ImageCounts, ModelInfo
 from xray.records.record import utc_now
+from xray.runners import devices
+from xray.runners.cli import main
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 from xray.training.batches import Feed, training_pipeline

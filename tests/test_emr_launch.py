@@ -19,7 +19,7 @@ from tests.emr_account import (
     wait_for_cluster,
 )
 from tests.emr_service import REGION, Machinery, clusters
-from tests.test_runners import read_record
+from tests.runners.test_runners import read_record
 from xray.records.record import read_records
 
 pytest_plugins = ["tests.emr_account"]

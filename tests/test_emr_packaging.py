@@ -26,7 +26,7 @@ from emr.packaging import (
 from tests.conftest import ROOT
 from tests.layout import closure, module_name
 from tests.refusals import refused
-from tests.test_runners import read_record
+from tests.runners.test_runners import read_record
 from xray.local.cluster import start_workers
 from xray.local_cluster import _environment
 

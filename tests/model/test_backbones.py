@@ -25,7 +25,7 @@ from xray.data.reader import ImageReader
 from xray.model.network import build_model, weights_digest
 from xray.model.predict import predict
 from xray.model.saved import load_model
-from xray.output import save_models
+from xray.runners.output import save_models
 from xray.spark.resident.client import Link
 from xray.spark.resident.coordinator import RoundListener
 from xray.spark.resident.messages import Plan, Shard, Stopped

@@ -12,7 +12,7 @@ from emr import launch
 from tests.conftest import ROOT, assert_one_line
 from tests.emr_account import BUCKET
 from tests.emr_service import Machinery
-from tests.test_runners import read_record
+from tests.runners.test_runners import read_record
 from xray.common.java import find_java_home
 from xray.local.cluster import start_workers
 from xray.local_cluster import _environment, main

@@ -7,12 +7,12 @@ import pytest
 
 from tests.factories import make_epochs, make_record, make_work
 from tests.refusals import refused
-from tests.test_runners import read_record
+from tests.runners.test_runners import read_record
 from tests.training.test_journal import make_config
-from xray.cli import main
 from xray.common.errors import UserError
 from xray.data.dataset import find_dataset
 from xray.records.timing import PHASES
+from xray.runners.cli import main
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 from xray.training.checkpoint import (

@@ -8,9 +8,9 @@ from xray.data.labels import FINDINGS
 from xray.data.reader import ImageReader
 from xray.model.network import build_model, weights_digest
 from xray.model.saved import load_model
-from xray.output import save_models
 from xray.records.calibration import choose_thresholds
 from xray.records.metrics import both_values, macro_auc
+from xray.runners.output import save_models
 from xray.spark.resident.driver import train_resident
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage

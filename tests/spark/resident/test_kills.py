@@ -20,8 +20,8 @@ from tests.conftest import (
     run_script,
     scratch_environment,
 )
-from tests.test_runners import read_record
-from xray.cli import main
+from tests.runners.test_runners import read_record
+from xray.runners.cli import main
 from xray.training.checkpoint import Progress
 from xray.training.loop import train_locally
 

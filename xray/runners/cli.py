@@ -13,9 +13,9 @@ from pathlib import Path
 from xray.common.errors import UserError
 from xray.config.file import load_config
 from xray.config.run import RunConfig, check_runner
-from xray.output import check_output, open_events, save_models
 from xray.records.record import RunRecord
 from xray.records.timing import Timer, program_age_seconds
+from xray.runners.output import check_output, open_events, save_models
 from xray.storage.place import check_folder
 from xray.training.checkpoint import Checkpoint, CheckpointFile, check_resumable
 from xray.training.journal import Journal

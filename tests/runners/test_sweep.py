@@ -10,7 +10,7 @@ from tests.factories import make_elephas, make_record
 from tests.refusals import refused
 from xray.config.file import load_config
 from xray.config.run import RunConfig
-from xray.sweep import SweepRun, find_done, parse_vary, plan_runs, sweep_table
+from xray.runners.sweep import SweepRun, find_done, parse_vary, plan_runs, sweep_table
 
 DATA = "data: {images: s3://b/images/, labels: s3://b/labels.csv}\n"
 CONFIG = RunConfig.model_validate(

@@ -15,7 +15,7 @@ from experiments.backbones import smallest
 from tests import jax_process
 from tests.conftest import Bucket, run_script
 from tests.model.test_backbones import QUICK
-from tests.test_runners import read_record
+from tests.runners.test_runners import read_record
 from xray.config.file import load_config
 from xray.config.run import RunConfig
 from xray.data.staging import plan_staging

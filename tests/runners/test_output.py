@@ -5,11 +5,11 @@ import pytest
 from tests.conftest import assert_one_line
 from tests.factories import make_record
 from tests.refusals import refused
-from tests.test_runners import read_record
+from tests.runners.test_runners import read_record
 from tests.training.test_journal import make_config
-from xray.cli import main
 from xray.model.saved import load_model, read_info
-from xray.output import check_output, open_events
+from xray.runners.cli import main
+from xray.runners.output import check_output, open_events
 
 UNREACHABLE = "http://127.0.0.1:9"
 

@@ -5,10 +5,10 @@ import re
 import pytest
 
 from tests.refusals import refused
-from xray import devices
 from xray.common.errors import DeviceError
 from xray.config.run import RunnerConfig
-from xray.devices import Gpu, check_gpus, choose_backend, parse_capability
+from xray.runners import devices
+from xray.runners.devices import Gpu, check_gpus, choose_backend, parse_capability
 
 
 def gpus(*capabilities: tuple[int, int] | None) -> list[Gpu]:

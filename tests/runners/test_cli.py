@@ -4,8 +4,8 @@ import pytest
 
 from experiments import elephas_spark
 from tests.conftest import assert_one_line
-from tests.test_runners import read_record
-from xray.cli import main, one_line
+from tests.runners.test_runners import read_record
+from xray.runners.cli import main, one_line
 
 
 @pytest.fixture
