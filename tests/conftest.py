@@ -19,7 +19,7 @@ from xray.local.synthetic import generate
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 
-pytest.register_assert_rewrite("tests.emr_account")
+pytest.register_assert_rewrite("tests.emr.account")
 
 IMAGES, SIZE = 160, 64
 ROOT = Path(__file__).resolve().parent.parent

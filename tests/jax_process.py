@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from experiments import gpu
-from experiments.backbones import smallest
-from experiments.gpu_stand_in import XLA_FLAGS
+from experiments.benchmarks.backbones import smallest
+from experiments.benchmarks.peers.gpu_stand_in import XLA_FLAGS
 from xray.common.errors import UserError
 from xray.config.file import load_config
 from xray.config.run import RunConfig, RunnerConfig

@@ -1,5 +1,6 @@
 """The rooms of the house: what each package may import, and what goes with it."""
 
+import ast
 import configparser
 import tomllib
 from graphlib import TopologicalSorter
@@ -8,6 +9,66 @@ from pathlib import Path
 import pytest
 
 from tests.layout import CODE, ROOT, imported_names, imports, modules
+
+# Lowest first: what each package of xray/ may import besides itself. The folders emr/
+# and experiments/ may import everything, and are imported by no package.
+LOWEST = {"common", "config"}
+DATA = LOWEST | {"storage", "records"}
+TRAINING = DATA | {"data", "model"}
+TABLE = {
+    "common": set(),
+    "local": {"common"},
+    "config": {"common"},
+    "storage": LOWEST,
+    "records": LOWEST,
+    "report": LOWEST | {"records"},
+    "data": DATA,
+    "model": DATA | {"data"},
+    "training": TRAINING,
+    "spark": TRAINING | {"training"},
+    "inference": TRAINING | {"spark"},
+    "runners": TRAINING | {"training", "spark"},
+    "webapp": LOWEST | {"local", "storage", "data", "model"},
+}
+# Modules at the top of xray/: commands, and names that others have written down.
+DOORS = {"java", "local_cluster", "local_s3", "saved_model", "spark_ml"}
+
+
+def room(module: str) -> str:
+    """The part of a module's name below xray, or its first part elsewhere."""
+    top, _, below = module.partition(".")
+    return below.partition(".")[0] if top == "xray" else top
+
+
+def test_the_table_holds_every_package_and_every_door():
+    rooms = {room(name) for name in modules() if name.startswith("xray.")}
+    assert rooms == {*TABLE, *DOORS}
+
+
+@pytest.mark.parametrize("package", TABLE)
+def test_a_package_imports_what_the_table_allows(package):
+    inside = [name for name in modules() if name.startswith(f"xray.{package}")]
+    wrong = [
+        f"{name} imports {found}"
+        for name in inside
+        if room(name) == package
+        for found in imports(name)
+        if found != "xray" and room(found) not in {package, *TABLE[package]}
+    ]
+    assert wrong == []
+
+
+def test_no_package_is_lower_than_what_it_imports():
+    order = [*TABLE]
+    for package, allowed in TABLE.items():
+        assert all(order.index(one) < order.index(package) for one in allowed)
+
+
+def test_a_package_says_what_it_is_for_and_exports_nothing():
+    for package in TABLE:
+        tree = ast.parse(modules()[f"xray.{package}"].read_text())
+        assert ast.get_docstring(tree)
+        assert len(tree.body) == 1
 
 
 def test_no_circle():

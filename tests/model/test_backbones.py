@@ -1,8 +1,8 @@
 """Every backbone trained by a resident worker, and the quick ones by the others' code.
 
 The steps are eager, at the smallest size, in one process: tracing a large network takes
-10 to 25 seconds in each runner. experiments/backbones.py runs all of them with graphs,
-in the runners' own processes.
+10 to 25 seconds in each runner. experiments/benchmarks/backbones.py runs all of them
+with graphs, in the runners' own processes.
 """
 
 import pickle
@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from experiments.backbones import smallest
+from experiments.benchmarks.backbones import smallest
 from xray.common.background import in_background
 from xray.common.progress import progress_bar
 from xray.config.backbones import BACKBONES

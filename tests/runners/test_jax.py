@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.backbones import smallest
+from experiments.benchmarks.backbones import smallest
 from tests import jax_process
 from tests.conftest import Bucket, run_script
 from tests.model.test_backbones import QUICK

@@ -134,7 +134,7 @@ def gpu(train):
     )
     assert done.returncode == 0, done.stderr
     assert f"{IMAGES - 1} images at 32x32 in 1 parquet shards" in done.stdout
-    return train("gpu", "experiments/gpu_stand_in.py", more=(staged,))
+    return train("gpu", "experiments/benchmarks/peers/gpu_stand_in.py", more=(staged,))
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,15 @@ import yaml
 
 from emr import launch
 from tests.conftest import ROOT, assert_one_line
-from tests.emr_account import BUCKET
-from tests.emr_service import Machinery
+from tests.emr.account import BUCKET
+from tests.emr.service import Machinery
 from tests.runners.test_runners import read_record
 from xray.common.java import find_java_home
 from xray.local.cluster import start_workers
 from xray.local_cluster import _environment, main
 
 pytestmark = pytest.mark.slow
-pytest_plugins = ["tests.emr_account"]
+pytest_plugins = ["tests.emr.account"]
 
 
 @pytest.fixture(scope="module")

@@ -251,8 +251,8 @@ def _flatten(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def read_records(folder: Path) -> tuple[list[RunRecord], list[str]]:
     """Every record under `folder`, oldest first, and why other files were left out.
 
-    Benchmarks (xray.benchmark) and saved models (xray.model.saved) may live beside the
-    records and are no records.
+    Benchmarks (xray.records.benchmark) and saved models (xray.model.saved) may live
+    beside the records and are no records.
     """
     records, left_out = [], []
     for path in sorted(folder.rglob("*.json")):

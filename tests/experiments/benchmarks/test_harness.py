@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from experiments.bench_spark import TorchPeer
-from tests.refusals import refused
-from xray.benchmark import (
+from experiments.benchmarks.bench_spark import TorchPeer
+from experiments.benchmarks.harness import (
     bench_parser,
     last_json,
     median_ratio,
     run_benchmark,
     run_script,
 )
+from tests.refusals import refused
 from xray.common.errors import UserError
 from xray.records.benchmark import write_benchmark
 

@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 from tests.conftest import ROOT
-from tests.emr_account import BUCKET
+from tests.emr.account import BUCKET
 
-pytest_plugins = ["tests.emr_account"]
+pytest_plugins = ["tests.emr.account"]
 
 CANCELLED = """
 import signal, sys, time

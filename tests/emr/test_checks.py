@@ -6,10 +6,10 @@ import pytest
 
 from emr import launch
 from tests.conftest import ROOT
-from tests.emr_account import BUCKET, SECRET, assert_nothing_runs, refused
-from tests.emr_service import REGION, Machinery, clusters
+from tests.emr.account import BUCKET, SECRET, assert_nothing_runs, refused
+from tests.emr.service import REGION, Machinery, clusters
 
-pytest_plugins = ["tests.emr_account"]
+pytest_plugins = ["tests.emr.account"]
 
 
 def test_without_credentials(aws, arguments, capsys, monkeypatch):

@@ -1,11 +1,11 @@
 """DenseNet-121 at 224x224 on one GPU: Keras as this project trains it, and PyTorch.
 
-    python experiments/bench_gpu.py --torch-python torch-env/bin/python
+    python experiments/benchmarks/bench_gpu.py --torch-python torch-env/bin/python
 
 Each contender is a process of its own, which builds the network, compiles it and trains
 once to be warm. Then, in every repeat, each trains alone in turn. Ours
-(keras_gpu_peer.py) are fed from the host's memory as a runner feeds them; PyTorch's
-(torch_gpu_peer.py, which says how to make its environment) has one batch in the GPU's
+(peers/keras_gpu.py) are fed from the host's memory as a runner feeds them; PyTorch's
+(peers/torch_gpu.py, which says how to make its environment) has one batch in the GPU's
 memory. The figures are medians of images per second, and their ratio to
 PyTorch's `torch.compile` in bfloat16; they go to results/gpu/ with every repeat.
 
@@ -27,12 +27,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from xray.benchmark import median_ratio
+from experiments.benchmarks.harness import PEERS, median_ratio
 from xray.common.errors import DeviceError, UserError
 from xray.common.processes import die_with_parent
 from xray.records.benchmark import write_benchmark
 
-FOLDER = Path(__file__).resolve().parent
 GOAL = "torch:bfloat16"
 CONTENDERS = (
     *("tensorflow:float32:xla", "tensorflow:float32:no-xla"),
@@ -175,10 +174,10 @@ def _commands(options: argparse.Namespace) -> dict[str, list[object]]:
     for name in options.contenders:
         library, precision, *rest = name.split(":")
         if library == "torch":
-            peer = (options.torch_python, FOLDER / "torch_gpu_peer.py")
+            peer = (options.torch_python, PEERS / "torch_gpu.py")
             commands[name] = [*peer, "--precision", precision, *sizes]
         else:
-            ours = (sys.executable, FOLDER / "keras_gpu_peer.py")
+            ours = (sys.executable, PEERS / "keras_gpu.py")
             xla = (f"--{how}" for how in rest)
             settings = ("--backend", library, "--precision", precision, *xla)
             commands[name] = [*ours, *settings, *sizes]

@@ -1,21 +1,25 @@
 """The sequential runner as a share of what one core can do, measured in turn.
 
-    python experiments/bench_sequential.py
+    python experiments/benchmarks/bench_sequential.py
 
-Each repeat measures the limit of one process (experiments/hardware_limit.py) and then
-a whole sequential run on as many images from the embedded S3 server; its images per
-second from the second epoch on are divided by the limit. About 4 minutes.
+Each repeat measures the limit of one process (peers/hardware_limit.py) and then a whole
+sequential run on as many images from the embedded S3 server; its images per second from
+the second epoch on are divided by the limit. About 4 minutes.
 """
 
 import argparse
 import statistics
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from experiments import hardware_limit
-from xray.benchmark import bench_parser, median_ratio, run_benchmark, start_bench
+from experiments.benchmarks.harness import (
+    bench_parser,
+    median_ratio,
+    run_benchmark,
+    start_bench,
+)
+from experiments.benchmarks.peers import hardware_limit
 from xray.common.processes import exit_on_sigterm
 from xray.config.backbones import BACKBONES
 
@@ -41,7 +45,7 @@ def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any
         f"training.epochs={options.epochs}",
         f"data.image_size={options.image_size}",
     )
-    with start_bench(options.images, Path(__file__).resolve().parent) as bench:
+    with start_bench(options.images) as bench:
         for repeat in range(options.repeats):
             (limit,) = hardware_limit.measure([1], options.backbone, *sizes)
             limits += limit

@@ -1,6 +1,6 @@
 """Mutated pictures against the page's upload check: each gets an answer, none a fault.
 
-    python experiments/fuzz_upload.py --files 10000
+    python experiments/benchmarks/fuzz_upload.py --files 10000
 
 File N depends on the seed and N alone: `--first N --files 1` does it again. A few
 seconds on one core.

@@ -9,7 +9,8 @@ Two things are in this baseline's favour. The images are in memory, decoded, whe
 clock starts, where a runner reads them from S3 and decodes them on the clock; and its
 rows are grey uint8, a twelfth of the float32 RGB that such code usually sends.
 
-    python experiments/stock_peer.py --config my.yaml --set runner.workers=2
+    python experiments/benchmarks/peers/stock_elephas.py --config my.yaml \\
+        --set runner.workers=2
 
 The last line is one JSON object: `images`, `fit_seconds` of `SparkModel.fit` alone, and
 `whole_seconds` from the start of this program to the end of `fit` (Python, TensorFlow's

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments import backbones
+from experiments.benchmarks import backbones
 from tests.conftest import assert_one_line, run_script
 
 pytestmark = pytest.mark.slow
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 def test_hardware_limit_measures_processes_together():
     done = run_script(
-        *("experiments/hardware_limit.py", "--processes", 1, 2),
+        *("experiments/benchmarks/peers/hardware_limit.py", "--processes", 1, 2),
         *("--backbone", "Tiny", "--steps", 2, "--image-size", 32, "--batch-size", 4),
     )
     assert done.returncode == 0, done.stderr
@@ -24,7 +24,7 @@ def test_hardware_limit_measures_processes_together():
 
 def test_sequential_benchmark_writes_its_pairs(tmp_path):
     done = run_script(
-        *("experiments/bench_sequential.py", "--quick", "--images", 50),
+        *("experiments/benchmarks/bench_sequential.py", "--quick", "--images", 50),
         *("--backbone", "Tiny", "--image-size", 32, "--steps", 2, "--out", tmp_path),
     )
     assert done.returncode == 0, done.stderr
@@ -37,7 +37,14 @@ def test_sequential_benchmark_writes_its_pairs(tmp_path):
 
 def test_spark_benchmark_ends_with_its_ratios(tmp_path):
     done = run_script(
-        *("experiments/bench_spark.py", "--quick", "--workers", 1, "--images", 50),
+        *(
+            "experiments/benchmarks/bench_spark.py",
+            "--quick",
+            "--workers",
+            1,
+            "--images",
+            50,
+        ),
         *("--backbone", "Tiny", "--image-size", 32, "--steps", 2, "--out", tmp_path),
         *("--torch-python", tmp_path / "none"),
         timeout=600,
@@ -69,7 +76,7 @@ def test_spark_benchmark_ends_with_its_ratios(tmp_path):
 
 def test_table_of_backbones_is_kept_and_goes_on(tmp_path, capsys):
     options = ("--backbones", "Tiny", "--runners", "sequential", "--out", tmp_path)
-    done = run_script("experiments/backbones.py", *options)
+    done = run_script("experiments/benchmarks/backbones.py", *options)
     assert done.returncode == 0, done.stderr
     assert "== 1/1: Tiny, sequential" in done.stdout
     kept = json.loads((tmp_path / "backbones.json").read_text())

@@ -1,13 +1,13 @@
 """Every backbone through every runner, on the smallest of everything: what works.
 
-    python experiments/backbones.py                                   # about an hour
-    python experiments/backbones.py --backbones ResNet50 --runners gpu-jax stock
+    python experiments/benchmarks/backbones.py                  # more than an hour
+    python experiments/benchmarks/backbones.py --backbones ResNet50 --runners stock
 
 Each cell of the table is a run of a runner's own script in a process of its own, on a
 few drawn X-rays behind the embedded S3 server: one epoch at the smallest image and the
 narrowest width that the backbone takes, Elephas with two workers, scores and a saved
 model at the end. Where there is no GPU, a CPU stands in for it
-(experiments/gpu_stand_in.py), which says nothing about a GPU's arithmetic or memory.
+(peers/gpu_stand_in.py), which says nothing about a GPU's arithmetic or memory.
 
 The table is `backbones.json` in --out, written after every cell. What succeeded there
 with the same settings is not run again, so that an interrupted call goes on where it
@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xray.benchmark import CONFIG, Bench, start_bench
+from experiments.benchmarks.harness import CONFIG, PEERS, Bench, start_bench
 from xray.common.errors import UserError
 from xray.common.files import write_whole
 from xray.common.processes import exit_on_sigterm
@@ -32,8 +32,7 @@ from xray.config.backbones import BACKBONES
 from xray.records.machine import describe_machine, package_versions
 from xray.records.record import RunRecord
 
-SCRIPTS = Path(__file__).resolve().parent
-GPU = "gpu.py" if shutil.which("nvidia-smi") else "gpu_stand_in.py"
+GPU = "gpu.py" if shutil.which("nvidia-smi") else str(PEERS / "gpu_stand_in.py")
 RUNNERS = {
     "sequential": ("sequential.py", ()),
     "gpu": (GPU, ()),
@@ -71,7 +70,7 @@ def run_missing(
     cells = [(b, r) for b in backbones for r in runners if not table.done(b, r)]
     if not cells:
         return
-    with start_bench(IMAGES, SCRIPTS, DRAWN_SIZE) as bench:
+    with start_bench(IMAGES, DRAWN_SIZE) as bench:
         for number, (backbone, runner) in enumerate(cells):
             print(f"== {number + 1}/{len(cells)}: {backbone}, {runner}", flush=True)
             table.add(backbone, runner, run_cell(bench, backbone, runner))

@@ -1,13 +1,13 @@
 """Batch inference beside what one core can do, with one worker and with two.
 
-    python experiments/bench_predict.py            # 3 repeats, about 10 minutes
-    python experiments/bench_predict.py --quick    # one small repeat
+    python experiments/benchmarks/bench_predict.py            # 3 repeats, 10 minutes
+    python experiments/benchmarks/bench_predict.py --quick    # one small repeat
 
 On drawn images staged as shards at 128x128 behind the embedded S3 server, with the
 MobileNet of `sequential.py`. Each repeat measures in turn, in processes of their own:
 
 - limit: `model.predict` on an array in memory, on one pinned core
-  (experiments/predict_limit.py)
+  (peers/predict_limit.py)
 - one, two: experiments/predict.py with as many single-threaded Spark workers
 
 The last line is one JSON object with medians over the repeats of
@@ -25,7 +25,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xray.benchmark import (
+from experiments.benchmarks.harness import (
+    PEERS,
     Bench,
     bench_parser,
     last_json,
@@ -36,7 +37,6 @@ from xray.benchmark import (
 )
 from xray.common.processes import exit_on_sigterm
 
-SCRIPTS = Path(__file__).resolve().parent
 QUICK = {"images": 1500}  # two parts
 STAGED = "data.staged=s3://bench/staged/"
 WORKERS = {"one": 1, "two": 2}
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     repeats = []
-    with start_bench(options.images, SCRIPTS) as bench:
+    with start_bench(options.images) as bench:
         bench.run_tool("stage.py", STAGED)
         model = _train(bench)
         for number in range(options.repeats):
@@ -77,7 +77,7 @@ def _train(bench: Bench) -> str:
 
 
 def _repeat(bench: Bench, model: str, images: int) -> dict[str, dict[str, Any]]:
-    command = [sys.executable, SCRIPTS / "predict_limit.py"]
+    command = [sys.executable, PEERS / "predict_limit.py"]
     limit = last_json(run_script([*command, "--model", model, "--images", images]))
     figures = {"limit": {"steady": limit["images_per_second"]}}
     for name, workers in WORKERS.items():

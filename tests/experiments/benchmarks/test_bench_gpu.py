@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from experiments import bench_gpu
-from experiments.bench_gpu import GOAL, compete, line_up
+from experiments.benchmarks import bench_gpu
+from experiments.benchmarks.bench_gpu import GOAL, compete, line_up
 from tests.conftest import assert_one_line
 from tests.refusals import refused
 

@@ -1,6 +1,6 @@
 """Pictures of the page for the README: in light, in dark, and on a phone.
 
-    python experiments/webapp_screenshots.py --model results/demo/models/NAME.keras
+    python experiments/benchmarks/webapp_screenshots.py --model models/RUN_last.keras
 
 Needs a Chromium or Chrome of this machine.
 """

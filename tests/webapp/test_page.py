@@ -5,7 +5,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from experiments.webapp_screenshots import BROWSERS
+from experiments.benchmarks.webapp_screenshots import BROWSERS
 from tests.pictures import encode, noise
 from tests.report.page.test_build import CHROMIUM_ARGUMENTS
 from xray.local.dicom import encode_dicom

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from werkzeug.exceptions import HTTPException, ServiceUnavailable, TooManyRequests
 
-from experiments.fuzz_upload import encode, fuzz, main
+from experiments.benchmarks.fuzz_upload import encode, fuzz, main
 from tests.pictures import huge_png, noise
 from tests.refusals import refused
 from xray.local.dicom import encode_dicom
@@ -76,7 +76,7 @@ def test_fuzz_script_tells_a_fault(monkeypatch, tmp_path, capsys):
     def fail(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("experiments.fuzz_upload.read_picture", fail)
+    monkeypatch.setattr("experiments.benchmarks.fuzz_upload.read_picture", fail)
     assert main(["--files", "2", "--first", "5", "--out", str(tmp_path)]) == 1
     assert '{"file": 5, "fault": "ZeroDivisionError()"}' in capsys.readouterr().out
 

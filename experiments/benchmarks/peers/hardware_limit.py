@@ -5,7 +5,7 @@ memory as the network wants it: no S3, no decoding, no preprocessing, no Spark. 
 that trains the same network on the same cores cannot be faster, so its images per
 second are judged as a share of this figure, measured in the same run.
 
-    python experiments/hardware_limit.py --processes 1 2
+    python experiments/benchmarks/peers/hardware_limit.py --processes 1 2
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """The fastest that one process can score images with a saved model.
 
-    python experiments/predict_limit.py --model models/RUN_last.keras --images 1024
+    python experiments/benchmarks/peers/predict_limit.py --model models/RUN_last.keras
 
 `model.predict` on a uint8 array in memory, single-threaded on one core: nothing is
 read, decoded or written. The last line is a JSON object with `images_per_second`.

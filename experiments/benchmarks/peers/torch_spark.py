@@ -13,7 +13,7 @@ It needs an environment of its own, since its packages and ours exclude each oth
     python3 -m venv torch-env
     torch-env/bin/pip install torch==2.13.0 pyspark==3.5.9 'numpy<2' 'pandas<3' \
         'pyarrow<24' 'setuptools<81'
-    torch-env/bin/python experiments/torch_peer.py --workers 2
+    torch-env/bin/python experiments/benchmarks/peers/torch_spark.py --workers 2
 
 and Java as for Spark (`JAVA_HOME=$(python -m xray.java)`). On Linux, PyPI's torch holds
 CUDA as well; `--index-url https://download.pytorch.org/whl/cpu` for torch alone is

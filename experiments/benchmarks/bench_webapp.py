@@ -1,6 +1,6 @@
 """What the page adds to a bare forward pass, and how it bears uploads all at once.
 
-    python experiments/bench_webapp.py --model results/demo/models/NAME.keras
+    python experiments/benchmarks/bench_webapp.py --model results/demo/models/NAME.keras
 
 Each repeat measures, in turn, the page's answer with heat map to a 1024x1024 PNG, and
 decoding and one forward pass of the same file in this process. Then many clients upload
@@ -27,8 +27,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from experiments.fuzz_upload import encode
-from xray.benchmark import median_ratio
+from experiments.benchmarks.fuzz_upload import encode
+from experiments.benchmarks.harness import EXPERIMENTS, median_ratio
 from xray.common.errors import UserError
 from xray.config.file import load_config
 from xray.data.images import decode_image
@@ -36,7 +36,7 @@ from xray.local.phantom import draw
 from xray.records.benchmark import write_benchmark
 from xray.webapp.child import Page, serve_page
 
-CONFIG = Path(__file__).resolve().parent / "configs" / "nih-sample.yaml"
+CONFIG = EXPERIMENTS / "configs" / "nih-sample.yaml"
 PATH = "/api/v1/predict?explain=highest"
 ALLOWED = {"200", "429", "503"}
 WARMUP = 5  # answers that are not counted

@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 from emr import launch
 from emr.packaging import environment_name
 from tests.conftest import ROOT, assert_one_line
-from tests.emr_service import REGION, clusters
+from tests.emr.service import REGION, clusters
 
 BUCKET = "xray-sweeps"
 SECRET = "moto/Secret+Value"

@@ -1,7 +1,7 @@
 """Loading and memory: raw images beside staged ones, few images beside many.
 
-    python experiments/bench_data.py            # 3 repeats, about a quarter of an hour
-    python experiments/bench_data.py --quick    # one small repeat
+    python experiments/benchmarks/bench_data.py            # 3 repeats, a quarter hour
+    python experiments/benchmarks/bench_data.py --quick    # one small repeat
 
 On drawn images of 1024x1024 pixels, NIH's size, behind the embedded S3 server:
 
@@ -23,10 +23,14 @@ import argparse
 import statistics
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from xray.benchmark import Bench, bench_parser, run_benchmark, start_bench
+from experiments.benchmarks.harness import (
+    Bench,
+    bench_parser,
+    run_benchmark,
+    start_bench,
+)
 from xray.common.processes import exit_on_sigterm
 from xray.records.record import RunRecord
 
@@ -44,12 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
-    scripts = Path(__file__).resolve().parent
-    with start_bench(options.images, scripts, size=1024) as bench:
+    with start_bench(options.images, size=1024) as bench:
         loads = _compare_loads(bench, options.repeats)
-    with start_bench(options.many, scripts, size=32) as bench:
+    with start_bench(options.many, size=32) as bench:
         drivers = _compare_drivers(bench, options.many)
-    with start_bench(options.many // 5, scripts, size=64) as bench:
+    with start_bench(options.many // 5, size=64) as bench:
         workers = _compare_workers(bench, options.many // 5)
     ratio = statistics.median(load["raw"] / load["staged"] for load in loads)
     return {"loads": loads}, {"load_raw_over_staged": ratio, **drivers, **workers}

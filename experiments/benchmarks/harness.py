@@ -19,6 +19,8 @@ from xray.local.synthetic import generate
 from xray.records.benchmark import write_benchmark
 from xray.records.record import RunRecord, read_records
 
+EXPERIMENTS = Path(__file__).resolve().parents[1]
+PEERS = EXPERIMENTS / "benchmarks" / "peers"
 # The network of the hardware limit: MobileNet 128x128, mean pooling, 15 sigmoids.
 CONFIG = """
 data: {images: s3://bench/images/, labels: s3://bench/Data_Entry_2017_v2020.csv,
@@ -79,15 +81,13 @@ def run_benchmark(
 
 @dataclass(frozen=True)
 class Bench:
-    """Runs scripts on the same drawn images.
+    """Runs scripts of experiments/ and of its peers on the same drawn images.
 
     Attributes:
         folder: of the images, the configuration and the records.
-        scripts: folder of the runners.
     """
 
     folder: Path
-    scripts: Path
 
     def run(self, script: str, *settings: str) -> RunRecord:
         """The record of one runner, in a process of its own.
@@ -106,7 +106,7 @@ class Bench:
         Raises:
             UserError: it failed.
         """
-        return last_json(self._run(script, *self._configure(settings)))
+        return last_json(self._run(PEERS / script, *self._configure(settings)))
 
     def run_tool(
         self, script: str, *settings: str, options: Sequence[object] = ()
@@ -127,12 +127,12 @@ class Bench:
         overrides = [part for setting in settings for part in ("--set", setting)]
         return ["--config", self.folder / "bench.yaml", *overrides]
 
-    def _run(self, script: str, *arguments: object) -> str:
-        return run_script([sys.executable, self.scripts / script, *arguments])
+    def _run(self, script: str | Path, *arguments: object) -> str:
+        return run_script([sys.executable, EXPERIMENTS / script, *arguments])
 
 
 @contextlib.contextmanager
-def start_bench(images: int, scripts: Path, size: int = 256) -> Iterator[Bench]:
+def start_bench(images: int, size: int = 256) -> Iterator[Bench]:
     """A bench with `images` drawn images, `size` square, on an embedded S3 server."""
     with tempfile.TemporaryDirectory("-bench") as name:
         folder = Path(name)
@@ -143,7 +143,7 @@ def start_bench(images: int, scripts: Path, size: int = 256) -> Iterator[Bench]:
         # Nobody writes past the server; without a cache each request reads its folder.
         with serve(folder / "s3", cache_seconds=CACHE_SECONDS) as server:
             server.write_credentials(credentials)
-            yield Bench(folder, scripts)
+            yield Bench(folder)
 
 
 def run_script(

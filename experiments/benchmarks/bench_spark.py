@@ -1,18 +1,17 @@
 """Elephas on Spark beside the hardware's limit and its peers, measured in turn.
 
-    python experiments/bench_spark.py            # 3 repeats, about 25 minutes
-    python experiments/bench_spark.py --quick    # one small repeat, under two minutes
-    python experiments/bench_spark.py --torch-python torch-env/bin/python
+    python experiments/benchmarks/bench_spark.py            # 3 repeats, 25 minutes
+    python experiments/benchmarks/bench_spark.py --quick    # one small one, 2 minutes
+    python experiments/benchmarks/bench_spark.py --torch-python torch-env/bin/python
 
 Each repeat measures, one after the other and each in processes of its own, with as many
 single-threaded workers:
 
-- limit: pinned processes that train on one batch in memory
-  (experiments/hardware_limit.py)
+- limit: pinned processes that train on one batch in memory (peers/hardware_limit.py)
 - resident: runner.engine=resident, on images of an embedded S3 server
-- torch: PyTorch DDP on Spark's TorchDistributor (experiments/torch_peer.py, which tells
-  how to make its environment), where --torch-python or XRAY_TORCH_PYTHON names one
-- stock: Elephas as it comes, used as its tutorial shows (experiments/stock_peer.py)
+- torch: PyTorch DDP on Spark's TorchDistributor (peers/torch_spark.py, which tells how
+  to make its environment), where --torch-python or XRAY_TORCH_PYTHON names one
+- stock: Elephas as it comes, used as its tutorial shows (peers/stock_elephas.py)
 - stock_engine: runner.engine=stock, the same algorithm with its sharp edges mended;
   --quick leaves it out
 
@@ -41,8 +40,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import hardware_limit
-from xray.benchmark import (
+from experiments.benchmarks.harness import (
+    PEERS,
     Bench,
     bench_parser,
     last_json,
@@ -51,15 +50,15 @@ from xray.benchmark import (
     run_script,
     start_bench,
 )
+from experiments.benchmarks.peers import hardware_limit
 from xray.common.errors import UserError
 from xray.common.java import find_java_home
 from xray.common.processes import exit_on_sigterm
 from xray.config.backbones import BACKBONES
 from xray.records.record import RunRecord
 
-SCRIPTS = Path(__file__).resolve().parent
 QUICK = {"images": 160, "epochs": 2, "steps": 5}
-TORCH_HAS = "MobileNet"  # the network of torch_peer.py
+TORCH_HAS = "MobileNet"  # the network of torch_spark.py
 STEADY = "steady_images_per_second"
 WHOLE = "whole_seconds"
 
@@ -85,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     torch = TorchPeer(options.torch_python, options.backbone)
     repeats = []
-    with start_bench(options.images, SCRIPTS) as bench:
+    with start_bench(options.images) as bench:
         for number in range(options.repeats):
             repeats.append(_repeat(bench, options, torch))
             _print_repeat(f"{number + 1}/{options.repeats}", repeats[-1])
@@ -108,7 +107,7 @@ class TorchPeer:
     def __init__(self, python: Path | None, backbone: str = TORCH_HAS) -> None:
         self.python, self.note = python, self._check(python)
         if python and not self.note and backbone != TORCH_HAS:
-            self.note = f"torch_peer.py trains {TORCH_HAS}, not {backbone}"
+            self.note = f"torch_spark.py trains {TORCH_HAS}, not {backbone}"
         if self.note and python:  # said before the long measurement, not after it
             print(f"warning: {self.note}", file=sys.stderr, flush=True)
 
@@ -117,7 +116,7 @@ class TorchPeer:
         if self.note:
             return None
         command = (
-            *(self.python, SCRIPTS / "torch_peer.py", "--images", images),
+            *(self.python, PEERS / "torch_spark.py", "--images", images),
             *("--epochs", options.epochs, "--image-size", options.image_size),
         )
         environment = {
@@ -170,7 +169,7 @@ def _repeat(
         "limit": {STEADY: sum(limit)},
         "resident": resident,
         "torch": torch.measure(train_images, options),
-        "stock": bench.run_peer("stock_peer.py", *settings),
+        "stock": bench.run_peer("stock_elephas.py", *settings),
         "stock_engine": None if options.quick else run("stock"),
     }
 

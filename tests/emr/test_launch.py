@@ -10,7 +10,7 @@ from moto.server import ThreadedMotoServer
 
 from emr import launch
 from tests.conftest import assert_one_line
-from tests.emr_account import (
+from tests.emr.account import (
     BUCKET,
     SECRET,
     assert_nothing_runs,
@@ -18,11 +18,11 @@ from tests.emr_account import (
     start_process,
     wait_for_cluster,
 )
-from tests.emr_service import REGION, Machinery, clusters
+from tests.emr.service import REGION, Machinery, clusters
 from tests.runners.test_runners import read_record
 from xray.records.record import read_records
 
-pytest_plugins = ["tests.emr_account"]
+pytest_plugins = ["tests.emr.account"]
 
 
 @pytest.mark.slow
