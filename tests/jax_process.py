@@ -33,7 +33,7 @@ from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 from xray.training.batches import Feed, training_pipeline
 from xray.training.journal import Journal
-from xray.training.loop import train_locally
+from xray.training.local import train_locally
 from xray.webapp.scoring import Scorer
 
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"

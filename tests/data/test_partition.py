@@ -9,9 +9,9 @@ import yaml
 from xray.common.errors import UserError
 from xray.data.dataset import find_dataset
 from xray.data.images import load_images
-from xray.data.partition import check_shards, cut_shards, spread
+from xray.data.partition import check_partitions, cut_partitions, spread
 from xray.data.reader import ImageReader
-from xray.spark.stock.rows import load_shards
+from xray.spark.stock.rows import load_rows
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 
@@ -24,7 +24,7 @@ def subset(bucket):
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 7])
 def test_shards_are_equal_and_complete(subset, shards):
-    parts = cut_shards(subset, shards)
+    parts = cut_partitions(subset, shards)
     sizes = [len(part.rows) for part in parts]
     assert max(sizes) - min(sizes) <= 1
     assert sorted(np.concatenate([part.rows for part in parts])) == [
@@ -39,8 +39,8 @@ def test_shards_are_equal_and_complete(subset, shards):
 def test_a_worker_keeps_its_images_when_others_are_added(subset):
     """Places are decided by the name alone, so a grown data set moves few images."""
     few = subset.take(np.arange(len(subset)) % 8 != 0)
-    old = {*few.names[cut_shards(few, 2)[0].rows]}
-    new = {*subset.names[cut_shards(subset, 2)[0].rows]}
+    old = {*few.names[cut_partitions(few, 2)[0].rows]}
+    new = {*subset.names[cut_partitions(subset, 2)[0].rows]}
     assert len(old - new) <= len(subset) // 8
 
 
@@ -51,7 +51,9 @@ def test_names_are_spread_evenly():
 
 
 def test_order_within_a_shard_is_seeded(subset):
-    first, again, other = (cut_shards(subset, 2, seed)[0].rows for seed in (1, 1, 2))
+    first, again, other = (
+        cut_partitions(subset, 2, seed)[0].rows for seed in (1, 1, 2)
+    )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     assert set(first) == set(other)
@@ -59,18 +61,18 @@ def test_order_within_a_shard_is_seeded(subset):
 
 def test_more_workers_than_images_are_refused():
     with pytest.raises(UserError, match="at most the 3 training images. Got 4"):
-        check_shards(3, 4, 1)
+        check_partitions(3, 4, 1)
 
 
 @pytest.mark.parametrize("images", [63, 64, 65])
 def test_a_partition_of_one_batch_is_refused(images):
     # Elephas trains a partition only if it has more rows than the batch size.
     with pytest.raises(UserError, match=f"{images // 2} images.*batch_size is 32"):
-        check_shards(images, 2, 32)
+        check_partitions(images, 2, 32)
 
 
 def test_a_partition_above_one_batch_passes():
-    check_shards(66, 2, 32)
+    check_partitions(66, 2, 32)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,7 @@ def loaded(bucket, cluster):
     data = bucket.config().data
     access = load_access(data)
     train = find_dataset(data, Storage(access)).train
-    rows, bad = load_shards(cluster, train, ImageReader.of(data, access), 0)
+    rows, bad = load_rows(cluster, train, ImageReader.of(data, access), 0)
     return train, rows, bad, data, access
 
 
@@ -108,7 +110,7 @@ class TestLoadShards:
         train, _, _, data, access = loaded
         first = train.take(np.arange(4))
         first.uris[1] = "s3://nih/images/gone.png"
-        rows, bad = load_shards(cluster, first, ImageReader.of(data, access), 0)
+        rows, bad = load_rows(cluster, first, ImageReader.of(data, access), 0)
         assert bad == {str(first.names[1]): "no such key"}
         assert sorted(row for row, _, _ in rows.collect()) == [0, 2, 3]
 

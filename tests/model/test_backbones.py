@@ -20,15 +20,16 @@ from xray.config.backbones import BACKBONES
 from xray.config.file import load_config
 from xray.config.run import RunConfig
 from xray.data.dataset import Dataset, Subset, find_dataset
-from xray.data.partition import cut_shards
+from xray.data.partition import cut_partitions
 from xray.data.reader import ImageReader
 from xray.model.network import build_model, weights_digest
 from xray.model.predict import predict
 from xray.model.saved import load_model
 from xray.runners.output import save_models
 from xray.spark.resident.client import Link
-from xray.spark.resident.coordinator import RoundListener
-from xray.spark.resident.messages import Plan, Shard, Stopped
+from xray.spark.resident.coordinator import Coordinator
+from xray.spark.resident.driver import run_loop
+from xray.spark.resident.messages import Share, Stopped, Task
 from xray.spark.resident.server import WeightServer
 from xray.spark.resident.weight_vector import WeightVector
 from xray.spark.resident.worker import ResidentTraining
@@ -36,7 +37,8 @@ from xray.spark.stock.test_set import score_partition
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 from xray.training.journal import Journal
-from xray.training.loop import Loaded, LocalTraining
+from xray.training.local import LoadedSubset, LocalEngine
+from xray.training.loop import run_epochs
 from xray.training.recording import build_record
 
 pytestmark = [
@@ -119,14 +121,13 @@ def test_it_takes_grey_bytes_and_gives_a_probability_a_finding(work, model):
 def test_sequential_and_gpu_train_score_and_save_it(work, model, tmp_path):
     journal = Journal("sequential", work.config, workers=1, dataset=work.dataset)
     sets = [
-        Loaded(getattr(work.dataset, name), work.pixels[name])
+        LoadedSubset(getattr(work.dataset, name), work.pixels[name])
         for name in ("train", "test")
     ]
     before = model.get_weights()
-    training = LocalTraining(journal, model, *sets)
+    engine = LocalEngine(journal, model, *sets)
     try:
-        training.run_epoch()
-        training.finish()
+        run_epochs(journal, engine, (), None)
         assert_trained(before, model.get_weights())
         journal.keep_models(model)
         record = build_record(journal)
@@ -162,30 +163,33 @@ def test_a_resident_worker_trains_exchanges_and_scores_it(work, model):
 
     config, dataset = work.config, work.dataset
     reader = ImageReader.of(config.data, load_access(config.data))
-    plan = Plan(reader, config.training, config.runner.optimizer_state, 1)
-    (train,), (test,) = cut_shards(dataset.train, 1), cut_shards(dataset.test, 1)
+    (train,), (test,) = (
+        cut_partitions(dataset.train, 1),
+        cut_partitions(dataset.test, 1),
+    )
     journal = Journal("elephas", config, workers=1, dataset=dataset)
     vector = WeightVector(model, False)
     before = model.get_weights()
+    shares = in_background(lambda: [Share({"train": train, "test": test}, 1)])
     with progress_bar(None, "fit") as bar:
-        listener = RoundListener(journal, vector.values, bar)
-        server = WeightServer(
-            *("127.0.0.1", 1, vector.values, listener.on_gather),
-            lambda worker: Shard(train, test, 1),
-            listener.on_average,
-        )
+        coordinator = Coordinator(journal, vector.values, shares, bar)
+        server = WeightServer("127.0.0.1", 1, vector.values, coordinator)
+        state = config.runner.optimizer_state
+        task = Task(server.address, reader, config.training, state, 1)
+        loop = in_background(run_loop, journal, coordinator, (), None)
         try:
             link = Link(server.address, 0, 1)
             pickled = cloudpickle.dumps(elephas_worker(model, None))
             unpickling = in_background(pickle.loads, pickled)
             with suppress(Stopped):  # the server knows why
-                ResidentTraining(link, 0, plan).run(unpickling)
+                ResidentTraining(link, 0, task).run(unpickling)
         finally:
             server.close()
     assert server.error is None
+    assert loop.result(60) is None
     assert server.rounds == 1
     assert_trained(before, vector.weights(vector.values))
-    assert 0 < journal.epochs[0].loss < 5
+    assert 0 < journal.log.epochs[0].loss < 5
     for finding in journal.scores.findings.values():
         assert finding.positives + finding.negatives == TEST
 

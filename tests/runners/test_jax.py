@@ -23,7 +23,7 @@ from xray.model.network import build_model, weights_digest
 from xray.records.record import RunRecord, work_differences
 from xray.storage.credentials import load_access
 from xray.training.journal import Journal
-from xray.training.loop import train_locally
+from xray.training.local import train_locally
 
 pytestmark = pytest.mark.slow
 

@@ -10,6 +10,7 @@ from tests.training.test_journal import make_config
 from xray.model.saved import load_model, read_info
 from xray.runners.cli import main
 from xray.runners.output import check_output, open_events
+from xray.training.resuming import keep_epoch
 
 UNREACHABLE = "http://127.0.0.1:9"
 
@@ -84,11 +85,11 @@ class TestSaving:
 
         def finish(models, before=lambda journal: None):
             def work(config, journal):
-                journal.epochs = make_record().epochs
+                journal.log.epochs = make_record().epochs
                 journal.timer.seconds["fit"] = 10.0
                 journal.keep_models(model)
                 before(journal)
-                journal.save([])
+                keep_epoch(journal, [], journal.tries.file)
                 return make_record(config=config.to_dict())
 
             return run(work, own_bucket, tmp_path, capsys, output={"models": models})

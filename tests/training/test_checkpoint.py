@@ -15,17 +15,21 @@ from xray.records.timing import PHASES
 from xray.runners.cli import main
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
+from xray.training import resuming
 from xray.training.checkpoint import (
     BackgroundSaver,
     Checkpoint,
     CheckpointFile,
     Progress,
+    Tries,
     check_resumable,
     check_same_work,
     check_shapes,
 )
+from xray.training.epoch_log import TrainedEpoch
 from xray.training.journal import Journal
 from xray.training.recording import build_record
+from xray.training.resuming import check_resume, keep_epoch, take_up
 from xray.training.tensorboard import TensorBoardLog
 
 
@@ -179,14 +183,14 @@ def test_a_file_of_weights_counts_once_it_is_read(bucket):
         journal.initial_weights = weights
         return journal
 
-    first = journal("aaaa").checkpoint([])
+    first = resuming.make_checkpoint(journal("aaaa"), [])
     for now in ("aaaa", None):
         later = journal(now)
-        later.resume = first
-        later.check_resume(loaded=True)
+        later.tries.resume = first
+        check_resume(later, loaded=True)
     later.initial_weights = "bbbb"
     with refused("Now differing: model.weights"):
-        later.check_resume(loaded=True)
+        check_resume(later, loaded=True)
 
 
 @pytest.mark.parametrize("mode", ["asynchronous", "hogwild"])
@@ -205,12 +209,14 @@ def test_arrays_of_another_model_are_refused():
 class TestJournal:
     @pytest.fixture
     def journal(self):
-        journal = Journal("sequential", make_config(), resume=make_checkpoint())
+        journal = Journal(
+            "sequential", make_config(), tries=Tries(resume=make_checkpoint())
+        )
         journal.workers = 1
         return journal
 
     def test_goes_on_from_the_earlier_try(self, journal):
-        arrays = journal.take_up([(2, 3), ()])
+        arrays = take_up(journal, [(2, 3), ()])
         assert [array.shape for array in arrays] == [(2, 3), ()]
         record = build_record(journal)
         assert [epoch.epoch for epoch in record.epochs] == [1, 2]
@@ -222,37 +228,38 @@ class TestJournal:
         assert (resume.epoch, resume.earlier_seconds) == (2, 6)
 
     def test_a_second_resume_is_told_apart(self, journal):
-        journal.take_up([(2, 3), ()])
-        again = Journal("sequential", make_config(), resume=journal.checkpoint([]))
-        again.take_up([])
+        take_up(journal, [(2, 3), ()])
+        tries = Tries(resume=resuming.make_checkpoint(journal, []))
+        again = Journal("sequential", make_config(), tries=tries)
+        take_up(again, [])
         assert [resume.epoch for resume in build_record(again).resumed] == [2, 2]
 
     def test_its_curves_begin_with_those_of_the_earlier_try(self, journal, tmp_path):
         journal.events = TensorBoardLog(tmp_path, "run")
-        journal.take_up([(2, 3), ()])
-        journal.add_epoch(100.0, 0.5)
+        take_up(journal, [(2, 3), ()])
+        journal.add_epoch(TrainedEpoch(100.0, 0.5))
         (file,) = journal.events.folder.iterdir()
         assert file.read_bytes().count(b"epoch/loss") == 3
 
     def test_steady_rate_leaves_out_the_first_epoch_of_each_try(
         self, journal, monkeypatch
     ):
-        journal.take_up([(2, 3), ()])
+        take_up(journal, [(2, 3), ()])
         monkeypatch.setattr(journal, "train_images", lambda: 10)
-        journal.add_epoch(100.0, 0.5)
+        journal.add_epoch(TrainedEpoch(100.0, 0.5))
         assert build_record(journal).images_per_second.steady == pytest.approx(10 / 5)
 
     def test_another_number_of_workers_is_refused(self, journal):
-        journal.resume.progress.work = {}
-        journal.check_resume(loaded=True)
+        journal.tries.resume.progress.work = {}
+        check_resume(journal, loaded=True)
         journal.workers = 3
         with refused(r"needs the 1 worker\(s\) of the first try. Got 3"):
-            journal.check_resume(loaded=True)
+            check_resume(journal, loaded=True)
 
     def test_a_checkpoint_does_not_change_afterwards(self, journal):
-        journal.take_up([(2, 3), ()])
-        kept = journal.checkpoint([])
-        journal.epochs[-1].auc_macro = 0.7
+        take_up(journal, [(2, 3), ()])
+        kept = resuming.make_checkpoint(journal, [])
+        journal.log.epochs[-1].auc_macro = 0.7
         journal.timer.seconds["fit"] = 99.0
         assert kept.progress.epochs[-1].auc_macro is None
         assert kept.progress.seconds["fit"] == 1
@@ -319,7 +326,7 @@ class TestCommandLine:
         assert len(list(kept.iterdir())) == 1
 
         def succeed(config, journal):
-            assert len(journal.resume.progress.epochs) == 2
+            assert len(journal.tries.resume.progress.epochs) == 2
             return make_record()
 
         assert run(succeed, "--resume")[0] == 0
@@ -331,8 +338,8 @@ def stop(error):
 
     def run(config, journal):
         journal.timer.seconds["fit"] = 10.0
-        journal.epochs = make_checkpoint().progress.epochs
-        journal.save([])
+        journal.log.epochs = make_checkpoint().progress.epochs
+        keep_epoch(journal, [], journal.tries.file)
         raise error
 
     return run

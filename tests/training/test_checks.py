@@ -1,12 +1,14 @@
 """A loss that is no number stops a run, scored in that epoch or not."""
 
+from concurrent.futures import Future
+
 import numpy as np
 import pytest
 
 from xray.common.errors import UserError
 from xray.common.progress import progress_bar
 from xray.data.dataset import find_dataset
-from xray.spark.resident.coordinator import RoundListener
+from xray.spark.resident.coordinator import Coordinator
 from xray.spark.resident.messages import EpochReport
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
@@ -34,8 +36,8 @@ def test_resident_workers_are_stopped_by_their_report(bucket):
         for worker, images, loss in ((0, 9, 0.5), (1, 0, float("nan")))
     ]
     with progress_bar(10, "fit") as bar:
-        listener = RoundListener(journal, np.zeros(1, np.float32), bar)
-        assert listener.on_gather("epoch", reports) is None
+        coordinator = Coordinator(journal, np.zeros(1, np.float32), Future(), bar)
+        assert coordinator.on_gather(reports) is None
         reports[1] = EpochReport(1, 0, 9, float("nan"), 1e-3, 1.0, 1.0, 0.0, 1.0, 1)
         with pytest.raises(UserError, match="The loss is nan after epoch 1"):
-            listener.on_gather("epoch", reports)
+            coordinator.on_gather(reports)

@@ -9,6 +9,7 @@ from xray.records.record import RunRecord, Worker
 from xray.records.timing import PHASES
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
+from xray.training.epoch_log import TrainedEpoch
 from xray.training.journal import Journal
 from xray.training.recording import build_record
 from xray.training.tensorboard import TensorBoardLog
@@ -49,7 +50,7 @@ def test_rates_of_hand_made_epochs(bucket, dataset):
     journal = make_journal(bucket, dataset)
     journal.timer.seconds["fit"] = 10.0
     for seconds in (6.0, 2.0, 1.0):
-        journal.add_epoch(seconds, loss=0.5)
+        journal.add_epoch(TrainedEpoch(seconds, loss=0.5))
     record, images = build_record(journal), len(dataset.train)
     assert record.images_trained == 3 * images
     assert record.images_per_second.overall == pytest.approx(3 * images / 10)
@@ -63,15 +64,15 @@ def test_rates_of_hand_made_epochs(bucket, dataset):
 def test_share_of_an_epoch_spent_waiting_for_images(bucket, dataset):
     journal = make_journal(bucket, dataset)
     journal.timer.seconds["fit"] = 20.0
-    journal.add_epoch(10.0, 0.5, wait_seconds=2.5)
-    journal.add_epoch(10.0, 0.5)
+    journal.add_epoch(TrainedEpoch(10.0, 0.5, wait_seconds=2.5))
+    journal.add_epoch(TrainedEpoch(10.0, 0.5))
     assert [e.data_wait_fraction for e in build_record(journal).epochs] == [0.25, None]
 
 
 def test_one_epoch_has_no_steady_rate(bucket, dataset):
     journal = make_journal(bucket, dataset)
     journal.timer.seconds["fit"] = 10.0
-    journal.add_epoch(9.0, None, elapsed_seconds=42.0)
+    journal.add_epoch(TrainedEpoch(9.0, None, elapsed_seconds=42.0))
     record = build_record(journal)
     assert record.images_per_second.steady is None
     assert (record.epochs[0].elapsed_seconds, record.epochs[0].loss) == (42.0, None)
@@ -93,7 +94,7 @@ def test_batches_and_cpu_seconds_of_all_workers(bucket, dataset):
     journal = make_journal(bucket, dataset)
     journal.workers = 2
     journal.timer.cpu_seconds["fit"] = 1.0
-    journal.per_worker = [
+    journal.log.per_worker = [
         Worker(
             worker=n, images=64, fit_seconds=5, cpu_seconds=4, peak_memory_bytes=2**20
         )
@@ -168,12 +169,12 @@ def test_events_follow_the_epochs(bucket, dataset, tmp_path):
     journal.timer.seconds["fit"] = 6.0
     (file,) = journal.events.folder.iterdir()
     sizes = [file.stat().st_size]
-    journal.add_epoch(6.0, loss=0.5)
+    journal.add_epoch(TrainedEpoch(6.0, loss=0.5))
     sizes.append(file.stat().st_size)
-    journal.epochs[-1].auc_macro = 0.7
-    journal.save([])
+    journal.log.epochs[-1].auc_macro = 0.7
+    journal.show_epochs()
     sizes.append(file.stat().st_size)
-    journal.save([])  # nothing new
+    journal.show_epochs()  # nothing new
     assert sizes[0] < sizes[1] < sizes[2] == file.stat().st_size
     assert build_record(journal).tensorboard == str(journal.events.folder)
 

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.conftest import held_out
+from xray.common.background import in_background
 from xray.data.dataset import find_dataset
 from xray.data.labels import FINDINGS
 from xray.data.reader import ImageReader
@@ -14,9 +15,9 @@ from xray.runners.output import save_models
 from xray.spark.resident.driver import train_resident
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
-from xray.training.checkpoint import CheckpointFile
+from xray.training.checkpoint import CheckpointFile, Tries
 from xray.training.journal import Journal
-from xray.training.loop import train_locally
+from xray.training.local import train_locally
 from xray.training.recording import build_record
 
 pytestmark = pytest.mark.slow
@@ -63,10 +64,8 @@ def resident_journal(config, cluster):
     model = build_model(config)
     journal.initial_weights = weights_digest(model.get_weights())
 
-    def find():
-        journal.dataset = find_dataset(config.data, Storage(access))
-
-    train_resident(journal, cluster, model, access, find)
+    dataset = in_background(find_dataset, config.data, Storage(access))
+    train_resident(journal, cluster, model, access, dataset)
     return journal
 
 
@@ -161,7 +160,7 @@ def test_a_run_that_died_after_unfreezing_goes_on_with_the_same_best(
     config, local, tmp_path
 ):
     file = CheckpointFile(tmp_path, "sequential", config)
-    journal = Journal("sequential", config, checkpoint_file=file)
+    journal = Journal("sequential", config, tries=Tries(file))
     journal.workers = 1
 
     class Died(Exception):
@@ -176,7 +175,7 @@ def test_a_run_that_died_after_unfreezing_goes_on_with_the_same_best(
     with pytest.raises(Died):
         train_locally(config, journal)
     resume = CheckpointFile(tmp_path, "sequential", config).load()
-    journal = Journal("sequential", config, resume=resume)
+    journal = Journal("sequential", config, tries=Tries(resume=resume))
     journal.workers = 1
     record = train_locally(config, journal)
     assert record.best_epoch == local.best_epoch

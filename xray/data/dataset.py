@@ -65,19 +65,19 @@ class Dataset:
 
     Attributes:
         train: they are trained.
-        test: they are scored at the end.
+        test: they are scored at the end; None where nobody asks for that.
         listed: in the bucket.
         validation: they choose the best epoch; None without such a set.
     """
 
     train: Subset
-    test: Subset
+    test: Subset | None
     listed: int
     validation: Subset | None = None
 
     def __len__(self) -> int:
         """Images of all sets together."""
-        return len(self.train) + len(self.test) + len(self.validation or ())
+        return sum(map(len, self.subsets()))
 
     def subsets(self) -> list[Subset]:
         """The sets that there are."""

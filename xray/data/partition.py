@@ -13,7 +13,7 @@ from xray.data.reader import ImageReader
 
 
 @dataclass(frozen=True)
-class ShardPart:
+class Partition:
     """Images of one shard before they are read: their rows of a subset and more."""
 
     rows: np.ndarray
@@ -21,9 +21,9 @@ class ShardPart:
     etags: np.ndarray
     labels: np.ndarray
 
-    def take(self, kept: np.ndarray) -> "ShardPart":
+    def take(self, kept: np.ndarray) -> "Partition":
         """The images at `kept`."""
-        return ShardPart(
+        return Partition(
             self.rows[kept], self.uris[kept], self.etags[kept], self.labels[kept]
         )
 
@@ -39,9 +39,9 @@ def spread(names: Sequence[str]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
 
 
-def cut_shards(
+def cut_partitions(
     subset: Subset, shards: int, order_seed: int | None = None
-) -> list[ShardPart]:
+) -> list[Partition]:
     """`subset` in parts of equal size, give or take one.
 
     Args:
@@ -49,7 +49,7 @@ def cut_shards(
         shards: how many parts.
         order_seed: of the order within each part; None is that of the subset.
     """
-    whole = ShardPart(np.arange(len(subset)), subset.uris, subset.etags, subset.labels)
+    whole = Partition(np.arange(len(subset)), subset.uris, subset.etags, subset.labels)
     parts = np.array_split(np.argsort(spread(subset.names), kind="stable"), shards)
     if order_seed is None:
         return [whole.take(np.sort(part)) for part in parts]
@@ -57,9 +57,9 @@ def cut_shards(
     return [whole.take(rng.permutation(part)) for part in parts]
 
 
-def read_part(
-    reader: ImageReader, part: ShardPart
-) -> tuple[ShardPart, np.ndarray | PixelFile, list[tuple[int, str]]]:
+def read_partition(
+    reader: ImageReader, part: Partition
+) -> tuple[Partition, np.ndarray | PixelFile, list[tuple[int, str]]]:
     """The readable images of a part, their pixels, and why others are missing.
 
     Returns:
@@ -70,7 +70,7 @@ def read_part(
     return part.take(good), pixels, [(int(part.rows[n]), why) for n, why in bad.items()]
 
 
-def check_shards(images: int, workers: int, batch_size: int) -> None:
+def check_partitions(images: int, workers: int, batch_size: int) -> None:
     """Refuse partitions that Elephas would silently leave untrained.
 
     Raises:

@@ -17,7 +17,12 @@ from xray.records.record import RunRecord
 from xray.records.timing import Timer, program_age_seconds
 from xray.runners.output import check_output, open_events, save_models
 from xray.storage.place import check_folder
-from xray.training.checkpoint import Checkpoint, CheckpointFile, check_resumable
+from xray.training.checkpoint import (
+    Checkpoint,
+    CheckpointFile,
+    Tries,
+    check_resumable,
+)
 from xray.training.journal import Journal
 from xray.training.recording import build_record
 
@@ -55,8 +60,7 @@ def main(
         runner,
         config,
         Timer(age),
-        checkpoint_file=file,
-        resume=resume,
+        tries=Tries(file, resume),
         events=events,
     )
     return _run(run, journal, options)
@@ -65,7 +69,7 @@ def main(
 def _run(
     run: Callable[..., RunRecord], journal: Journal, options: argparse.Namespace
 ) -> int:
-    file = journal.checkpoint_file
+    file = journal.tries.file
     try:
         record = run(journal.config, journal)
     except KeyboardInterrupt:
@@ -92,7 +96,7 @@ def _save(record: RunRecord, journal: Journal, options: argparse.Namespace) -> i
 
     The checkpoint stays until they are somewhere.
     """
-    file = journal.checkpoint_file
+    file = journal.tries.file
     try:
         failure = save_models(journal, record, options.results)
     except KeyboardInterrupt:
@@ -157,7 +161,7 @@ def _interrupt(*_: object) -> None:
 def _write(record: RunRecord, journal: Journal, options: argparse.Namespace) -> None:
     path = record.write(options.results)
     print(f"{record.status} record: {path}", file=sys.stderr)
-    journal.log()
+    journal.show_epochs()
     if journal.events:
         journal.events.finish(record)
 

@@ -1,27 +1,21 @@
 """Training with Elephas on Spark: local[N], a standalone cluster, or YARN."""
 
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import partial
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from xray.common.background import in_background
 from xray.config.run import RunConfig
 from xray.data.dataset import find_dataset
-from xray.data.partition import check_shards
 from xray.model.network import build_model, weights_digest
 from xray.records.record import RunRecord
 from xray.spark.cluster import Cluster, start_cluster
 from xray.spark.resident.driver import train_resident
 from xray.spark.settings import check_master
 from xray.spark.stock.driver import train_stock
-from xray.storage.credentials import S3Access, load_access
+from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
-from xray.training.checks import check_batch_size
+from xray.training.checks import take_dataset
 from xray.training.journal import Journal
 from xray.training.recording import build_record
-
-if TYPE_CHECKING:
-    import keras
 
 # A listing that ends sooner can refuse bad input before a cluster starts.
 HEAD_START_SECONDS = 1
@@ -44,11 +38,11 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
         access = load_access(config.data)
         storage = Storage(access, config.data.read_threads)
         storage.check(config.data.staged or config.data.images)
-        listing = in_background(find_dataset, config.data, storage)
-        # Stock Elephas needs shards of a size: no cluster before that is known.
-        wait([listing], HEAD_START_SECONDS if journal.engine == "resident" else None)
-        if listing.done():
-            _take_dataset(journal, listing, journal.workers or 1)
+        dataset = in_background(find_dataset, config.data, storage)
+        # Stock Elephas needs partitions of a size: no cluster before that is known.
+        wait([dataset], HEAD_START_SECONDS if journal.engine == "resident" else None)
+        if dataset.done():
+            take_dataset(journal, dataset, journal.workers or 1)
     with ThreadPoolExecutor(1) as pool:
         building = pool.submit(build_model, config, storage)
         with timer.phase("startup"):  # in this thread: Spark handles signals
@@ -58,7 +52,10 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
             with timer.phase("warmup"):
                 model = building.result()
                 journal.initial_weights = weights_digest(model.get_weights())
-            return _train(journal, cluster, model, access, listing)
+            _note_cluster(journal, cluster)
+            train = train_resident if resident else train_stock
+            train(journal, cluster, model, access, dataset)
+            return build_record(journal)
         except Exception:
             cluster.check_java()  # the cause of whatever else is raised
             raise
@@ -66,32 +63,7 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
             cluster.stop()
 
 
-def _train(
-    journal: Journal,
-    cluster: Cluster,
-    model: "keras.Model",
-    access: S3Access,
-    listing: Future,
-) -> RunRecord:
+def _note_cluster(journal: Journal, cluster: Cluster) -> None:
     journal.workers = cluster.workers
     journal.threads_per_worker = cluster.threads_per_worker
     journal.machine["spark_master"] = cluster.context.master
-    train = train_resident if journal.engine == "resident" else train_stock
-    take_dataset = partial(_take_dataset, journal, listing, cluster.workers)
-    train(journal, cluster, model, access, take_dataset)
-    return build_record(journal)
-
-
-def _take_dataset(journal: Journal, listing: Future, workers: int) -> None:
-    """Wait for the listing, and check what it found."""
-    journal.dataset = listing.result()
-    _check_shards(journal, workers)
-    journal.check_resume(loaded=False)
-
-
-def _check_shards(journal: Journal, workers: int) -> None:
-    """Resident workers train any shard; stock ones need more than a batch."""
-    images = len(journal.dataset.train)
-    check_batch_size(journal.config, images)
-    stock = journal.engine == "stock"
-    check_shards(images, workers, journal.config.training.batch_size if stock else 0)

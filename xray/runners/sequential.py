@@ -5,7 +5,7 @@ import os
 from xray.config.run import RunConfig
 from xray.records.record import RunRecord
 from xray.training.journal import Journal
-from xray.training.loop import train_locally
+from xray.training.local import train_locally
 
 
 def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:

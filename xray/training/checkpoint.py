@@ -7,7 +7,7 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +192,27 @@ def check_shapes(
             "The checkpoint is of another model: this version of the program or of "
             "Keras builds it differently. Start without --resume."
         )
+
+
+@dataclass
+class Tries:
+    """The tries of one run: those before this one, and those that may come.
+
+    Attributes:
+        file: kept after every epoch; None keeps nothing.
+        resume: what `--resume` goes on from.
+        resumed: a line for each try that went on, this one too.
+        earlier_peak_bytes: the most memory that the driver of an earlier try took.
+    """
+
+    file: CheckpointFile | None = None
+    resume: Checkpoint | None = None
+    resumed: list[Resume] = field(default_factory=list)
+    earlier_peak_bytes: int = 0
+
+    def epochs_before(self) -> int:
+        """Epochs that earlier tries finished."""
+        return len(self.resume.progress.epochs) if self.resume else 0
 
 
 class BackgroundSaver:

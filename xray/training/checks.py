@@ -1,11 +1,32 @@
 """Refusals of a run that its data or its loss brings about."""
 
+from concurrent.futures import Future
+
 import numpy as np
 
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
-from xray.data.dataset import check_bad_images
+from xray.data.dataset import Dataset, check_bad_images
+from xray.data.partition import check_partitions
 from xray.training.journal import Journal
+from xray.training.resuming import check_resume
+
+
+def take_dataset(journal: Journal, found: "Future[Dataset]", workers: int) -> Dataset:
+    """The data set, once it is found, noted and checked against the workers.
+
+    Resident workers train any partition; stock ones need more than a batch.
+
+    Raises:
+        UserError: it cannot be used, or is too small.
+    """
+    dataset = journal.dataset = found.result()
+    batch_size = journal.config.training.batch_size
+    check_batch_size(journal.config, len(dataset.train))
+    least = batch_size if journal.engine == "stock" else 0
+    check_partitions(len(dataset.train), workers, least)
+    check_resume(journal, loaded=False)
+    return dataset
 
 
 def check_batch_size(config: RunConfig, images: int, devices: int = 1) -> None:

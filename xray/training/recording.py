@@ -12,7 +12,7 @@ from xray.records.record import (
     utc_now,
     work_id,
 )
-from xray.training.journal import Journal, work_of
+from xray.training.journal import Journal
 
 
 def build_record(
@@ -28,7 +28,7 @@ def build_record(
         error: why it failed or was aborted.
     """
     created, git = utc_now(), git_state()
-    work = work_of(journal)
+    work = journal.work()
     return RunRecord(
         run_id=new_run_id(
             created, journal.runner, journal.workers, git["commit"] or ""
@@ -44,23 +44,23 @@ def build_record(
         engine=journal.engine,
         best_epoch=journal.best_epoch,
         exchange=journal.exchange,
-        resumed=journal.resumed,
-        retries=journal.retries,
+        resumed=journal.tries.resumed,
+        retries=journal.log.retries,
         global_batch_size=_global_batch_size(journal),
         seed=journal.config.training.seed,
         config=journal.config.to_dict(),
         work_id=work_id(work) if work else None,
         work=work,
         initial_weights=journal.initial_weights,
-        first_step_seconds=journal.first_step_seconds,
+        first_step_seconds=journal.log.first_step_seconds,
         phases=Phases(**journal.timer.phases()),
-        epochs=journal.epochs,
+        epochs=journal.log.epochs,
         images=_images(journal),
-        images_trained=journal.train_images() * len(journal.epochs),
+        images_trained=journal.train_images() * len(journal.log.epochs),
         images_per_second=_rates(journal),
         cpu_seconds=_cpu_seconds(journal),
         driver_peak_memory_bytes=journal.peak_memory_bytes(),
-        per_worker=journal.per_worker,
+        per_worker=journal.log.per_worker,
         scores=journal.scores,
         calibration=journal.calibration,
         machine={**describe_machine(), **journal.machine},
@@ -88,12 +88,12 @@ def _images(journal: Journal) -> Images:
 
 
 def _rates(journal: Journal) -> Rates:
-    images = journal.train_images()
-    firsts = {1, *(resume.epoch + 1 for resume in journal.resumed)}
-    later = [epoch for epoch in journal.epochs if epoch.epoch not in firsts]
+    images, epochs = journal.train_images(), journal.log.epochs
+    firsts = {1, *(resume.epoch + 1 for resume in journal.tries.resumed)}
+    later = [epoch for epoch in epochs if epoch.epoch not in firsts]
     fit_seconds = journal.timer.seconds["fit"]
     return Rates(
-        overall=images * len(journal.epochs) / fit_seconds if journal.epochs else None,
+        overall=images * len(epochs) / fit_seconds if epochs else None,
         steady=images * len(later) / sum(e.seconds for e in later) if later else None,
     )
 
@@ -101,5 +101,5 @@ def _rates(journal: Journal) -> Rates:
 def _cpu_seconds(journal: Journal) -> dict[str, float]:
     """The driving process by phase; in `fit`, the workers' seconds are added."""
     seconds = dict(journal.timer.cpu_seconds)
-    seconds["fit"] += sum(worker.cpu_seconds for worker in journal.per_worker)
+    seconds["fit"] += sum(worker.cpu_seconds for worker in journal.log.per_worker)
     return seconds

@@ -23,7 +23,7 @@ from tests.conftest import (
 from tests.runners.test_runners import read_record
 from xray.runners.cli import main
 from xray.training.checkpoint import Progress
-from xray.training.loop import train_locally
+from xray.training.local import train_locally
 
 pytestmark = pytest.mark.slow
 

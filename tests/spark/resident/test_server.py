@@ -5,25 +5,35 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import AuthenticationError
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from xray.common.errors import UserError
 from xray.spark.resident.client import Link
-from xray.spark.resident.messages import RoundLost, Stopped
+from xray.spark.resident.messages import Done, RoundLost, Stopped
 from xray.spark.resident.server import WeightServer
 
 
 @pytest.fixture
 def serve():
-    """A server for so many workers; `answer` is its on_gather."""
+    """A server for so many workers; keywords are the methods of its handler."""
     servers = []
 
-    def serve(workers, weights, answer=lambda kind, contents: contents, **callbacks):
+    def serve(workers, weights, earlier=None, **methods):
         vector = np.array(weights, np.float32)
-        servers.append(WeightServer("127.0.0.1", workers, vector, answer, **callbacks))
-        return servers[-1]
+        handler = SimpleNamespace(
+            **{
+                "on_gather": lambda messages: messages,
+                "on_average": lambda counts: None,
+                "on_retry": lambda rounds, worker: None,
+                **methods,
+            }
+        )
+        server = WeightServer("127.0.0.1", workers, vector, handler, earlier)
+        servers.append(server)
+        return server
 
     yield serve
     for server in servers:
@@ -81,24 +91,25 @@ def test_a_worker_without_images_does_not_move_the_mean(serve):
 
 
 def test_gather_answers_all_in_the_order_of_the_workers(serve):
-    server = serve(3, [0], lambda kind, contents: (kind, contents))
+    server = serve(3, [0])
 
     def work(number):
-        return Link(server.address, number, 1).gather("loaded", number * 10)
+        return Link(server.address, number, 1).gather(number * 10)
 
-    assert together(3, work) == [("loaded", [0, 10, 20])] * 3
+    assert together(3, work) == [[0, 10, 20]] * 3
 
 
-def test_the_drivers_refusal_stops_all(serve):
-    def refuse(kind, contents):
-        raise UserError("no")
+@pytest.mark.parametrize("error", [UserError("no"), KeyError("no")])
+def test_the_drivers_refusal_or_fault_stops_all(serve, error):
+    def refuse(messages):
+        raise error
 
-    server = serve(2, [0], refuse)
+    server = serve(2, [0], on_gather=refuse)
     outcomes = together(
-        2, lambda number: Link(server.address, number, 1).gather("loaded", None)
+        2, lambda number: Link(server.address, number, 1).gather(Done())
     )
     assert [type(outcome) for outcome in outcomes] == [Stopped, Stopped]
-    assert str(server.error) == "no"
+    assert server.error is error
 
 
 def test_a_failing_worker_ends_the_job_with_its_reason(serve):
@@ -187,12 +198,9 @@ def test_a_silent_stranger_keeps_nobody_waiting(serve, monkeypatch):
 def test_what_an_earlier_run_exchanged_is_added(serve):
     first = serve(1, [0])
     Link(first.address, 0, 1).average(vector(3), 1)
-    second = WeightServer(
-        "127.0.0.1", 1, first.weights, lambda *_: None, earlier=first.counts()
-    )
+    second = serve(1, first.weights, earlier=first.counts())
     link = Link(second.address, 0, 1)
     link.average(vector(4), 1)
-    second.close()
     assert second.counts() == {
         "rounds": 2,
         "attempts": 2,
@@ -202,17 +210,17 @@ def test_what_an_earlier_run_exchanged_is_added(serve):
 
 
 def test_each_worker_gets_what_it_asks_for(serve):
-    server = serve(2, [0], on_ask=lambda worker: f"shard {worker}")
-    answers = together(2, lambda number: Link(server.address, number, 1).ask())
-    assert answers == ["shard 0", "shard 1"]
+    server = serve(2, [0], share=lambda worker: f"share {worker}")
+    answers = together(2, lambda number: Link(server.address, number, 1).share())
+    assert answers == ["share 0", "share 1"]
 
 
 def test_an_answer_that_takes_long_keeps_nobody_else_waiting(serve):
     listed = threading.Event()
-    server = serve(2, [0], on_ask=lambda worker: worker or listed.wait(60))
+    server = serve(2, [0], share=lambda worker: worker or listed.wait(60))
 
     def work(number):
-        answer = Link(server.address, number, 1).ask()
+        answer = Link(server.address, number, 1).share()
         listed.set()  # by the second worker, for the first
         return answer
 
@@ -223,7 +231,7 @@ def test_a_failing_answer_stops_the_job_with_its_reason(serve):
     def fail(worker):
         raise UserError("no image")
 
-    server = serve(1, [0], on_ask=fail)
+    server = serve(1, [0], share=fail)
     with pytest.raises(Stopped):
-        Link(server.address, 0, 1).ask()
+        Link(server.address, 0, 1).share()
     assert str(server.error) == "no image"

@@ -13,22 +13,33 @@ import pytest
 
 from tests.refusals import refused
 from tests.spark.stock.test_elephas_models import small_model
+from xray.common.background import in_background
 from xray.common.errors import UserError
 from xray.config.recipe import TrainingConfig
 from xray.data.dataset import find_dataset
-from xray.data.partition import cut_shards, read_part
+from xray.data.partition import cut_partitions, read_partition
 from xray.data.reader import ImageReader
 from xray.model.predict import predict
 from xray.records.metrics import macro_auc
 from xray.spark.resident.driver import train_resident
-from xray.spark.resident.messages import Order, Plan, Shard
+from xray.spark.resident.messages import (
+    Done,
+    End,
+    EpochReport,
+    Predicted,
+    PredictSet,
+    Ready,
+    Share,
+    Task,
+    TrainEpoch,
+)
 from xray.spark.resident.server import WeightServer
 from xray.spark.resident.weight_vector import WeightVector
 from xray.spark.resident.worker import make_resident_model
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 from xray.training.batches import Feed, training_pipeline
-from xray.training.checkpoint import CheckpointFile
+from xray.training.checkpoint import CheckpointFile, Tries
 from xray.training.journal import Journal
 
 pytestmark = pytest.mark.slow
@@ -45,11 +56,42 @@ def data(bucket):
     return dataset, ImageReader(access, config.image_size, 4)
 
 
+class Handler:
+    """Orders epoch after epoch from the server's rounds alone, then a prediction."""
+
+    def __init__(self, dataset, workers, parts, on_gather):
+        self.train = cut_partitions(dataset.train, workers)
+        self.test = cut_partitions(dataset.test, workers)
+        self.parts, self.note = parts, on_gather
+        self.rounds = 0
+        self.predicted = False
+
+    def share(self, worker):
+        sets = {"train": self.train[worker], "test": self.test[worker]}
+        return Share(sets, self.parts)
+
+    def on_gather(self, messages):
+        self.note(messages)
+        self.predicted |= isinstance(messages[0], Predicted)
+        if not isinstance(messages[0], Ready | Done):
+            return None
+        epoch, part = divmod(self.rounds, self.parts)
+        if epoch < EPOCHS:
+            return TrainEpoch(epoch, part=part)
+        return End() if self.predicted else PredictSet("test")
+
+    def on_average(self, counts):
+        self.rounds = counts["rounds"]
+
+    def on_retry(self, rounds, worker):
+        pass
+
+
 def fit(
     data,
     cluster,
     workers,
-    on_gather=lambda kind, contents: None,
+    on_gather=lambda messages: None,
     parts=1,
     optimizer_state="kept",
 ):
@@ -57,25 +99,14 @@ def fit(
     dataset, reader = data
     model = small_model()
     recipe = TrainingConfig(epochs=EPOCHS, batch_size=BATCH, seed=SEED, **LIKE_SMALL)
-    plan = Plan(reader, recipe, optimizer_state, workers)
-    vector = WeightVector(model, plan.optimizer_state == "averaged")
-
-    def answer(kind, contents):
-        on_gather(kind, contents)
-        epoch, part = divmod(server.rounds, parts)
-        if kind in ("ready", "trained"):
-            return Order("train", epoch, part) if epoch < EPOCHS else Order("score")
-        return Order("end") if kind == "scored" else None
-
-    train = cut_shards(dataset.train, workers)
-    test = cut_shards(dataset.test, workers)
-    server = WeightServer(
-        *(cluster.driver_address(), workers, vector.values, answer),
-        lambda worker: Shard(train[worker], test[worker], parts),
-    )
+    vector = WeightVector(model, optimizer_state == "averaged")
+    handler = Handler(dataset, workers, parts, on_gather)
+    address = cluster.driver_address()
+    server = WeightServer(address, workers, vector.values, handler)
+    task = Task(server.address, reader, recipe, optimizer_state, workers)
     rdd = cluster.context.parallelize(range(workers), workers)
     try:
-        make_resident_model(model, plan, server.address).fit(rdd)
+        make_resident_model(model, task).fit(rdd)
     finally:
         server.close()
     assert server.error is None
@@ -86,8 +117,8 @@ def fit(
 def shards(data, workers):
     """Pixels and labels of each worker's shard, as it reads them."""
     dataset, reader = data
-    for part in cut_shards(dataset.train, workers):
-        kept, pixels, _ = read_part(reader, part)
+    for part in cut_partitions(dataset.train, workers):
+        kept, pixels, _ = read_partition(reader, part)
         yield pixels, kept.labels
 
 
@@ -137,9 +168,9 @@ def test_every_policy_for_the_optimizer_trains(data, cluster, state):
 def test_averages_follow_the_parts_and_are_counted(data, cluster):
     reports = []
 
-    def note(kind, contents):
-        if kind == "epoch":
-            reports.append(contents)
+    def note(messages):
+        if isinstance(messages[0], EpochReport):
+            reports.append(messages)
 
     server, _ = fit(data, cluster, workers=2, on_gather=note, parts=3)
     assert server.rounds == EPOCHS * 3
@@ -162,9 +193,10 @@ def test_a_shard_smaller_than_a_batch_trains(data, cluster):
 def test_a_killed_worker_costs_a_round_and_nothing_else(data, cluster):
     killed = threading.Event()
 
-    def kill_one(kind, contents):
-        # After the first epoch's report, in the middle of the fit.
-        if kind == "epoch" and contents[0].epoch == 1 and not killed.is_set():
+    def kill_one(messages):
+        # With the second epoch's report, in the middle of the fit.
+        report = isinstance(messages[0], EpochReport)
+        if report and messages[0].epoch == 1 and not killed.is_set():
             killed.set()
             os.kill(python_workers()[0], signal.SIGKILL)
             time.sleep(0.5)
@@ -178,15 +210,18 @@ def test_a_killed_worker_costs_a_round_and_nothing_else(data, cluster):
     assert_equal_weights(survived, undisturbed, atol=0.05)
 
 
-class DeadlyJournal(Journal):
-    """Loses a worker that has the last average and has not scored its test images."""
+def lose_a_worker_after(journal, epochs):
+    """Kill one that has the last average and has not scored its test images."""
+    advance = journal.advance
 
-    def checkpoint(self, arrays):
-        if len(self.epochs) == self.config.training.epochs:  # the workers still wait
+    def deadly(*arguments):
+        if len(journal.log.epochs) == epochs:  # the workers still wait
             worker = python_workers()[0]
             os.kill(worker, signal.SIGSTOP)
             threading.Timer(0.5, os.kill, (worker, signal.SIGKILL)).start()
-        return super().checkpoint(arrays)
+        return advance(*arguments)
+
+    journal.advance = deadly
 
 
 def test_a_worker_killed_in_the_last_scoring_costs_no_image(
@@ -195,17 +230,15 @@ def test_a_worker_killed_in_the_last_scoring_costs_no_image(
     dataset, reader = data
     config, model = bucket.config(runner={"workers": 2}), small_model()
     file = CheckpointFile(tmp_path, "elephas", config)
-    journal = DeadlyJournal("elephas", config, workers=2, checkpoint_file=file)
-
-    def find_dataset():
-        journal.dataset = dataset
-
-    train_resident(journal, cluster, model, reader.access, find_dataset)
+    journal = Journal("elephas", config, workers=2, tries=Tries(file))
+    lose_a_worker_after(journal, config.training.epochs)
+    found = in_background(lambda: dataset)
+    train_resident(journal, cluster, model, reader.access, found)
     epochs = config.training.epochs
     assert (journal.exchange["rounds"], journal.exchange["attempts"]) == (epochs, 2)
-    (retry,) = journal.retries
+    (retry,) = journal.log.retries
     assert (retry.epoch, retry.rounds) == (epochs, epochs)
-    assert len(journal.epochs) == epochs
+    assert len(journal.log.epochs) == epochs
     pixels, _, _ = reader.load(dataset.test.uris, dataset.test.etags)
     expected = macro_auc(dataset.test.labels, predict(model, pixels))
     assert journal.scores.macro_auc.value == pytest.approx(expected)
@@ -227,11 +260,11 @@ def test_a_straggler_shows_in_the_seconds_of_its_epochs(data, cluster):
 
     slower = threading.Thread(target=slow_one_down)
 
-    def note(kind, contents):
-        if kind == "ready":
+    def note(messages):
+        if isinstance(messages[0], Ready):
             slower.start()
-        if kind == "epoch":
-            reports.append([report.fit_seconds for report in contents])
+        if isinstance(messages[0], EpochReport):
+            reports.append([report.fit_seconds for report in messages])
 
     try:
         fit(data, cluster, workers=2, on_gather=note)
@@ -258,16 +291,15 @@ def test_workers_start_before_the_listing_ends_and_end_when_it_fails(bucket, clu
     journal = Journal("elephas", config)
     journal.workers = 2
 
-    def find_dataset():
+    def fail():
         while "nodes" not in journal.machine:  # the workers have not said hello yet
             time.sleep(0.05)
         raise UserError("No image.")
 
+    access, dataset = load_access(config.data), in_background(fail)
     with refused("No image."):
-        train_resident(
-            journal, cluster, small_model(), load_access(config.data), find_dataset
-        )
-    assert journal.epochs == []
+        train_resident(journal, cluster, small_model(), access, dataset)
+    assert journal.log.epochs == []
     assert cluster.context.statusTracker().getActiveStageIds() == []
 
 

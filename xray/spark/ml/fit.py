@@ -1,26 +1,22 @@
 """Training a network on the rows of a DataFrame, by resident workers."""
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
 from xray.data.dataset import Dataset, Subset, set_apart
-from xray.data.partition import check_shards
 from xray.model.network import build_model
 from xray.spark.cluster import Cluster
 from xray.spark.resident.driver import train_resident
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
-from xray.training.checks import check_batch_size
+from xray.training.checks import take_dataset
 from xray.training.journal import Journal
 
 if TYPE_CHECKING:
     import keras
-
-STAND_INS = 32
 
 
 def check_trainable(config: RunConfig, spark_setting: Callable[..., str]) -> None:
@@ -77,16 +73,13 @@ def train_network(
     train, validation = subset, None
     if config.data.validation_fraction and len(subset):
         train, validation = set_apart(subset, config.data, "validation_fraction")
-    check_batch_size(config, len(train))
-    check_shards(len(train), cluster.workers, 0)
     access = load_access(config.data)
-    # The engine ends by scoring a test set. Nobody asked for one, so a few images of
-    # the training set stand in for it, and their scores are dropped.
-    few = np.unique(np.linspace(0, len(subset) - 1, STAND_INS).astype(int))
     training = config.training.model_copy(update={"evaluate_every_epoch": False})
     config = config.model_copy(update={"training": training})
     journal = Journal("elephas", config, workers=cluster.workers)
-    journal.dataset = Dataset(train, subset.take(few), len(subset), validation)
+    dataset: Future[Dataset] = Future()
+    dataset.set_result(Dataset(train, None, len(subset), validation))
+    take_dataset(journal, dataset, cluster.workers)
     model = build_model(config, Storage(access, config.data.read_threads))
-    train_resident(journal, cluster, model, access, lambda: None)
-    return model, [epoch.loss for epoch in journal.epochs]
+    train_resident(journal, cluster, model, access, dataset)
+    return model, [epoch.loss for epoch in journal.log.epochs]

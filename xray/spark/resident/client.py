@@ -1,4 +1,4 @@
-"""A resident worker's connection to the weight server (xray.spark.resident.server)."""
+"""A resident worker's connection to the driver's weight server."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,7 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from xray.spark.resident.messages import CLOSED, RoundLost, ServerKey, Stopped
+from xray.spark.resident.messages import (
+    CLOSED,
+    Average,
+    Failed,
+    Join,
+    RoundLost,
+    ServerKey,
+    Share,
+    Stop,
+    Stopped,
+    WantShare,
+    WantWeights,
+)
 
 
 class Link:
@@ -21,31 +33,25 @@ class Link:
 
     def __init__(self, address: ServerKey, worker: int, attempt: int) -> None:
         self._connection = Client((address.host, address.port), authkey=address.key)
-        self._worker = worker
-        self._connection.send(attempt)
+        self._connection.send(Join(worker, attempt))
 
-    def gather(self, kind: str, content: Any) -> Any:
-        """The driver's answer to what all workers sent.
+    def gather(self, message: Any) -> Any:
+        """The driver's answer to such a message of every worker.
 
         Raises:
             RoundLost: another worker or the driver is gone.
             Stopped: the driver ends the job.
         """
-        with _lost_when_closed():
-            self._connection.send((kind, self._worker, content))
-            word, answer = self._connection.recv()
-        if word == "stop":
-            raise Stopped
-        return answer
+        return self._ask(message)
 
-    def ask(self) -> Any:
-        """The driver's answer to this worker alone, when it has one.
+    def share(self) -> Share:
+        """What this worker is to train and predict, once the driver knows.
 
         Raises:
             RoundLost: the driver is gone.
             Stopped: the driver ends the job.
         """
-        return self.gather("ask", None)
+        return self._ask(WantShare())
 
     def average(self, vector: np.ndarray, images: int) -> None:
         """Replace float32 `vector` by the mean over the workers, by their images.
@@ -54,7 +60,7 @@ class Link:
             RoundLost: another worker or the driver is gone.
         """
         with _lost_when_closed():
-            self._connection.send(("average", self._worker, images))
+            self._connection.send(Average(images))
             self._connection.send_bytes(vector)
             self._connection.recv_bytes_into(vector)
 
@@ -65,7 +71,7 @@ class Link:
             RoundLost: another worker or the driver is gone.
         """
         with _lost_when_closed():
-            self._connection.send(("weights", self._worker, None))
+            self._connection.send(WantWeights())
             self._connection.recv_bytes_into(vector)
 
     def fail(self, error: Exception) -> None:
@@ -75,7 +81,15 @@ class Link:
             error: a UserError or RuntimeError, raised again on the driver.
         """
         with contextlib.suppress(*CLOSED):
-            self._connection.send(("failed", self._worker, error))
+            self._connection.send(Failed(error))
+
+    def _ask(self, message: Any) -> Any:
+        with _lost_when_closed():
+            self._connection.send(message)
+            answer = self._connection.recv()
+        if isinstance(answer, Stop):
+            raise Stopped
+        return answer.content
 
 
 @contextlib.contextmanager

@@ -1,113 +1,172 @@
-"""What resident workers send, as the journal notes it, and what they do next."""
+"""Between the loop, which orders an epoch, and the workers, who train it together."""
 
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 
 from xray.data.dataset import Subset
-from xray.records.metrics import macro_auc
 from xray.records.record import Retry
-from xray.spark.cluster import Cluster
 from xray.spark.environment import WorkerEnvironment, check_workers
-from xray.spark.resident.messages import EpochReport, Loaded, Order
+from xray.spark.resident.messages import (
+    Done,
+    End,
+    EpochReport,
+    Hello,
+    Loaded,
+    Order,
+    Predicted,
+    PredictSet,
+    Ready,
+    Share,
+    TrainEpoch,
+)
 from xray.training.checks import check_loss, check_skipped
+from xray.training.epoch_log import TrainedEpoch
 from xray.training.journal import Journal
+from xray.training.resuming import check_resume
 
 
-def parts_per_epoch(journal: Journal, workers: int) -> int:
-    """Averages in an epoch: one, or one for every `runner.sync_every` steps."""
-    every = journal.config.runner.sync_every
-    if every == "epoch":
-        return 1
-    largest_shard = -(-len(journal.dataset.train) // workers)
-    steps = -(-largest_shard // journal.config.training.batch_size)
-    return -(-steps // every)
+class Abandoned(Exception):
+    """The job has ended under the loop; whoever ended it knows why."""
 
 
-class RoundListener:
-    """Turns what the workers send into phases, epochs and scores of the journal.
+class Coordinator:
+    """The loop's engine on one side, the weight server's handler on the other.
 
-    Called by the server's threads, one at a time, while the driver waits for Spark.
-    Whatever a worker has finished it reports, and the answer is the next order for all;
-    it follows from the journal alone, so that workers who start anew go on right.
+    The loop's thread orders and waits; the server's threads hand the order to the
+    workers and bring back what they did. Workers who start anew ask for an order and
+    get the one under way, from the first average that is missing: the loop does not
+    notice.
 
     Args:
-        journal: to fill in.
-        weights: the vector that the server averages into.
+        journal: of the run.
+        values: the vector that the server averages into.
+        shares: what each worker is to do, once the data set is known.
         bar: of progress, in images.
-        keep: called when an epoch is done with, while the workers wait.
-
-    Attributes:
-        best: the vector of the best epoch; None without a validation set.
-        last: the vector of the last epoch, where the best one was scored instead.
+        last_failure: why Spark started the workers anew, in one line.
     """
 
     def __init__(
         self,
         journal: Journal,
-        weights: np.ndarray,
+        values: np.ndarray,
+        shares: "Future[list[Share]]",
         bar: Any,
-        keep: Callable[[], None] = lambda: None,
+        last_failure: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self.journal, self.weights, self.bar = journal, weights, bar
-        self.best: np.ndarray | None = None
-        self.last: np.ndarray | None = None
-        self._recipe, self._keep = journal.config.training, keep
-        self._kept = self._scored = len(journal.epochs)
-        self._over = False
-        self._mark = time.perf_counter()
-        self._rounds = (journal.exchange or {}).get("rounds", 0)
+        self.journal, self.values, self.shares, self.bar = journal, values, shares, bar
+        self._last_failure = last_failure
+        self._changed = threading.Condition()
+        self._order: Order | None = None
+        self._outcome: Any = None
+        self._ended: Exception | None = None
         self._parts = 1
+        self._rounds = (journal.exchange or {}).get("rounds", 0)
         self._reports: list[EpochReport] = []
-        self._ended = 0.0  # when the last worker ended this try's epoch before
+        self._mark = time.perf_counter()
+        self._idle_since = 0.0  # seconds since 1970; 0 before a try's first epoch
 
-    def on_gather(self, kind: str, contents: list[Any]) -> Any:
-        """The driver's answer to one object of each worker."""
-        return getattr(self, f"_on_{kind}")(contents)
+    # --- For the loop.
+
+    def train_epoch(self, epoch: int, factor: float) -> TrainedEpoch:
+        """Have the workers train an epoch, and average."""
+        return self._do(TrainEpoch(epoch, factor))
+
+    def predict(self, subset: str) -> tuple[Subset, np.ndarray]:
+        """The readable images of a set, and the workers' probabilities for them."""
+        return self._collect(subset, self._do(PredictSet(subset)))
+
+    def state(self) -> list[np.ndarray]:
+        """The vector of the last average."""
+        return [self.values.copy()]
+
+    weights = state
+
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        """Have the workers predict with such a vector."""
+        self.values[:] = weights[0]
+
+    def end(self, error: Exception | None = None) -> None:
+        """Send the workers home, or stop them because of `error`."""
+        with self._changed:
+            self._order, self._ended = End(), self._ended or error
+            self._changed.notify_all()
+
+    def abandon(self) -> None:
+        """Have the loop give up, if it still waits for workers that are gone."""
+        self.end(Abandoned("The job has ended."))
+
+    def _do(self, order: Order) -> Any:
+        with self._changed:
+            self._order, self._outcome = order, None
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._outcome is not None or self._ended)
+            if self._ended:
+                raise Abandoned from self._ended
+            self._order = None
+            return self._outcome
+
+    # --- For the server.
+
+    def share(self, worker: int) -> Share:
+        """What the worker is to do; waits for the data set."""
+        return self.shares.result()[worker]
+
+    def on_gather(self, messages: list[Any]) -> Any:
+        """The answer to one message of each worker."""
+        match messages[0]:
+            case Hello():
+                self._note_environments([hello.environment for hello in messages])
+            case Loaded():
+                self._note_unreadable(messages)
+            case Ready():
+                self._spend("warmup")
+                return self._next_order()
+            case EpochReport():
+                self._note_reports(messages)
+            case Predicted():
+                self._spend("evaluate")
+                self._idle_since = time.time()
+                self._finish(messages)
+            case Done():
+                return self._next_order()
+        return None
 
     def on_average(self, counts: dict[str, int]) -> None:
         """Close the epoch when its last average is done."""
         self.journal.exchange, self._rounds = counts, counts["rounds"]
         if self._rounds % self._parts == 0:
-            self._add_epoch(self._reports)
-            if not self.journal.config.data.validation_fraction:
-                self.journal.advance()
+            self._finish(self._close_epoch(self._reports))
 
-    def on_retry(self, cluster: Cluster, rounds: int, worker: int | None) -> None:
+    def on_retry(self, rounds: int, worker: int | None) -> None:
         """Note that all workers start again."""
-        epoch = min(len(self.journal.epochs) + 1, self._recipe.epochs)
-        reason = cluster.last_failure()
-        self.journal.retries.append(
+        log = self.journal.log
+        epoch = min(len(log.epochs) + 1, self.journal.config.training.epochs)
+        reason = self._last_failure()
+        log.retries.append(
             Retry(epoch=epoch, rounds=rounds, worker=worker, reason=reason)
         )
 
     def _next_order(self) -> Order:
-        journal, done = self.journal, len(self.journal.epochs)
-        epoch, part = divmod(self._rounds, self._parts)
-        if part:
-            return Order("train", epoch, part, journal.course.factor)
-        if journal.course.epochs < done:
-            return Order("validate")
-        if journal.course.ended(self._recipe):
-            self._keep_epoch(done)
-            self._take_best()
-            return Order("end" if self._over else "score")
-        if self._recipe.evaluate_every_epoch and self._scored < done:
-            return Order("score")
-        self._keep_epoch(done)
-        return Order("train", epoch, 0, journal.course.factor)
+        """The order under way, or the next one when the loop gives it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._order or self._ended)
+            if self._ended:
+                raise self._ended
+            if isinstance(self._order, TrainEpoch):
+                part = self._rounds % self._parts
+                return TrainEpoch(self._order.epoch, self._order.factor, part)
+            return self._order
 
-    def _keep_epoch(self, done: int) -> None:
-        if done > self._kept:
-            self._kept = done
-            self._keep()
-
-    def _take_best(self) -> None:
-        if self.best is not None and self.last is None:
-            self.last = self.weights.copy()
-            self.weights[:] = self.best
+    def _finish(self, outcome: Any) -> None:
+        """Give the loop what its order has come to."""
+        with self._changed:
+            self._order, self._outcome = None, outcome
+            self._changed.notify_all()
 
     def _spend(self, phase: str) -> float:
         """Seconds since the last mark, added to `phase`."""
@@ -116,81 +175,55 @@ class RoundListener:
         self.journal.timer.add(phase, seconds)
         return seconds
 
-    def _on_hello(self, environments: list[WorkerEnvironment]) -> None:
+    def _note_environments(self, environments: list[WorkerEnvironment]) -> None:
         self._spend("startup")
         self.journal.machine["nodes"] = check_workers(environments)
 
-    def _on_loaded(self, contents: list[Loaded]) -> None:
+    def _note_unreadable(self, messages: list[Loaded]) -> None:
         self._spend("load")
-        self._parts = parts_per_epoch(self.journal, len(contents))
-        for loaded in contents:
+        journal = self.journal
+        self._parts = self.shares.result()[0].parts
+        for loaded in messages:
             for name, unreadable in loaded.bad.items():
-                names = getattr(self.journal.dataset, name).names
+                names = getattr(journal.dataset, name).names
                 for row, reason in unreadable:
-                    self.journal.skipped[str(names[row])] = reason
-        check_skipped(self.journal)
-        self.journal.check_resume(loaded=True)
-        self.bar.reset(self.journal.train_images() * self._recipe.epochs)
-        self.bar.update(self.journal.train_images() * len(self.journal.epochs))
+                    journal.skipped[str(names[row])] = reason
+        check_skipped(journal)
+        check_resume(journal, loaded=True)
+        images = journal.train_images()
+        self.bar.reset(images * journal.config.training.epochs)
+        self.bar.update(images * len(journal.log.epochs))
 
-    def _on_ready(self, _: list[None]) -> Order:
-        self._spend("warmup")
-        return self._next_order()
-
-    def _on_epoch(self, reports: list[EpochReport]) -> None:
+    def _note_reports(self, reports: list[EpochReport]) -> None:
+        """What the workers say of an epoch, before its last average."""
         for report in reports:
             if report.images:
                 check_loss(report.loss, report.epoch + 1, self.journal.config)
         self._reports = reports
 
-    def _on_trained(self, _: list[None]) -> Order:
-        return self._next_order()
-
-    def _add_epoch(self, reports: list[EpochReport]) -> None:
-        seconds = self._spend("fit")
+    def _close_epoch(self, reports: list[EpochReport]) -> TrainedEpoch:
+        seconds, journal = self._spend("fit"), self.journal
         trained = [report for report in reports if report.images]
-        weights = [report.images for report in trained]
-        loss = np.average([report.loss for report in trained], weights=weights)
-        rate = trained[0].learning_rate
-        self.journal.add_epoch(seconds, float(loss), learning_rate=rate)
-        last = self.journal.epochs[-1]
+        images = [report.images for report in trained]
         started = min(report.started for report in trained)
-        self.journal.note_first_step(time.time() - started)
-        if self._ended:
-            last.sync_gap_seconds = max(0.0, started - self._ended)
-        last.worker_seconds = [report.fit_seconds for report in reports]
-        self._ended = max(r.ended for r in trained)
-        self.journal.add_workers(reports)
-        self.bar.update(sum(weights))
+        journal.note_first_step(time.time() - started)
+        gap = max(0.0, started - self._idle_since) if self._idle_since else None
+        self._idle_since = max(report.ended for report in trained)
+        journal.log.add_workers(reports)
+        self.bar.update(sum(images))
+        return TrainedEpoch(
+            seconds,
+            float(np.average([report.loss for report in trained], weights=images)),
+            trained[0].learning_rate,
+            sync_gap_seconds=gap,
+            worker_seconds=[report.fit_seconds for report in reports],
+        )
 
-    def _on_validated(self, contents: list[tuple[np.ndarray, np.ndarray]]) -> Order:
-        subset, scores = self._collect(self.journal.dataset.validation, contents)
-        if self.journal.advance(subset, scores):
-            self.best = self.weights.copy()
-        self._end_evaluation()
-        return self._next_order()
-
-    def _on_scored(self, contents: list[tuple[np.ndarray, np.ndarray]]) -> Order:
-        subset, scores = self._collect(self.journal.dataset.test, contents)
-        if self.journal.course.ended(self._recipe):
-            self._over = True
-            self.journal.score(subset, scores)
-        else:
-            self._scored = len(self.journal.epochs)
-            self.journal.epochs[-1].auc_macro = macro_auc(subset.labels, scores)
-        self._end_evaluation()
-        return self._next_order()
-
-    def _end_evaluation(self) -> None:
-        self._spend("evaluate")
-        self._ended = time.time()
-
-    def _collect(
-        self, subset: Subset, contents: list[tuple[np.ndarray, np.ndarray]]
-    ) -> tuple[Subset, np.ndarray]:
-        """The readable images of `subset`, and their scores from all workers."""
-        scores = np.full(subset.labels.shape, np.nan)
-        for rows, part in contents:
-            scores[rows] = part
+    def _collect(self, name: str, parts: list[Predicted]) -> tuple[Subset, np.ndarray]:
+        """The readable images of a set, and their probabilities of all workers."""
+        subset: Subset = getattr(self.journal.dataset, name)
+        probabilities = np.full(subset.labels.shape, np.nan)
+        for part in parts:
+            probabilities[part.rows] = part.probabilities
         good = np.array([name not in self.journal.skipped for name in subset.names])
-        return subset.take(good), scores[good]
+        return subset.take(good), probabilities[good]

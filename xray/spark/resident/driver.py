@@ -1,31 +1,32 @@
-"""The driver's side of resident training: shards, weight server and barrier job."""
+"""The driver's side of resident training: shares, weight server, loop, barrier job."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import Future
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xray.common.background import in_background
-from xray.common.errors import UserError
 from xray.common.progress import progress_bar
-from xray.data.partition import ShardPart, cut_shards
+from xray.data.dataset import Dataset
+from xray.data.partition import cut_partitions
 from xray.data.reader import ImageReader
 from xray.model.losses import balanced_weights
 from xray.spark.cluster import Cluster
-from xray.spark.resident.coordinator import RoundListener, parts_per_epoch
-from xray.spark.resident.messages import Plan, Shard
+from xray.spark.resident.coordinator import Abandoned, Coordinator
+from xray.spark.resident.messages import Share, Task
 from xray.spark.resident.server import WeightServer
 from xray.spark.resident.weight_vector import WeightVector
 from xray.spark.resident.worker import make_resident_model
 from xray.storage.credentials import S3Access
 from xray.training.checkpoint import BackgroundSaver
+from xray.training.checks import take_dataset
 from xray.training.journal import Journal
+from xray.training.loop import run_epochs
+from xray.training.resuming import Saver, take_up
 
 if TYPE_CHECKING:
     import keras
-    from elephas.spark_model import SparkModel
 
 
 def train_resident(
@@ -33,7 +34,7 @@ def train_resident(
     cluster: Cluster,
     model: "keras.Model",
     access: S3Access,
-    find_dataset: Callable[[], None],
+    dataset: "Future[Dataset]",
 ) -> None:
     """Fill the journal with a whole resident fit, and `model` with its weights.
 
@@ -42,113 +43,133 @@ def train_resident(
         cluster: to train on.
         model: compiled.
         access: to the images.
-        find_dataset: fills in the journal's data set, or raises; the workers start
-            meanwhile.
+        dataset: what is found while the workers start.
 
     Raises:
         UserError: the images or the settings cannot be used, or training diverged.
         RuntimeError: a worker failed.
     """
-    runner = journal.config.runner
-    vector = WeightVector(model, runner.optimizer_state == "averaged")
-    kept = 2 if journal.config.data.validation_fraction else 1
-    arrays = journal.take_up([vector.values.shape] * kept)
-    for array in arrays[:1]:
-        vector.values[:] = array
-    shards = in_background(_cut, journal, cluster.workers, find_dataset)
+    averaged = journal.config.runner.optimizer_state == "averaged"
+    vector = WeightVector(model, averaged)
+    best = _take_up(journal, vector)
+    shares = in_background(_cut, journal, cluster.workers, dataset)
     with (
         progress_bar(None, "fit") as bar,
-        BackgroundSaver(journal.checkpoint_file) as saver,
+        BackgroundSaver(journal.tries.file) as saver,
     ):
-        listener = _listen(journal, vector.values, bar, saver)
-        listener.best = arrays[1] if len(arrays) > 1 else None
-        server = _serve(cluster, listener, shards)
-        plan = Plan(
-            ImageReader.of(journal.config.data, access),
-            journal.config.training,
-            runner.optimizer_state,
+        coordinator = Coordinator(
+            journal, vector.values, shares, bar, cluster.last_failure
+        )
+        server = WeightServer(
+            cluster.driver_address(),
             cluster.workers,
+            vector.values,
+            coordinator,
+            journal.exchange,
+        )
+        task = _task(journal, cluster, access, server)
+        loop = in_background(
+            run_loop, journal, coordinator, best, saver if journal.tries.file else None
         )
         try:
-            resident = make_resident_model(model, plan, server.address)
-            _fit(cluster, resident, server, shards)
+            _fit(cluster, model, task, server, shares)
         finally:
+            coordinator.abandon()
             server.close()
     journal.exchange = server.counts()
+    last = loop.result()
     vector.restore()
-    if not journal.scores:
-        raise UserError("The test set was not scored. See the executors' logs.")
-    last = None if listener.last is None else vector.weights(listener.last)
-    journal.keep_models(model, last)
+    journal.keep_models(model, vector.weights(last[0]) if last else None)
 
 
-def _listen(
-    journal: Journal, weights: np.ndarray, bar: Any, saver: BackgroundSaver
-) -> RoundListener:
-    """A listener that keeps a checkpoint of every epoch, where one is wanted."""
-
-    def keep() -> None:
-        journal.log()
-        if journal.checkpoint_file:
-            best = [] if listener.best is None else [listener.best]
-            saver.save(journal.checkpoint([weights.copy(), *best]))
-
-    listener = RoundListener(journal, weights, bar, keep)
-    return listener
+def _take_up(journal: Journal, vector: WeightVector) -> list[np.ndarray]:
+    """Go on from a checkpoint, if there is one; the best epoch's vector, if kept."""
+    kept = 2 if journal.config.data.validation_fraction else 1
+    arrays = take_up(journal, [vector.values.shape] * kept)
+    for array in arrays[:1]:
+        vector.values[:] = array
+    return arrays[1:]
 
 
-def _serve(cluster: Cluster, listener: RoundListener, shards: Future) -> WeightServer:
-    """The server that averages into the listener's weights and tells it of all."""
-    return WeightServer(
-        cluster.driver_address(),
-        cluster.workers,
-        listener.weights,
-        listener.on_gather,
-        lambda worker: shards.result()[worker],
-        listener.on_average,
-        partial(listener.on_retry, cluster),
-        earlier=listener.journal.exchange,
-    )
-
-
-def _cut(
-    journal: Journal, workers: int, find_dataset: Callable[[], None]
-) -> list[Shard]:
-    """Each worker's shard, once the data set is known."""
-    find_dataset()
-    dataset, parts = journal.dataset, parts_per_epoch(journal, workers)
-    validation: list[ShardPart | None] = [None] * workers
-    if dataset.validation:
-        validation = cut_shards(dataset.validation, workers)
+def _cut(journal: Journal, workers: int, dataset: "Future[Dataset]") -> list[Share]:
+    """Each worker's share, once the data set is known."""
+    found = take_dataset(journal, dataset, workers)
+    sets = {"train": found.train, "test": found.test, "validation": found.validation}
+    partitions = {
+        name: cut_partitions(subset, workers)
+        for name, subset in sets.items()
+        if subset is not None
+    }
+    parts = _parts_per_epoch(journal, workers)
     balanced = journal.config.training.class_weights == "balanced"
-    weights = balanced_weights(dataset.train.labels) if balanced else None
+    weights = balanced_weights(found.train.labels) if balanced else None
     return [
-        Shard(train, test, parts, part, weights)
-        for train, test, part in zip(
-            cut_shards(dataset.train, workers),
-            cut_shards(dataset.test, workers),
-            validation,
-            strict=True,
-        )
+        Share({name: cut[worker] for name, cut in partitions.items()}, parts, weights)
+        for worker in range(workers)
     ]
 
 
+def _parts_per_epoch(journal: Journal, workers: int) -> int:
+    """Averages in an epoch: one, or one for every `runner.sync_every` steps."""
+    every = journal.config.runner.sync_every
+    if every == "epoch":
+        return 1
+    largest_partition = -(-len(journal.dataset.train) // workers)
+    steps = -(-largest_partition // journal.config.training.batch_size)
+    return -(-steps // every)
+
+
+def _task(
+    journal: Journal, cluster: Cluster, access: S3Access, server: WeightServer
+) -> Task:
+    config = journal.config
+    return Task(
+        server.address,
+        ImageReader.of(config.data, access),
+        config.training,
+        config.runner.optimizer_state,
+        cluster.workers,
+    )
+
+
+def run_loop(
+    journal: Journal,
+    coordinator: Coordinator,
+    best: Sequence[np.ndarray],
+    saver: Saver | None,
+) -> Any:
+    """Run the epochs, and let the workers go however that ends."""
+    try:
+        last = run_epochs(journal, coordinator, best, saver)
+    except Abandoned:
+        raise
+    except Exception as error:
+        coordinator.end(error)
+        raise
+    coordinator.end()
+    return last
+
+
 def _fit(
-    cluster: Cluster, model: "SparkModel", server: WeightServer, shards: Future
+    cluster: Cluster,
+    model: "keras.Model",
+    task: Task,
+    server: WeightServer,
+    shares: Future,
 ) -> None:
     """Run the barrier job; without data it ends before its workers are ready."""
 
-    def cancel(shards: Future) -> None:
-        if shards.exception():
-            server.fail(shards.exception())
+    def cancel(shares: Future) -> None:
+        if shares.exception():
+            server.fail(shares.exception())
             cluster.context.cancelAllJobs()
 
-    shards.add_done_callback(cancel)
+    shares.add_done_callback(cancel)
+    workers = cluster.workers
     try:
         if not server.error:
-            model.fit(
-                cluster.context.parallelize(range(cluster.workers), cluster.workers)
-            )
+            rdd = cluster.context.parallelize(range(workers), workers)
+            make_resident_model(model, task).fit(rdd)
     except Exception as error:  # noqa: BLE001 - the server knows the cause better
         raise (server.error or error) from None
     if server.error:

@@ -1,11 +1,12 @@
 """What driver and resident workers say to each other."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from xray.config.recipe import TrainingConfig
-from xray.data.partition import ShardPart
+from xray.data.partition import Partition
 from xray.data.reader import ImageReader
 
 CLOSED = (EOFError, OSError)  # the other side is gone
@@ -28,80 +29,121 @@ class Stopped(Exception):
     """The driver has ended the job and knows why."""
 
 
+# --- From the driver, before anything is trained.
+
+
 @dataclass(frozen=True)
-class Plan:
-    """What every worker is told besides the model.
+class Task:
+    """What every worker is told when it starts; the data is not known by then.
 
     Attributes:
+        server: to connect to.
         reader: how to read images.
         training: the recipe.
         optimizer_state: kept (each worker's own), averaged, or reset after each round.
         workers: how many train.
+        network: Elephas' SparkWorker, which holds the model without weights. Pickled
+            apart: unpickling imports TensorFlow, and takes seconds.
     """
 
+    server: ServerKey
     reader: ImageReader
     training: TrainingConfig
     optimizer_state: str
     workers: int
+    network: bytes = b""
 
 
 @dataclass(frozen=True)
-class Shard:
-    """What one worker trains and scores.
+class Share:
+    """What one worker trains and predicts: its partition of each set.
 
     Attributes:
-        train: its training images.
-        test: its share of the test set.
+        partitions: by the set's name, train and those of test and validation that
+            there are.
         parts: averages per epoch, the same for all workers.
-        validation: its share of the validation set, if there is one.
         class_weights: what each finding's images weigh; None weighs them alike.
     """
 
-    train: ShardPart
-    test: ShardPart
+    partitions: dict[str, Partition]
     parts: int
-    validation: ShardPart | None = None
     class_weights: np.ndarray | None = None
 
-    def sets(self) -> dict[str, ShardPart]:
-        """What is to be read, by name."""
-        sets = {"train": self.train, "test": self.test, "validation": self.validation}
-        return {name: part for name, part in sets.items() if part is not None}
+
+# --- From a worker, apart from the others.
+
+
+@dataclass(frozen=True)
+class Join:
+    """The first word on a connection.
+
+    Attributes:
+        worker: its number, from 0.
+        attempt: number of this try, larger than that of any before.
+    """
+
+    worker: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class WantShare:
+    """Answered by the worker's Share, once it is known."""
+
+
+@dataclass(frozen=True)
+class WantWeights:
+    """Answered by the vector of the last finished average."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Ends the job for all: trying again would fail again.
+
+    Attributes:
+        error: a UserError or RuntimeError, raised again on the driver.
+    """
+
+    error: Exception
+
+
+# --- From all workers together. An average is answered by the mean; of the others each
+# worker sends one, and all get the same answer.
+
+
+@dataclass(frozen=True)
+class Average:
+    """Weights follow, trained on so many images since the last average."""
+
+    images: int
+
+
+@dataclass(frozen=True)
+class Hello:
+    """A worker has started; what it runs on and with."""
+
+    environment: Any
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a worker tells of its shard once it is read.
+    """A worker has read its images.
 
     Attributes:
-        train_images: readable ones to train.
         bad: (row, reason) of the unreadable ones in each set.
     """
 
-    train_images: int
     bad: dict[str, list[tuple[int, str]]]
 
 
 @dataclass(frozen=True)
-class Order:
-    """What all workers do next.
-
-    Attributes:
-        task: train, validate, score or end.
-        epoch: to train, from 0.
-        part: of the epoch, to begin with.
-        factor: of the learning rate, after the plateaus so far.
-    """
-
-    task: str
-    epoch: int = 0
-    part: int = 0
-    factor: float = 1.0
+class Ready:
+    """A worker can train; answered by the first Order."""
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One worker's part of one epoch.
+    """One worker's part of one epoch, before its last average.
 
     Attributes:
         worker: from 0.
@@ -126,3 +168,66 @@ class EpochReport:
     started: float
     ended: float
     peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A worker's part of a set.
+
+    Attributes:
+        rows: of the set.
+        probabilities: (n, 15), of these rows.
+    """
+
+    rows: np.ndarray
+    probabilities: np.ndarray
+
+
+@dataclass(frozen=True)
+class Done:
+    """A worker has done what was ordered; answered by the next Order."""
+
+
+# --- From the driver, to all workers: their answers, and what they do next.
+
+
+@dataclass(frozen=True)
+class Answer:
+    """To what a worker sent, or all of them."""
+
+    content: Any
+
+
+@dataclass(frozen=True)
+class Stop:
+    """In place of an answer: the driver has ended the job and knows why."""
+
+
+@dataclass(frozen=True)
+class TrainEpoch:
+    """An Order: train an epoch, or what is left of it, with its averages.
+
+    Attributes:
+        epoch: from 0.
+        factor: of the learning rate, after the plateaus so far.
+        part: of the epoch, to begin with.
+    """
+
+    epoch: int
+    factor: float = 1.0
+    part: int = 0
+
+
+@dataclass(frozen=True)
+class PredictSet:
+    """An Order: predict a set, validation or test, with the driver's weights."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class End:
+    """An Order: there is nothing more to do."""
+
+
+Order = TrainEpoch | PredictSet | End

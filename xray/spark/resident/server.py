@@ -14,7 +14,7 @@ import secrets
 import socket
 import struct
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import (
@@ -24,15 +24,46 @@ from multiprocessing.connection import (
     deliver_challenge,
 )
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from xray.common.errors import UserError
-from xray.spark.resident.messages import CLOSED, RoundLost, ServerKey
+from xray.spark.resident.messages import (
+    CLOSED,
+    Answer,
+    Average,
+    Failed,
+    Join,
+    RoundLost,
+    ServerKey,
+    Share,
+    Stop,
+    WantShare,
+    WantWeights,
+)
 
 HANDSHAKE_SECONDS = 10
 COUNTS = ("rounds", "attempts", "bytes_received", "bytes_sent")
+
+
+class Handler(Protocol):
+    """What the driver makes of the rounds; called by the server's threads.
+
+    What a method raises ends the job.
+    """
+
+    def share(self, worker: int) -> Share:
+        """What this worker is to do; it may take its time, nobody else waits."""
+
+    def on_gather(self, messages: list[Any]) -> Any:
+        """The answer for all to one message a worker, in their order."""
+
+    def on_average(self, counts: dict[str, int]) -> None:
+        """An average is done, and the workers wait; `counts` of the server."""
+
+    def on_retry(self, rounds: int, worker: int | None) -> None:
+        """All workers start again, after so many averages; the one lost first."""
 
 
 @dataclass
@@ -61,9 +92,9 @@ class Attempt:
 class WeightServer:
     """Gathers from all workers, then answers all of them, again and again.
 
-    Two kinds of round: `gather` of small objects, which the driver answers through
-    `on_gather`, and `average` of weight vectors. Apart from rounds, a worker may `ask`
-    for what is its alone.
+    Two kinds of round: `Average` of weight vectors, and gathers of small messages,
+    which the handler answers. Apart from rounds, a worker may ask for what is its
+    alone.
 
     Attributes:
         weights: float32 vector, the mean after the last finished round.
@@ -71,19 +102,13 @@ class WeightServer:
         attempts: how often the workers were started.
         bytes_received: weights received, in bytes.
         bytes_sent: weights sent, in bytes.
+        error: why the job was ended.
 
     Args:
         host: address to listen on.
         workers: how many take part in each round.
         weights: float32 vector at the start.
-        on_gather: called with the kind of a gather and one object a worker, in the
-            order of the workers; what it returns goes to all. It may raise UserError,
-            which ends the job.
-        on_ask: called with the number of a worker that asks; it may take its time, and
-            what it returns goes to that worker alone. What it raises ends the job.
-        on_average: called with `counts` after each average, while the workers wait.
-        on_retry: called with the rounds so far and the worker lost first, or None,
-            when the workers are started again.
+        handler: of what the workers send.
         earlier: `counts` of an earlier run that this one goes on from.
     """
 
@@ -92,19 +117,14 @@ class WeightServer:
         host: str,
         workers: int,
         weights: np.ndarray,
-        on_gather: Callable[[str, list[Any]], Any],
-        on_ask: Callable[[int], Any] = lambda worker: None,
-        on_average: Callable[[dict[str, int]], Any] = lambda counts: None,
-        on_retry: Callable[[int, int | None], Any] = lambda rounds, worker: None,
+        handler: Handler,
         earlier: Mapping[str, int] | None = None,
     ) -> None:
         self.weights = weights
         for name in COUNTS:
             setattr(self, name, (earlier or {}).get(name, 0))
         self.error: BaseException | None = None
-        self._workers = workers
-        self._on_gather, self._on_average = on_gather, on_average
-        self._on_ask, self._on_retry = on_ask, on_retry
+        self._workers, self._handler = workers, handler
         self._sum = np.zeros_like(weights)
         self._buffer = np.empty_like(weights)
         self._changed = threading.Condition()
@@ -143,19 +163,11 @@ class WeightServer:
         attempt = worker = None
         try:
             _authenticate(connection, self.address.key)
-            attempt = self._join(connection.recv())
+            joined: Join = connection.recv()
+            attempt = self._join(joined.attempt)
+            worker = joined.worker
             while True:
-                kind, worker, content = connection.recv()
-                if kind == "average":
-                    self._average(connection, attempt, content)
-                elif kind == "weights":
-                    connection.send_bytes(self.weights)
-                elif kind == "ask":
-                    connection.send(self._ask(worker))
-                elif kind == "failed":
-                    raise content
-                else:
-                    connection.send(self._gather(attempt, kind, worker, content))
+                self._answer(connection, attempt, worker)
         except (*CLOSED, AuthenticationError, RoundLost):
             self._leave(attempt, worker)
         except (RuntimeError, UserError) as error:
@@ -164,6 +176,20 @@ class WeightServer:
         finally:
             connection.close()
 
+    def _answer(self, connection: Connection, attempt: Attempt, worker: int) -> None:
+        """Answer a worker's next message."""
+        match connection.recv():
+            case Average(images):
+                self._average(connection, attempt, images)
+            case WantWeights():
+                connection.send_bytes(self.weights)
+            case WantShare():
+                connection.send(self._share(worker))
+            case Failed(error):
+                raise error
+            case message:
+                connection.send(self._gather(attempt, worker, message))
+
     def _join(self, number: int) -> Attempt:
         """The attempt that the worker belongs to; a newer one ends the older."""
         with self._changed:
@@ -171,7 +197,7 @@ class WeightServer:
                 if self._attempt:
                     self._attempt.lost = True
                     self._changed.notify_all()
-                    self._on_retry(self.rounds, self._attempt.lost_worker)
+                    self._handler.on_retry(self.rounds, self._attempt.lost_worker)
                 self._attempt = Attempt(number)
                 self._sum[:] = 0
                 self.attempts += 1
@@ -190,25 +216,25 @@ class WeightServer:
         self.error = self.error or error
         self._leave(self._attempt, None)
 
-    def _ask(self, worker: int) -> Any:
+    def _share(self, worker: int) -> Answer | Stop:
         try:
-            return ("go", self._on_ask(worker))
+            return Answer(self._handler.share(worker))
         except Exception as error:  # noqa: BLE001 - the driver raises it
             self.error = self.error or error
-            return ("stop", None)
+            return Stop()
 
-    def _gather(self, attempt: Attempt, kind: str, worker: int, content: Any) -> Any:
+    def _gather(self, attempt: Attempt, worker: int, message: Any) -> Answer | Stop:
         with self._changed:
-            attempt.arrived.append((worker, content))
+            attempt.arrived.append((worker, message))
             if len(attempt.arrived) < self._workers:
                 return self._wait(attempt)
             attempt.arrived.sort(key=itemgetter(0))
+            messages = [message for _, message in attempt.arrived]
             try:
-                contents = [content for _, content in attempt.arrived]
-                reply = ("go", self._on_gather(kind, contents))
-            except UserError as error:
-                self.error, reply = error, ("stop", None)
-            return self._finish(attempt, reply)
+                answer: Answer | Stop = Answer(self._handler.on_gather(messages))
+            except Exception as error:  # noqa: BLE001 - the driver raises it
+                self.error, answer = self.error or error, Stop()
+            return self._finish(attempt, answer)
 
     def _average(self, connection: Connection, attempt: Attempt, images: int) -> None:
         with self._receiving:  # one vector at a time, into the one buffer
@@ -230,7 +256,7 @@ class WeightServer:
                 attempt.images = 0
                 self.rounds += 1
                 self.bytes_sent += self._workers * self.weights.nbytes
-                self._on_average(self.counts())
+                self._handler.on_average(self.counts())
                 self._finish(attempt, None)
         # Nobody changes the mean now: the next one needs this worker's next vector.
         connection.send_bytes(self.weights)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xray.data.dataset import Subset
-from xray.data.partition import ShardPart, cut_shards, read_part
+from xray.data.partition import Partition, cut_partitions, read_partition
 from xray.data.reader import ImageReader
 from xray.spark.cluster import Cluster
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pyspark import RDD
 
 
-def load_shards(
+def load_rows(
     cluster: Cluster, subset: Subset, reader: ImageReader, seed: int
 ) -> tuple["RDD", dict[str, str]]:
     """The images of `subset`, one partition a worker, read, decoded and kept.
@@ -34,7 +34,7 @@ def load_shards(
     from pyspark import StorageLevel
 
     # One element a partition: Spark cuts longer lists in batches of its own choice.
-    parts = cut_shards(subset, cluster.workers, seed)
+    parts = cut_partitions(subset, cluster.workers, seed)
     outcomes = (
         cluster.context.parallelize(parts, cluster.workers)
         .mapPartitions(partial(_read_rows, reader))
@@ -46,10 +46,10 @@ def load_shards(
     return outcomes.filter(_is_image), bad
 
 
-def _read_rows(reader: ImageReader, parts: Iterator[ShardPart]) -> Iterator[tuple]:
+def _read_rows(reader: ImageReader, parts: Iterator[Partition]) -> Iterator[tuple]:
     """Runs on an executor: (row, pixels or reason, labels) of each image."""
     for part in parts:
-        kept, pixels, bad = read_part(reader, part)
+        kept, pixels, bad = read_partition(reader, part)
         for row, reason in bad:
             yield row, reason, None
         labels = kept.labels.astype(np.float32)
@@ -70,5 +70,5 @@ def _row_and_reason(row: tuple) -> tuple[int, str]:
 
 
 def pixels_and_labels(row: tuple) -> tuple[np.ndarray, np.ndarray]:
-    """The pair Elephas trains on, from a row of `load_shards`."""
+    """The pair Elephas trains on, from a row of `load_rows`."""
     return row[1], row[2]

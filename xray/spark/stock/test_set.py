@@ -22,7 +22,7 @@ class TestSet:
     Attributes:
         everything: the test set as the driver listed it.
         readable: bool (N,), which of them have pixels.
-        rows: RDD of `load_shards` with the pixels.
+        rows: RDD of `load_rows` with the pixels.
     """
 
     __test__ = False  # not a test case, whatever pytest reads into the name
