@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from xray.config import DataConfig
-from xray.credentials import S3Access, load_access
-from xray.errors import UserError
+from xray.common.errors import UserError
+from xray.config.run import DataConfig
+from xray.storage.credentials import S3Access, load_access
 
 REFUSED_KEYS = re.compile("Token|InvalidAccessKeyId|Signature|Unrecognized|AuthFailure")
 DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403")

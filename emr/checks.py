@@ -5,8 +5,8 @@ from typing import Any
 from emr.aws import DENIED, Aws, translated
 from emr.plan import Sweep
 from emr.settings import PLACEHOLDER_BUCKET, ClusterSettings
-from xray.errors import UserError
-from xray.storage import split_uri
+from xray.common.errors import UserError
+from xray.storage.s3 import split_uri
 
 
 def check_before_start(aws: Aws, sweep: Sweep) -> None:

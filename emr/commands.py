@@ -27,12 +27,12 @@ from emr.packaging import build_code, build_environment, code_name, environment_
 from emr.plan import SWEEP_NAME, Run, Sweep, cluster_config, plan_runs
 from emr.settings import ClusterSettings
 from emr.store import fetch_records, log_tail, upload
-from xray.config import RunConfig
-from xray.costs import PriceTable
-from xray.errors import UserError
-from xray.machine import git_state
-from xray.record import read_records
-from xray.report.pages import write_report
+from xray.common.errors import UserError
+from xray.config.run import RunConfig
+from xray.records.machine import git_state
+from xray.records.record import read_records
+from xray.report.costs import PriceTable
+from xray.report.page.build import write_report
 
 
 def make_sweep(

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emr.plan import Sweep
-from xray.costs import PriceTable
-from xray.errors import UserError
-from xray.prediction import NIH_IMAGES, Predictor, families
-from xray.record import RunRecord
+from xray.common.errors import UserError
+from xray.records.record import RunRecord
+from xray.report.costs import PriceTable
+from xray.report.forecast import NIH_IMAGES, Predictor, families
 
 MINUTES_PER_RUN = 30.0
 """Assumed where no record tells how long a run takes."""

@@ -9,7 +9,7 @@ from typing import Any
 from emr.aws import ACTIVE, Aws, NoAnswer, quota_hint, translated
 from emr.plan import SWEEP_NAME
 from emr.store import log_tail
-from xray.errors import UserError
+from xray.common.errors import UserError
 
 STEP_FAILED = ("FAILED", "INTERRUPTED", "CANCELLED")
 STEP_ENDED = ("COMPLETED", *STEP_FAILED)

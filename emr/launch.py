@@ -25,10 +25,9 @@ from emr.baselines import instructions
 from emr.follow import Patience
 from emr.packaging import build_environment
 from emr.settings import CLUSTER, load_settings
-from experiments.report import PRICES
-from xray.config_file import load_config
-from xray.costs import load_prices
-from xray.errors import UserError
+from xray.common.errors import UserError
+from xray.config.file import load_config
+from xray.report.costs import PRICES, load_prices
 
 CONFIG = Path("experiments/configs/published.yaml")
 FAILED = 2

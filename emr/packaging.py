@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-from xray.errors import UserError
-from xray.files import write_whole
+from xray.common.errors import UserError
+from xray.common.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
@@ -42,7 +42,7 @@ LEFT_OUT = re.compile(r"site-packages/tensorflow/include(/|$)")
 COMPRESSION = 1  # a sixth larger than 9 and many times as fast
 
 CODE = (
-    "xray/*.py",
+    "xray/**/*.py",
     "experiments/__init__.py",
     "experiments/elephas_spark.py",
     "experiments/gpu.py",

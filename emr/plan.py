@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from emr.settings import ClusterSettings
-from xray.config import RunConfig, check_runner
-from xray.errors import UserError
+from xray.common.errors import UserError
+from xray.config.run import RunConfig, check_runner
 
 SWEEP_NAME = re.compile("xray-[0-9a-f]{10}")
 MAX_STEPS = 256

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from xray.config import Section
-from xray.config_file import read_yaml_mapping
-from xray.errors import UserError
-from xray.storage import split_uri
+from xray.common.errors import UserError
+from xray.config.file import read_yaml_mapping
+from xray.config.run import Section
+from xray.storage.s3 import split_uri
 
 CLUSTER = Path(__file__).parent / "cluster.yaml"
 PLACEHOLDER_BUCKET = "CHANGE-ME"

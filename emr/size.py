@@ -23,11 +23,10 @@ from emr.settings import (
     ClusterSettings,
     load_settings,
 )
-from experiments.report import PRICES
-from xray.costs import load_prices
-from xray.errors import UserError
-from xray.prediction import NIH_IMAGES, Prediction, Predictor, families, knee
-from xray.record import RunRecord, read_records
+from xray.common.errors import UserError
+from xray.records.record import RunRecord, read_records
+from xray.report.costs import PRICES, load_prices
+from xray.report.forecast import NIH_IMAGES, Prediction, Predictor, families, knee
 
 MOST_EXECUTORS = 128
 MEMORY_RESERVE = 1.25

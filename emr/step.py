@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xray.storage import split_uri
+from xray.storage.s3 import split_uri
 
 JOB_FLOW = Path("/mnt/var/lib/info/job-flow.json")
 """EMR's description of the cluster on its nodes."""

@@ -11,8 +11,8 @@ from emr.aws import Aws, translated
 from emr.job_flow import BOOTSTRAP, artifact_uri
 from emr.packaging import ROOT
 from emr.plan import Sweep
-from xray.files import write_whole
-from xray.storage import split_uri
+from xray.common.files import write_whole
+from xray.storage.s3 import split_uri
 
 LOG_LINES = 15
 

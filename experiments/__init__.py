@@ -1,1 +1,1 @@
-"""Runners, benchmarks and the report, each a script and an importable module."""
+"""What users run: runners, scoring, staging, sweeps and the report, each a script."""

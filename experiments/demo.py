@@ -10,10 +10,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray.errors import UserError
-from xray.local_s3 import serve
-from xray.processes import exit_on_sigterm
-from xray.synthetic import generate
+from xray.common.errors import UserError
+from xray.common.processes import exit_on_sigterm
+from xray.local.s3 import serve
+from xray.local.synthetic import generate
 
 ROOT = Path(__file__).resolve().parent
 CONFIG = ROOT / "configs" / "demo.yaml"

@@ -6,7 +6,7 @@
 
 The first two print time, cost, speedup and the knee with 95% intervals; the last checks
 the model: each measured worker count is predicted from the others alone. The last line
-is one JSON object. The model and its formula are in xray/time_model.py.
+is one JSON object. The model and its formula are in xray/report/time_model.py.
 """
 
 import argparse
@@ -17,11 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.report import PRICES
-from xray.costs import PriceTable, load_prices
-from xray.errors import UserError
-from xray.prediction import Predictor, families, hold_out, knee, knee_sentence
-from xray.record import RunRecord, read_records
+from xray.common.errors import UserError
+from xray.records.record import RunRecord, read_records
+from xray.report.costs import PRICES, PriceTable, load_prices
+from xray.report.forecast import Predictor, families, hold_out, knee, knee_sentence
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 

@@ -2,28 +2,8 @@
 
 import sys
 
-from xray.cli import main
-from xray.config import RunConfig
-from xray.devices import use_gpus
-from xray.journal import Journal
-from xray.record import RunRecord
-from xray.train import train_locally
-
-
-def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
-    """The record of training on `runner.devices` GPUs, in `runner.precision`.
-
-    The process keeps backend and GPUs: give each run its own.
-
-    Raises:
-        DeviceError: there are fewer; nothing is trained on the CPU instead.
-    """
-    journal = journal or Journal("gpu", config)
-    journal.workers = config.runner.devices or 1
-    with journal.timer.phase("startup"):
-        journal.machine["gpu"] = use_gpus(config.runner)
-    return train_locally(config, journal)
-
+from xray.runners.cli import main
+from xray.runners.gpu import run
 
 if __name__ == "__main__":
     sys.exit(main("gpu", run, __doc__))

@@ -23,52 +23,14 @@ import argparse
 import logging
 import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
 
-import pandas as pd
-
-from xray.cli import INTERRUPTED, add_config_options, one_line
-from xray.cluster import start_cluster, under_spark_submit
-from xray.config import RunConfig, RunnerConfig
-from xray.credentials import S3Access, load_access
-from xray.environment import check_cluster
-from xray.errors import UserError
-from xray.images import decode_picture
-from xray.inference import Pace
-from xray.inference_images import EVERYTHING, SUBSETS, Inputs, find_inputs
-from xray.inference_job import Job, plan_job, run_here, run_on_spark, steady_rate
-from xray.inference_settings import (
-    job_config,
-    knows_labels,
-    model_access,
-    user_settings,
-)
-from xray.inference_summary import (
-    Rates,
-    Summary,
-    auc_difference,
-    auc_rows,
-    count_by_status,
-    report,
-    score_rows,
-)
-from xray.keras_archive import pack
-from xray.machine import describe_machine, git_state, package_versions
-from xray.output import check_place
-from xray.place import Place
-from xray.processes import exit_on_sigterm
-from xray.progress import progress_bar
-from xray.reader import ImageReader
-from xray.record import utc_now
-from xray.saved_model import ModelInfo, load_model, read_info
-from xray.spark_settings import check_master, thread_environment
-from xray.storage import Storage
-
-AUC_TABLE = "auc.csv"
+from xray.common.errors import UserError
+from xray.common.processes import exit_on_sigterm
+from xray.inference.inputs import EVERYTHING, SUBSETS
+from xray.inference.predict import predict_archive
+from xray.runners.cli import INTERRUPTED, add_config_options, one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     options = _parser().parse_args(arguments)
     try:
-        print(_predict(options))
+        print(predict_archive(options))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -113,126 +75,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_config_options(parser, required=False)
     return parser
-
-
-class Found(NamedTuple):
-    """Everything that can be known before the model is loaded."""
-
-    config: RunConfig
-    access: S3Access
-    info: ModelInfo
-    inputs: Inputs
-    job: Job
-
-
-def _predict(options: argparse.Namespace) -> str:
-    """What is said at the end, when everything is written."""
-    start, seconds = time.perf_counter(), {}
-    with _timed(seconds, "find"):
-        found = _find(options)
-    paces = _score(found, options.model, seconds) if found.job.missing else []
-    with _timed(seconds, "finish"):
-        rows = found.job.finish()
-    seconds["total"] = time.perf_counter() - start
-    summary = _summary(found, options, rows, paces, seconds)
-    out = found.job.out
-    if summary.scores:
-        out.write(AUC_TABLE, auc_rows(summary.scores).to_csv(index=False).encode())
-    elif AUC_TABLE in out.names():  # of an earlier run, with labels
-        out.delete(AUC_TABLE)
-    out.write("summary.json", (summary.model_dump_json(indent=1) + "\n").encode())
-    return f"{report(summary)}\n{out.at('predictions.csv')}"
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[phase] = time.perf_counter() - start
-
-
-def _find(options: argparse.Namespace) -> Found:
-    settings = user_settings(options.config, vars(options), options.set)
-    info = read_info(options.model, model_access(options.model, settings["data"]))
-    config = job_config(settings, info, options.model)
-    if config.runner.master:
-        check_master(config.runner.master)
-    check_place(options.out, "--out", config.data)
-    access = load_access(config.data)
-    threads = config.data.read_threads
-    storage = Storage(access, threads)
-    labelled = knows_labels(settings["data"])
-    inputs = find_inputs(config.data, storage, options.subset, labelled)
-    reader = ImageReader(access, info.image_size, threads, decode=decode_picture)
-    job = plan_job(info, inputs.images, reader, Place(options.out, access, threads))
-    return Found(config, access, info, inputs, job)
-
-
-def _on_spark(runner: RunnerConfig) -> bool:
-    return bool(under_spark_submit() or runner.master or (runner.workers or 1) > 1)
-
-
-def _score(found: Found, source: str, seconds: dict[str, float]) -> list[Pace]:
-    """Load the model, here to check it at least, and score the missing parts."""
-    runner, job = found.config.runner, found.job
-    spark = _on_spark(runner)
-    if runner.threads_per_worker and not spark:
-        # As on executors; read when TensorFlow starts.
-        os.environ.update(thread_environment(runner.threads_per_worker, resident=True))
-    with _timed(seconds, "model"):
-        model, _ = load_model(source, found.access)
-    with progress_bar(sum(map(len, job.missing)), "predict") as bar:
-        if not spark:
-            with _timed(seconds, "score"):
-                return run_here(job, model, bar.update)
-        with _timed(seconds, "start"):
-            cluster = start_cluster(runner, light_jvm=True)
-        try:
-            with _timed(seconds, "score"):
-                check_cluster(cluster)
-                return run_on_spark(job, pack(model), cluster, bar.update)
-        finally:
-            cluster.stop()
-
-
-def _summary(
-    found: Found,
-    options: argparse.Namespace,
-    rows: pd.DataFrame,
-    paces: Sequence[Pace],
-    seconds: dict[str, float],
-) -> Summary:
-    config, job = found.config, found.job
-    scores = score_rows(rows, found.inputs.labels, config.data.seed)
-    of_run = found.info.scores if options.subset == "test" else None
-    scored = sum(map(len, job.missing))
-    return Summary(
-        created=utc_now(),
-        model=PurePosixPath(options.model).name,
-        model_id=job.model_id,
-        source=config.data.staged or config.data.images,
-        subset=options.subset,
-        images=len(rows),
-        by_status=count_by_status(rows),
-        left_out=found.inputs.left_out,
-        parts=len(job.parts),
-        parts_scored=len(job.missing),
-        images_scored=scored,
-        images_per_second=Rates(
-            overall=scored / seconds["score"] if scored else None,
-            steady=steady_rate(paces),
-        ),
-        data_wait_seconds=sum(pace.wait_seconds for pace in paces),
-        seconds=seconds,
-        workers=len({pace.worker for pace in paces}),
-        threads_per_worker=config.runner.threads_per_worker,
-        spark=_on_spark(config.runner),
-        scores=scores,
-        auc_difference=auc_difference(scores, of_run) if scores and of_run else None,
-        machine=describe_machine(),
-        packages=package_versions(),
-        git=git_state(),
-    )
 
 
 if __name__ == "__main__":

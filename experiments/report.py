@@ -7,11 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from xray.costs import load_prices
-from xray.errors import UserError
-from xray.report.pages import write_report
-
-PRICES = Path(__file__).parent / "configs" / "prices.yaml"
+from xray.common.errors import UserError
+from xray.report.costs import PRICES, load_prices
+from xray.report.page.build import write_report
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,20 +17,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xray.benchmark import write_benchmark
-from xray.cli import INTERRUPTED, add_config_options, one_line
-from xray.cluster import start_cluster
-from xray.config import DataConfig, RunConfig
-from xray.config_file import load_config
-from xray.credentials import load_access
-from xray.dataset import find_dataset
-from xray.errors import UserError
-from xray.labels import FINDINGS
-from xray.output import check_folder
-from xray.spark_findings import PENALTY, findings_regression, our_scores, spark_auc
-from xray.spark_images import drop_unreadable, image_frame
-from xray.spark_settings import check_master
-from xray.storage import Storage
+from xray.common.errors import UserError
+from xray.config.file import load_config
+from xray.config.run import DataConfig, RunConfig
+from xray.data.dataset import find_dataset
+from xray.data.labels import FINDINGS
+from xray.records.benchmark import write_benchmark
+from xray.runners.cli import INTERRUPTED, add_config_options, one_line
+from xray.spark.cluster import start_cluster
+from xray.spark.ml.findings import PENALTY, findings_regression, our_scores, spark_auc
+from xray.spark.ml.frames import drop_unreadable, image_frame
+from xray.spark.settings import check_master
+from xray.storage.credentials import load_access
+from xray.storage.place import check_folder
+from xray.storage.s3 import Storage
 
 if TYPE_CHECKING:
     from pyspark.ml import Transformer
@@ -76,7 +76,7 @@ def _run(config: RunConfig, options: argparse.Namespace) -> str:
     """The table, when the file is written."""
     from pyspark.sql import SparkSession
 
-    from xray.spark_ml import BackboneFeaturizer
+    from xray.spark.ml.stages import BackboneFeaturizer
 
     if options.penalty < 0:
         raise UserError(f"--penalty must be 0 or more. Got {options.penalty}.")

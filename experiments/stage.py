@@ -17,16 +17,17 @@ import sys
 import time
 from collections.abc import Sequence
 
-from xray.cli import INTERRUPTED, add_config_options
-from xray.cluster import start_cluster, under_spark_submit
-from xray.config import RunConfig
-from xray.config_file import load_config
-from xray.credentials import load_access
-from xray.errors import UserError
-from xray.processes import exit_on_sigterm
-from xray.progress import progress_bar
-from xray.shard_files import FORMATS
-from xray.staging import plan_staging, write_on_spark
+from xray.common.errors import UserError
+from xray.common.processes import exit_on_sigterm
+from xray.common.progress import progress_bar
+from xray.config.file import load_config
+from xray.config.run import RunConfig
+from xray.data.shard_files import FORMATS
+from xray.data.staging import plan_staging
+from xray.runners.cli import INTERRUPTED, add_config_options
+from xray.spark.cluster import start_cluster, under_spark_submit
+from xray.spark.staging import write_on_spark
+from xray.storage.credentials import load_access
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -33,13 +33,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from experiments import report
-from xray.cli import INTERRUPTED
-from xray.config import check_runner
-from xray.errors import UserError
-from xray.processes import exit_on_sigterm, run_command
-from xray.record import read_records
-from xray.report.wording import duration
-from xray.sweep import SweepRun, find_done, plan_runs, sweep_table
+from xray.common.errors import UserError
+from xray.common.processes import exit_on_sigterm, run_command
+from xray.config.run import check_runner
+from xray.records.record import read_records
+from xray.records.wording import duration
+from xray.runners.cli import INTERRUPTED
+from xray.runners.sweep import SweepRun, find_done, plan_runs, sweep_table
 
 SCRIPTS = {
     "sequential": "sequential.py",

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import yaml
 
-from xray.config import RunConfig, RunnerConfig
-from xray.credentials import load_access
-from xray.dataset import Subset, find_dataset
-from xray.local_s3 import S3Server, serve
-from xray.reader import ImageReader
-from xray.storage import Storage
-from xray.synthetic import generate
+from xray.config.run import RunConfig, RunnerConfig
+from xray.data.dataset import Subset, find_dataset
+from xray.data.reader import ImageReader
+from xray.local.s3 import S3Server, serve
+from xray.local.synthetic import generate
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
 
-pytest.register_assert_rewrite("tests.emr_account")
+pytest.register_assert_rewrite("tests.emr.account")
 
 IMAGES, SIZE = 160, 64
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Spark's Java processes live for seconds here: compiling them well takes longer than it
 # saves. `java-opts` in this folder is for all but the one that starts the others.
-os.environ.setdefault("SPARK_CONF_DIR", str(ROOT / "tests" / "spark"))
-JAVA_OPTIONS = (ROOT / "tests" / "spark" / "java-opts").read_text().strip()
+os.environ.setdefault("SPARK_CONF_DIR", str(ROOT / "tests" / "spark_conf"))
+JAVA_OPTIONS = (ROOT / "tests" / "spark_conf" / "java-opts").read_text().strip()
 os.environ.setdefault("SPARK_LAUNCHER_OPTS", JAVA_OPTIONS)
 
 
@@ -108,7 +108,7 @@ def own_bucket(tmp_path) -> Bucket:
 @pytest.fixture(scope="session")
 def cluster():
     """Two single-thread Spark workers in this machine's own local mode."""
-    from xray.cluster import start_cluster
+    from xray.spark.cluster import start_cluster
 
     # As the stock engine needs it, which serves the resident one as well.
     cluster = start_cluster(RunnerConfig(workers=2, engine="stock"))
@@ -128,8 +128,9 @@ def held_out(config: RunConfig) -> tuple[Subset, np.ndarray]:
 def saved_model(tmp_path_factory) -> Path:
     """An untrained model of 32x32 pixels as a .keras file with its sidecar."""
     from tests.factories import make_record
-    from xray.model import build_model
-    from xray.saved_model import ModelInfo, save_model
+    from xray.model.network import build_model
+    from xray.model.saved import save_model
+    from xray.model.sidecar import ModelInfo
 
     settings = {
         "data": {

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from xray.calibration import choose_thresholds, score_calibration
-from xray.record import RunRecord, new_run_id, work_id
-from xray.scores import Calibration
+from xray.records.calibration import choose_thresholds, score_calibration
+from xray.records.record import RunRecord, new_run_id, work_id
+from xray.records.scores import Calibration
 
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion",
             "Emphysema", "Fibrosis", "Hernia", "Infiltration", "Mass", "No Finding",

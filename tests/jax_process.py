@@ -1,4 +1,4 @@
-"""What tests/test_jax.py asserts on: run in a process of its own, with Keras on JAX.
+"""What test_jax.py asserts on: run in a process of its own, with Keras on JAX.
 
     python -m tests.jax_process CONFIG RESULTS STAGED BACKBONE...
 
@@ -16,23 +16,24 @@ from typing import Any
 import numpy as np
 
 from experiments import gpu
-from experiments.backbones import smallest
-from experiments.gpu_stand_in import XLA_FLAGS
-from xray import devices
-from xray.cli import main
-from xray.config import RunConfig, RunnerConfig
-from xray.config_file import load_config
-from xray.credentials import load_access
-from xray.dataset import find_dataset
-from xray.errors import UserError
-from xray.feed import Feed, predict, training_pipeline
-from xray.journal import Journal
-from xray.model import build_model, weights_digest
-from xray.reader import ImageReader
-from xray.record import utc_now
-from xray.saved_model import ImageCounts, ModelInfo
-from xray.storage import Storage
-from xray.train import train_locally
+from experiments.benchmarks.backbones import smallest
+from experiments.benchmarks.peers.gpu_stand_in import XLA_FLAGS
+from xray.common.errors import UserError
+from xray.config.file import load_config
+from xray.config.run import RunConfig, RunnerConfig
+from xray.data.dataset import find_dataset
+from xray.data.reader import ImageReader
+from xray.model.network import build_model, weights_digest
+from xray.model.predict import predict
+from xray.model.sidecar import ImageCounts, ModelInfo
+from xray.records.record import utc_now
+from xray.runners import devices
+from xray.runners.cli import main
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
+from xray.training.batches import Feed, training_pipeline
+from xray.training.journal import Journal
+from xray.training.loop import train_locally
 from xray.webapp.scoring import Scorer
 
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"

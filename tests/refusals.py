@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from xray.errors import UserError
+from xray.common.errors import UserError
 
 SECRET = "TopSecret/Value+123"
 

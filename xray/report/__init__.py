@@ -1,1 +1,5 @@
-"""Records to one page: comparison, tables, figures. Reads results, never trains."""
+"""Reads records and never trains: speedup, cost, forecast, and one page.
+
+May import common, config and records. Start with `comparison`; `page.build` writes
+what people read.
+"""

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from xray.costs import Cost, PriceTable, run_cost
-from xray.record import RunRecord, work_differences
+from xray.records.record import RunRecord, work_differences
 from xray.report.configurations import Key, key_of, order, unique_labels
+from xray.report.costs import Cost, PriceTable, run_cost
+from xray.report.scaling import AmdahlFit, efficiency, fit_amdahl, karp_flatt, speedup
 from xray.report.spread import Spread, spread_of
-from xray.scaling import AmdahlFit, efficiency, fit_amdahl, karp_flatt, speedup
 
 MEASURES = ("total", "fit")
 PHASES = ("startup", "load", "warmup", "fit", "evaluate")

@@ -3,9 +3,9 @@
 import re
 from typing import Any, NamedTuple
 
-from xray.costs import node_count
-from xray.record import RunRecord
-from xray.report.wording import plural
+from xray.records.record import RunRecord
+from xray.records.wording import plural
+from xray.report.costs import node_count
 
 RUNNERS = ("sequential", "gpu", "elephas")
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from xray.costs import run_cost
-from xray.record import RunRecord
+from xray.records.record import RunRecord
+from xray.records.scores import Interval
 from xray.report.comparison import (
     MEASURES,
     PHASES,
@@ -14,7 +14,7 @@ from xray.report.comparison import (
     largest_worker_bytes,
     phase_seconds,
 )
-from xray.scores import Interval
+from xray.report.costs import run_cost
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from waitress import create_server
 
-from xray.config import DataConfig
-from xray.credentials import S3Access, load_access
-from xray.errors import UserError
-from xray.images import silence_decoders
-from xray.saved_model import load_model
+from xray.common.errors import UserError
+from xray.config.run import DataConfig
+from xray.data.images import silence_decoders
+from xray.model.saved import load_model
+from xray.storage.credentials import S3Access, load_access
 from xray.webapp.app import create_app
 from xray.webapp.limits import Limits
 from xray.webapp.samples import drawn_samples, folder_samples

@@ -8,7 +8,7 @@ from flask import Blueprint, Flask, Response, abort, jsonify, render_template, r
 from markdown_it import MarkdownIt
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from xray.model_card import model_card
+from xray.model.card import model_card
 from xray.webapp import answers
 from xray.webapp.api import api
 from xray.webapp.limits import Limits

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from xray.errors import UserError
-from xray.processes import die_with_parent, stop
+from xray.common.errors import UserError
+from xray.common.processes import die_with_parent, stop
 
 
 @dataclass(frozen=True)

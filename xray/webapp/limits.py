@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
 
-from xray.images import MAX_PICTURE_PIXELS
+from xray.data.images import MAX_PICTURE_PIXELS
 
 CLIENTS = 10_000  # remembered at once
 BUSY_SECONDS = 2  # until a client that was sent away may try again

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from werkzeug.exceptions import HTTPException
 
-from xray.errors import UserError
-from xray.phantom import draw
+from xray.common.errors import UserError
+from xray.local.phantom import draw
 from xray.webapp.limits import Limits
 from xray.webapp.uploads import encode_png, read_picture
 

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xray.errors import UserError
+from xray.common.errors import UserError
 
 if TYPE_CHECKING:
     import keras
 
-    from xray.saved_model import ModelInfo
+    from xray.model.sidecar import ModelInfo
 
 DEFAULT_THRESHOLD = 0.5
 THRESHOLD_KIND = "youden"

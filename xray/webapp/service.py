@@ -6,7 +6,7 @@ import numpy as np
 from flask import current_app
 from werkzeug.exceptions import BadRequest, InternalServerError, NotFound
 
-from xray.images import Picture, shrink
+from xray.data.images import Picture, shrink
 from xray.webapp import answers
 from xray.webapp.limits import Gate, Limits, RateLimit
 from xray.webapp.samples import Sample

@@ -12,7 +12,7 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
-from xray.images import (
+from xray.data.images import (
     Picture,
     TooManyPixels,
     UnknownFormat,

@@ -1,0 +1,1 @@
+"""Paired measurements of this project against limits and peers, each a script."""

@@ -1,0 +1,222 @@
+"""Elephas on Spark beside the hardware's limit and its peers, measured in turn.
+
+    python experiments/benchmarks/bench_spark.py            # 3 repeats, 25 minutes
+    python experiments/benchmarks/bench_spark.py --quick    # one small one, 2 minutes
+    python experiments/benchmarks/bench_spark.py --torch-python torch-env/bin/python
+
+Each repeat measures, one after the other and each in processes of its own, with as many
+single-threaded workers:
+
+- limit: pinned processes that train on one batch in memory (peers/hardware_limit.py)
+- resident: runner.engine=resident, on images of an embedded S3 server
+- torch: PyTorch DDP on Spark's TorchDistributor (peers/torch_spark.py, which tells how
+  to make its environment), where --torch-python or XRAY_TORCH_PYTHON names one
+- stock: Elephas as it comes, used as its tutorial shows (peers/stock_elephas.py)
+- stock_engine: runner.engine=stock, the same algorithm with its sharp edges mended;
+  --quick leaves it out
+
+The last line is one JSON object. Its ratios are medians over the repeats:
+
+- steady_over_limit: resident images/s from the second epoch on, over the limit. The
+  limit neither reads images nor exchanges weights.
+- fit_over_stock: whole seconds of stock over those of resident, from the start of the
+  program to the end of `fit`: Python, imports, Spark, tracing and training are in both.
+  Resident lists, reads and decodes its images from S3 within that time; stock has them
+  in memory for nothing.
+- fit_over_stock_engine: the same for stock_engine, which reads from S3 as well; null
+  with --quick.
+- steady_over_torch: resident over torch, images/s from the second epoch on, torch on
+  images in memory; null where torch was not measured, for a reason that is printed.
+- stock_engine_over_limit: as steady_over_limit, of stock_engine.
+- sync_gap_seconds: median time between epochs in which no resident worker trains.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmarks.harness import (
+    PEERS,
+    Bench,
+    bench_parser,
+    last_json,
+    median_ratio,
+    run_benchmark,
+    run_script,
+    start_bench,
+)
+from experiments.benchmarks.peers import hardware_limit
+from xray.common.errors import UserError
+from xray.common.java import find_java_home
+from xray.common.processes import exit_on_sigterm
+from xray.config.backbones import BACKBONES
+from xray.records.record import RunRecord
+
+QUICK = {"images": 160, "epochs": 2, "steps": 5}
+TORCH_HAS = "MobileNet"  # the network of torch_spark.py
+STEADY = "steady_images_per_second"
+WHOLE = "whole_seconds"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print a table and one JSON object, and write the benchmark's file."""
+    parser = bench_parser(__doc__)
+    parser.add_argument("--backbone", choices=BACKBONES, default=TORCH_HAS)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--images", type=int, default=1600, help="a fifth is for test")
+    parser.add_argument("--image-size", type=int, default=128)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=30, help="of the limit")
+    parser.add_argument(
+        "--torch-python",
+        type=Path,
+        default=os.environ.get("XRAY_TORCH_PYTHON") or None,
+        help="Python with torch and pyspark (default: $XRAY_TORCH_PYTHON)",
+    )
+    return run_benchmark("spark", parser, _measure, QUICK, arguments)
+
+
+def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    torch = TorchPeer(options.torch_python, options.backbone)
+    repeats = []
+    with start_bench(options.images) as bench:
+        for number in range(options.repeats):
+            repeats.append(_repeat(bench, options, torch))
+            _print_repeat(f"{number + 1}/{options.repeats}", repeats[-1])
+    if torch.note:
+        print(f"steady_over_torch is null: {torch.note}")
+    return {"repeats": repeats, "torch_note": torch.note}, _summarize(repeats)
+
+
+class TorchPeer:
+    """The PyTorch peer, as long as it can be run.
+
+    Attributes:
+        note: why it cannot; None while it can.
+
+    Args:
+        python: of an environment with torch and pyspark; None runs nothing.
+        backbone: of the others' network.
+    """
+
+    def __init__(self, python: Path | None, backbone: str = TORCH_HAS) -> None:
+        self.python, self.note = python, self._check(python)
+        if python and not self.note and backbone != TORCH_HAS:
+            self.note = f"torch_spark.py trains {TORCH_HAS}, not {backbone}"
+        if self.note and python:  # said before the long measurement, not after it
+            print(f"warning: {self.note}", file=sys.stderr, flush=True)
+
+    def measure(self, images: int, options: argparse.Namespace) -> dict | None:
+        """The peer's figures for `images` in all; None where it cannot be run."""
+        if self.note:
+            return None
+        command = (
+            *(self.python, PEERS / "torch_spark.py", "--images", images),
+            *("--epochs", options.epochs, "--image-size", options.image_size),
+        )
+        environment = {
+            name: value
+            for name, value in os.environ.items()  # ours would mislead its Python
+            if not name.startswith(("PYTHON", "PYSPARK_", "SPARK_", "VIRTUAL_ENV"))
+        }
+        environment |= {"JAVA_HOME": find_java_home(), "SPARK_LOCAL_IP": "127.0.0.1"}
+        try:
+            peer = last_json(
+                run_script([*command, "--workers", options.workers], environment)
+            )
+        except UserError as error:
+            self.note = str(error)  # the others' measurements are not lost
+            return None
+        return {STEADY: peer.pop("steady"), WHOLE: peer.pop("seconds"), **peer}
+
+    @staticmethod
+    def _check(python: Path | None) -> str | None:
+        if not python:
+            return "no --torch-python was given"
+        code = "import torch, pyarrow, pyspark.ml.torch.distributor"
+        try:
+            subprocess.run([python, "-c", code], capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = getattr(error, "stderr", b"").decode(errors="replace").strip()
+            return f"--torch-python {python}: {(said or str(error)).splitlines()[-1]}"
+        return None
+
+
+def _repeat(
+    bench: Bench, options: argparse.Namespace, torch: TorchPeer
+) -> dict[str, Any]:
+    settings = (
+        f"model.backbone={options.backbone}",
+        f"training.epochs={options.epochs}",
+        f"runner.workers={options.workers}",
+        f"data.image_size={options.image_size}",
+    )
+
+    def run(engine: str) -> dict[str, Any]:
+        engine_setting = f"runner.engine={engine}"
+        return _figures(bench.run("elephas_spark.py", *settings, engine_setting))
+
+    sizes = (options.steps, options.image_size)
+    (limit,) = hardware_limit.measure([options.workers], options.backbone, *sizes)
+    resident = run("resident")
+    train_images = resident["images_trained"] // options.epochs
+    return {
+        "limit": {STEADY: sum(limit)},
+        "resident": resident,
+        "torch": torch.measure(train_images, options),
+        "stock": bench.run_peer("stock_elephas.py", *settings),
+        "stock_engine": None if options.quick else run("stock"),
+    }
+
+
+def _figures(record: RunRecord) -> dict[str, Any]:
+    gaps = [epoch.sync_gap_seconds for epoch in record.epochs[1:]]
+    return {
+        "images_trained": record.images_trained,
+        STEADY: record.images_per_second.steady,
+        WHOLE: record.epochs[-1].elapsed_seconds,
+        "phases": record.phases.model_dump(),
+        "sync_gap_seconds": gaps,
+        # Where a steady epoch goes: the slowest worker, the gap, CPU taken by others.
+        "worker_seconds": [epoch.worker_seconds for epoch in record.epochs],
+        "worker_cpu_seconds": [worker.cpu_seconds for worker in record.per_worker],
+        "macro_auc": record.scores.macro_auc.value,
+    }
+
+
+def _print_repeat(name: str, repeat: dict[str, Any]) -> None:
+    print(f"{name:14} images/s from epoch 2   seconds to the end of fit")
+    for peer, figures in repeat.items():
+        cells = [(figures or {}).get(figure) for figure in (STEADY, WHOLE)]
+        steady, whole = ("-" if cell is None else f"{cell:.1f}" for cell in cells)
+        print(f"  {peer:12} {steady:>21} {whole:>27}", flush=True)
+
+
+def _summarize(repeats: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def ratio(one: str, other: str, figure: str) -> float | None:
+        pairs = [(repeat[one], repeat[other]) for repeat in repeats]
+        if not all(a and b and a[figure] and b[figure] for a, b in pairs):
+            return None
+        return median_ratio(
+            *zip(*((a[figure], b[figure]) for a, b in pairs), strict=True)
+        )
+
+    gaps = [gap for repeat in repeats for gap in repeat["resident"]["sync_gap_seconds"]]
+    return {
+        "steady_over_limit": ratio("resident", "limit", STEADY),
+        "fit_over_stock": ratio("stock", "resident", WHOLE),
+        "fit_over_stock_engine": ratio("stock_engine", "resident", WHOLE),
+        "steady_over_torch": ratio("resident", "torch", STEADY),
+        "stock_engine_over_limit": ratio("stock_engine", "limit", STEADY),
+        "sync_gap_seconds": statistics.median(gaps) if gaps else None,
+    }
+
+
+if __name__ == "__main__":
+    exit_on_sigterm()
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What benchmarks measure ours against; each runs on its own as well."""

@@ -1,0 +1,42 @@
+"""Files are there whole or not at all."""
+
+import stat
+
+import pytest
+
+from xray.common.files import write_whole
+
+
+def content_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_makes_folder_and_file_and_replaces_it(tmp_path, sync):
+    path = tmp_path / "new" / "folder" / "file"
+    for content in (b"one", b"two"):
+        write_whole(path, lambda file, text=content: file.write(text), sync=sync)
+        assert content_of(path.parent) == {"file": content}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_a_secret_is_never_open_to_others(tmp_path):
+    path, modes = tmp_path / "file", []
+
+    def write(file):
+        modes.extend(stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir())
+
+    write_whole(path, write, mode=0o600)
+    assert [*modes, stat.S_IMODE(path.stat().st_mode)] == [0o600, 0o600]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space"), KeyboardInterrupt()])
+def test_what_fails_in_the_middle_leaves_what_was_there(tmp_path, error):
+    def fail(file):
+        file.write(b"half")
+        raise error
+
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(type(error)):
+        write_whole(tmp_path / "file", fail)
+    assert content_of(tmp_path) == {"file": b"old"}

@@ -1,0 +1,127 @@
+"""Images as Spark partitions."""
+
+import urllib.request
+
+import numpy as np
+import pytest
+import yaml
+
+from xray.common.errors import UserError
+from xray.data.dataset import find_dataset
+from xray.data.images import load_images
+from xray.data.partition import check_shards, cut_shards, spread
+from xray.data.reader import ImageReader
+from xray.spark.stock.rows import load_shards
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
+
+
+@pytest.fixture(scope="module")
+def subset(bucket):
+    data = bucket.config().data
+    return find_dataset(data, Storage(load_access(data))).train
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 7])
+def test_shards_are_equal_and_complete(subset, shards):
+    parts = cut_shards(subset, shards)
+    sizes = [len(part.rows) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    assert sorted(np.concatenate([part.rows for part in parts])) == [
+        *range(len(subset))
+    ]
+    for part in parts:
+        assert list(part.rows) == sorted(part.rows)
+        np.testing.assert_array_equal(part.uris, subset.uris[part.rows])
+        np.testing.assert_array_equal(part.labels, subset.labels[part.rows])
+
+
+def test_a_worker_keeps_its_images_when_others_are_added(subset):
+    """Places are decided by the name alone, so a grown data set moves few images."""
+    few = subset.take(np.arange(len(subset)) % 8 != 0)
+    old = {*few.names[cut_shards(few, 2)[0].rows]}
+    new = {*subset.names[cut_shards(subset, 2)[0].rows]}
+    assert len(old - new) <= len(subset) // 8
+
+
+def test_names_are_spread_evenly():
+    places = spread([f"{number:08d}_000.png" for number in range(8000)])
+    counts = np.bincount((places >> np.uint64(61)).astype(int), minlength=8)
+    assert counts.min() > 880  # of 1000, eight times
+
+
+def test_order_within_a_shard_is_seeded(subset):
+    first, again, other = (cut_shards(subset, 2, seed)[0].rows for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert set(first) == set(other)
+
+
+def test_more_workers_than_images_are_refused():
+    with pytest.raises(UserError, match="at most the 3 training images. Got 4"):
+        check_shards(3, 4, 1)
+
+
+@pytest.mark.parametrize("images", [63, 64, 65])
+def test_a_partition_of_one_batch_is_refused(images):
+    # Elephas trains a partition only if it has more rows than the batch size.
+    with pytest.raises(UserError, match=f"{images // 2} images.*batch_size is 32"):
+        check_shards(images, 2, 32)
+
+
+def test_a_partition_above_one_batch_passes():
+    check_shards(66, 2, 32)
+
+
+@pytest.fixture(scope="module")
+def loaded(bucket, cluster):
+    data = bucket.config().data
+    access = load_access(data)
+    train = find_dataset(data, Storage(access)).train
+    rows, bad = load_shards(cluster, train, ImageReader.of(data, access), 0)
+    return train, rows, bad, data, access
+
+
+@pytest.mark.slow
+class TestLoadShards:
+    def test_rows_hold_the_same_pixels_as_the_local_runners(self, loaded):
+        train, rows, bad, data, access = loaded
+        expected = list(
+            load_images(Storage(access), train.uris, train.etags, data.image_size, 4)
+        )
+        collected = rows.collect()
+        assert not bad
+        assert sorted(row for row, _, _ in collected) == list(range(len(train)))
+        for row, pixels, labels in collected:
+            np.testing.assert_array_equal(pixels, expected[row])
+            np.testing.assert_array_equal(labels, train.labels[row])
+            assert pixels.dtype == np.uint8
+            assert labels.dtype == np.float32
+
+    def test_partitions_are_equal(self, loaded):
+        _, rows, *_ = loaded
+        sizes = rows.mapPartitions(lambda part: [sum(1 for _ in part)]).collect()
+        assert len(sizes) == 2
+        assert max(sizes) - min(sizes) <= 1
+
+    def test_a_vanished_key_is_named(self, loaded, cluster):
+        train, _, _, data, access = loaded
+        first = train.take(np.arange(4))
+        first.uris[1] = "s3://nih/images/gone.png"
+        rows, bad = load_shards(cluster, first, ImageReader.of(data, access), 0)
+        assert bad == {str(first.names[1]): "no such key"}
+        assert sorted(row for row, _, _ in rows.collect()) == [0, 2, 3]
+
+    def test_the_spark_ui_shows_no_secret(self, loaded, cluster, bucket):
+        secret = yaml.safe_load(bucket.credentials.read_text())["aws_secret_key_id"]
+        base, api = cluster.context.uiWebUrl, "api/v1/applications"
+        application = cluster.context.applicationId
+        pages = ["environment", "jobs", "stages", "storage", "executors"]
+        addresses = [f"{base}/{page}/" for page in pages]
+        for name in ("environment", "jobs", "stages", "storage/rdd"):
+            addresses.append(f"{base}/{api}/{application}/{name}")
+        for address in addresses:
+            with urllib.request.urlopen(address) as reply:
+                page = reply.read().decode()
+            assert "spark" in page.lower() or page.startswith("[")
+            assert secret not in page

@@ -1,0 +1,160 @@
+"""Sizing advice, the cost estimate, and the dry run that prints it."""
+
+import json
+
+import pytest
+
+from emr import launch, size
+from emr.commands import make_sweep
+from emr.estimate import estimate_cost, predict_minutes
+from emr.settings import load_settings
+from tests.conftest import assert_one_line
+from tests.refusals import refused
+from tests.report.test_forecast import run
+from xray.config.run import RunConfig
+from xray.report.costs import PriceTable
+
+PRICES = PriceTable.model_validate(
+    {
+        "instances": {
+            "m5.xlarge": {
+                "ec2_usd_per_hour": 0.2,
+                "emr_usd_per_hour": 0.05,
+                "source": "test",
+                "date": "2026-01-01",
+            }
+        }
+    }
+)
+
+
+@pytest.fixture
+def results(tmp_path):
+    for workers in (1, 2, 4):
+        run(workers, cores=4).write(tmp_path / "results")
+    return tmp_path / "results"
+
+
+def ask(capsys, results, *arguments):
+    code = size.main(["--results", str(results), *arguments])
+    shown = capsys.readouterr()
+    return code, shown.out, shown.err
+
+
+def test_the_smallest_cluster_within_the_deadline_is_chosen(results, capsys):
+    code, out, _ = ask(capsys, results, "--deadline", "30m")
+    assert code == 0
+    advice = json.loads(out.splitlines()[-1])
+    assert advice["meets_deadline"]
+    assert advice["high"] <= 1800
+    fewer = advice["executors"] - 1
+    _, out, _ = ask(capsys, results, "--deadline", f"{advice['high'] - 1:.0f}s")
+    assert json.loads(out.splitlines()[-1])["executors"] > fewer + 1
+    assert advice["workers"] == 3 * advice["executors"]
+    assert advice["usd"] > 0
+
+
+def test_reasons_name_nodes_cores_memory_and_records(results, capsys):
+    _, out, _ = ask(capsys, results, "--deadline", "2h")
+    for part in ("one a node", "1 of 4 left", "x (model", "[1, 2, 4] worker(s)"):
+        assert part in out
+
+
+def test_an_impossible_deadline_is_said(results, capsys):
+    _, out, _ = ask(capsys, results, "--deadline", "5s")
+    assert "NOT within" in out
+    assert not json.loads(out.splitlines()[-1])["meets_deadline"]
+
+
+def test_without_a_deadline_the_knee_is_advised(results, capsys):
+    _, out, _ = ask(capsys, results)
+    advice = json.loads(out.splitlines()[-1])
+    assert advice["executors"] == advice["knee"]
+
+
+def test_large_images_need_a_larger_node(results, capsys):
+    for workers in (1, 2):
+        record = run(workers, cores=4)
+        record.config["data"]["image_size"] = 1024
+        record.write(results)
+    _, out, _ = ask(capsys, results, "--image-size", "1024", "--deadline", "20h")
+    assert "TAKE A LARGER ONE" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("--backbone", "DenseNet"), "There: MobileNet at 128"),
+        (("--deadline", "soon"), "must be like 90m or 2h"),
+        (("--deadline", "0h"), "must be like 90m or 2h"),
+        (("--images", "1"), "--images must be at least 2"),
+    ],
+)
+def test_bad_input_is_one_line(results, capsys, arguments, part):
+    code, _, err = ask(capsys, results, *arguments)
+    assert code == 2
+    assert_one_line(err, part)
+
+
+def make(*executors, repeats=1, settings=(), **data):
+    like = run(1).config
+    config = {
+        "data": {"images": "s3://b/i/", "labels": "s3://b/l.csv", **data},
+        "model": {"backbone": "MobileNet", "alpha": 1.0},
+        "training": {k: like["training"][k] for k in ("epochs", "batch_size")},
+    }
+    config = RunConfig.model_validate(config)
+    return make_sweep(load_settings(overrides=settings), config, executors, repeats)
+
+
+def test_cost_is_nodes_times_hours_times_price():
+    found = estimate_cost(make(1, 3), PRICES, {1: (50, 60, 70), 3: (20, 22, 30)})
+    assert found["nodes"] == 4
+    assert found["usd_per_hour"] == pytest.approx(1.0)
+    assert found["hours"] == 1.5  # 8 minutes to start, 60 and 22
+    assert (found["usd_low"], found["usd"], found["usd_high"]) == (1.3, 1.5, 1.8)
+
+
+def test_a_missing_price_is_said():
+    settings = ["core.instance_type=m5a.xlarge"]
+    found = estimate_cost(make(1, settings=settings), PRICES, {})
+    assert found["usd"] is None
+    assert "m5a.xlarge" in found["problem"]
+    assert found["basis"].startswith("assumed 30 minutes")
+
+
+def test_minutes_come_from_records_of_the_same_network():
+    sweep = make(1, 4)
+    like = sweep.config.model.model_dump(mode="json")
+    records = [run(n) for n in (1, 2)]
+    assert predict_minutes(sweep, records) == {}
+    for record in records:
+        record.config["model"] = like
+    minutes = predict_minutes(sweep, records)
+    assert set(minutes) == {1, 4}
+    low, likely, high = minutes[4]
+    assert low < likely < high
+    assert likely < minutes[1][1]
+    assert predict_minutes(sweep, records[:1]) == {}
+
+
+def test_a_dry_run_prints_one_json_object_and_needs_no_credentials(
+    capsys, monkeypatch, tmp_path
+):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    arguments = ["sweep", "--executors", "1", "2", "4", "--dry-run"]
+    assert launch.main([*arguments, "--results", str(tmp_path)]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    request = plan["requests"]["run_job_flow"]
+    assert [step["Name"] for step in request["Steps"]] == plan["runs"]
+    assert request["Instances"]["InstanceGroups"][1]["InstanceCount"] == 4
+    assert request["Instances"]["KeepJobFlowAliveWhenNoSteps"] is False
+    assert request["AutoTerminationPolicy"]["IdleTimeout"] == 900
+    assert plan["estimate"]["usd"] > 0
+
+
+def test_a_refused_configuration_needs_no_aws():
+    with refused("data.endpoint_url"):
+        make(1, endpoint_url="http://localhost:1")

@@ -1,0 +1,66 @@
+"""Predictions in the report: dashed, marked as such, absent where none is possible."""
+
+import pytest
+
+from tests.factories import make_record
+from tests.report.test_comparison import only_group
+from tests.report.test_forecast import formula, run
+from xray.report.costs import PRICES, load_prices
+from xray.report.page import forecast
+from xray.report.page.build import write_report
+
+
+def group(*workers):
+    runs = [run(n) for n in workers]
+    return only_group(make_record(phases={"fit": 400, "total": 450}), *runs)
+
+
+def cells(table, workers):
+    return next(row for row in table.rows if row[0] == str(workers))
+
+
+def test_the_table_predicts_what_was_not_measured():
+    table = forecast.table(group(1, 2, 4), load_prices(PRICES))
+    assert [row[0] for row in table.rows] == ["1", "2", "4", "8", "16", "32", "64"]
+    speedup = formula(1) / formula(16)
+    assert float(cells(table, 16)[2]) == pytest.approx(speedup, abs=0.06)
+    assert "min" in cells(table, 64)[3]
+    notes = " ".join(table.notes)
+    assert "Checked by predicting each measured count" in notes
+    assert "S(N)²/N" in notes
+
+
+def test_an_unchecked_model_says_so():
+    table = forecast.table(group(1, 2), load_prices(PRICES))
+    assert any("Not checked" in note for note in table.notes)
+
+
+def test_the_chart_marks_what_is_predicted_and_published():
+    chart = forecast.chart(group(1, 2, 4), "p")
+    for label in ("Predicted Elephas", "Dell EMC, V100 GPUs, published", "BigDL"):
+        assert label in chart.svg
+    assert "stroke-dasharray" in chart.svg
+    assert "not measured here" in chart.caption
+
+
+def test_published_points_are_those_of_the_sources():
+    dell, bigdl = forecast.PUBLISHED
+    assert dell.speedups[-1] == pytest.approx(10.34, abs=0.01)
+    assert bigdl.speedups[1] / bigdl.speedups[0] == 3
+
+
+def test_without_two_worker_counts_nothing_is_predicted():
+    assert forecast.table(group(2), load_prices(PRICES)) is None
+    assert forecast.chart(group(2), "p") is None
+    alone = only_group(run(1), run(2))
+    assert forecast.chart(alone, "p") is None
+
+
+def test_the_report_holds_the_prediction(tmp_path):
+    for record in (make_record(phases={"fit": 400, "total": 450}), run(1), run(2)):
+        record.write(tmp_path / "results")
+    prices = load_prices(PRICES)
+    html, markdown, _ = write_report(tmp_path / "results", tmp_path / "out", prices)
+    assert "Prediction, not measured" in html.read_text()
+    assert "g1-predicted" in html.read_text()
+    assert "Prediction, not measured" in markdown.read_text()

@@ -1,0 +1,87 @@
+"""Price tables and the cost of a run."""
+
+import pytest
+
+from tests.factories import make_elephas, make_gpu, make_record
+from xray.common.errors import UserError
+from xray.report.costs import PRICES, load_prices, run_cost
+
+ENTRY = "{ec2_usd_per_hour: 1.0, source: list, date: 2026-01-02}"
+
+
+@pytest.fixture(scope="module")
+def prices():
+    return load_prices(PRICES)
+
+
+def on(instance_type, nodes=None):
+    return make_record().machine | {"instance_type": instance_type, "nodes": nodes}
+
+
+def test_shipped_table_names_source_and_date(prices):
+    assert {"m5.xlarge", "g3s.xlarge"} <= prices.instances.keys()
+    assert all(price.source and price.date for price in prices.instances.values())
+    assert "check before use" in prices.instances["g3s.xlarge"].source
+
+
+def test_elephas_pays_every_node_and_the_surcharge(prices):
+    run = make_elephas(4, 80, machine=on("m5.xlarge", 5), phases={"total": 1800})
+    cost = run_cost(run, prices)
+    assert cost.usd == pytest.approx(5 * (0.192 + 0.048) * 0.5)
+    assert not cost.assumed
+
+
+def test_sequential_pays_no_surcharge(prices):
+    run = make_record(machine=on("m5.xlarge"), phases={"total": 3600})
+    assert run_cost(run, prices).usd == pytest.approx(0.192)
+
+
+def test_one_minute_is_the_least(prices):
+    run = make_record(machine=on("m5.xlarge"), phases={"total": 3})
+    assert run_cost(run, prices).usd == pytest.approx(0.192 / 60)
+
+
+def test_outside_ec2_the_cost_is_assumed(prices):
+    cost = run_cost(make_gpu(phases={"total": 7200}), prices)
+    assert (cost.instance_type, cost.assumed) == ("g3s.xlarge", True)
+    assert cost.usd == pytest.approx(1.5)
+
+
+def test_unknown_instance_type_has_no_price_and_a_next_step(prices):
+    cost = run_cost(make_record(machine=on("x9.huge")), prices)
+    assert cost.usd is None
+    assert "x9.huge" in cost.problem and "add it to the price table" in cost.problem
+
+
+def test_elephas_without_surcharge_has_no_price(prices):
+    cost = run_cost(make_elephas(2, 50, machine=on("g3s.xlarge", 2)), prices)
+    assert cost.usd is None
+    assert "emr_usd_per_hour" in cost.problem
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("instances: [", "not valid YAML"),
+        ("- 1", "key: value"),
+        ("{}", "instances"),
+        ("instances: {}", "instances"),
+        ("instances: {a: {ec2_usd_per_hour: 1}}", "instances.a.source"),
+        (f"instances: {{a: {ENTRY.replace('1.0', '-1.0')}}}", "ec2_usd_per_hour"),
+        (f"instances: {{a: {ENTRY.replace('1.0', '.nan')}}}", "ec2_usd_per_hour"),
+        (f"instances: {{a: {ENTRY.replace('1.0', 'cheap')}}}", "ec2_usd_per_hour"),
+        (f"instances: {{a: {ENTRY}}}\noutside_ec2: {{gpu: b}}", "outside_ec2.gpu"),
+        (f"instances: {{a: {ENTRY}}}\nregion: x", "region"),
+    ],
+)
+def test_malformed_table_is_one_line(tmp_path, text, message):
+    path = tmp_path / "prices.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        load_prices(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_table_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        load_prices(tmp_path / "none.yaml")

@@ -1,0 +1,229 @@
+"""The weight server with real connections; a thread stands for each worker."""
+
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing import AuthenticationError
+
+import numpy as np
+import pytest
+
+from xray.common.errors import UserError
+from xray.spark.resident.client import Link
+from xray.spark.resident.messages import RoundLost, Stopped
+from xray.spark.resident.server import WeightServer
+
+
+@pytest.fixture
+def serve():
+    """A server for so many workers; `answer` is its on_gather."""
+    servers = []
+
+    def serve(workers, weights, answer=lambda kind, contents: contents, **callbacks):
+        vector = np.array(weights, np.float32)
+        servers.append(WeightServer("127.0.0.1", workers, vector, answer, **callbacks))
+        return servers[-1]
+
+    yield serve
+    for server in servers:
+        server.close()
+
+
+def together(workers, work):
+    """What `work(number)` returns or raises, for all numbers at once."""
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(work, number) for number in range(workers)]
+        return [future.exception() or future.result() for future in futures]
+
+
+def vector(*values):
+    return np.array(values, np.float32)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 16])
+def test_mean_is_weighted_by_images(serve, workers):
+    server = serve(workers, [0, 0])
+    images = np.arange(1, workers + 1)
+
+    def work(number):
+        link = Link(server.address, number, attempt=1)
+        values = vector(number, 1)
+        for _ in range(3):
+            link.average(values, int(images[number]))
+        return values
+
+    expected = np.average(np.arange(workers), weights=images)
+    for values in together(workers, work):
+        np.testing.assert_allclose(values, [expected, 1], rtol=1e-6)
+    np.testing.assert_allclose(server.weights, [expected, 1], rtol=1e-6)
+    assert (server.rounds, server.attempts) == (3, 1)
+    assert server.bytes_received == server.bytes_sent == 3 * workers * 8
+
+
+def test_driver_holds_three_vectors_however_many_workers(serve):
+    held = [
+        sum(value.nbytes for value in vars(server).values() if hasattr(value, "nbytes"))
+        for server in (serve(1, np.zeros(1000)), serve(16, np.zeros(1000)))
+    ]
+    assert held == [12_000, 12_000]
+
+
+def test_a_worker_without_images_does_not_move_the_mean(serve):
+    server = serve(2, [0])
+
+    def work(number):
+        values = vector(10 * number)
+        Link(server.address, number, 1).average(values, images=5 * number)
+        return float(values[0])
+
+    assert together(2, work) == [10, 10]
+
+
+def test_gather_answers_all_in_the_order_of_the_workers(serve):
+    server = serve(3, [0], lambda kind, contents: (kind, contents))
+
+    def work(number):
+        return Link(server.address, number, 1).gather("loaded", number * 10)
+
+    assert together(3, work) == [("loaded", [0, 10, 20])] * 3
+
+
+def test_the_drivers_refusal_stops_all(serve):
+    def refuse(kind, contents):
+        raise UserError("no")
+
+    server = serve(2, [0], refuse)
+    outcomes = together(
+        2, lambda number: Link(server.address, number, 1).gather("loaded", None)
+    )
+    assert [type(outcome) for outcome in outcomes] == [Stopped, Stopped]
+    assert str(server.error) == "no"
+
+
+def test_a_failing_worker_ends_the_job_with_its_reason(serve):
+    server = serve(2, [0])
+
+    def work(number):
+        link = Link(server.address, number, 1)
+        if number:
+            link.fail(RuntimeError("disk full"))
+        else:
+            link.average(vector(1), 1)
+
+    first, _ = together(2, work)
+    assert isinstance(first, RoundLost)
+    assert str(server.error) == "disk full"
+
+
+def test_a_lost_worker_loses_the_round_and_the_next_try_goes_on(serve):
+    retries = []
+    server = serve(2, [0], on_retry=lambda *lost: retries.append(lost))
+
+    def finish_one_round_then_lose_one(number):
+        link = Link(server.address, number, attempt=10)
+        values = vector(4)
+        link.average(values, 1)
+        if number:
+            link._connection.close()  # as when its process is killed
+        else:
+            link.average(vector(100), 1)
+
+    first, _ = together(2, finish_one_round_then_lose_one)
+    assert isinstance(first, RoundLost)
+    assert (server.rounds, float(server.weights[0])) == (1, 4)
+
+    def start_again(number):
+        link = Link(server.address, number, attempt=12)
+        values = vector(0)
+        link.weights(values)
+        values += 2 * number
+        link.average(values, 1)
+        return float(values[0])
+
+    # The 100 that reached the lost round has left no trace.
+    assert together(2, start_again) == [5, 5]
+    assert (server.rounds, server.attempts) == (2, 2)
+    assert retries == [(1, 1)]  # after one round, for want of worker 1
+
+
+def test_a_worker_of_an_older_try_is_turned_away(serve):
+    server = serve(1, [0])
+    Link(server.address, 0, attempt=5).average(vector(1), 1)
+    with pytest.raises(RoundLost):
+        Link(server.address, 0, attempt=4).average(vector(9), 1)
+    assert float(server.weights[0]) == 1
+
+
+def test_strangers_are_refused_and_the_key_is_not_shown(serve):
+    server = serve(1, [0])
+    with pytest.raises((AuthenticationError, EOFError, OSError)):
+        Link(replace(server.address, key=b"guess"), 0, 1)
+    assert repr(server.address.key) not in repr(server.address)
+    Link(server.address, 0, 1).average(vector(3), 1)
+    assert float(server.weights[0]) == 3
+
+
+def test_a_stranger_who_hangs_up_does_not_end_the_server(serve):
+    server = serve(1, [0])
+    for _ in range(3):
+        socket.create_connection((server.address.host, server.address.port)).close()
+    Link(server.address, 0, 1).average(vector(3), 1)
+    assert float(server.weights[0]) == 3
+
+
+def test_a_silent_stranger_keeps_nobody_waiting(serve, monkeypatch):
+    monkeypatch.setattr("xray.spark.resident.server.HANDSHAKE_SECONDS", 1)
+    server = serve(1, [0])
+    address = (server.address.host, server.address.port)
+    with socket.create_connection(address) as stranger:
+        Link(server.address, 0, 1).average(vector(3), 1)
+        stranger.settimeout(30)
+        while stranger.recv(100):  # the challenge, then the end of the connection
+            pass
+    assert float(server.weights[0]) == 3
+
+
+def test_what_an_earlier_run_exchanged_is_added(serve):
+    first = serve(1, [0])
+    Link(first.address, 0, 1).average(vector(3), 1)
+    second = WeightServer(
+        "127.0.0.1", 1, first.weights, lambda *_: None, earlier=first.counts()
+    )
+    link = Link(second.address, 0, 1)
+    link.average(vector(4), 1)
+    second.close()
+    assert second.counts() == {
+        "rounds": 2,
+        "attempts": 2,
+        "bytes_received": 8,
+        "bytes_sent": 8,
+    }
+
+
+def test_each_worker_gets_what_it_asks_for(serve):
+    server = serve(2, [0], on_ask=lambda worker: f"shard {worker}")
+    answers = together(2, lambda number: Link(server.address, number, 1).ask())
+    assert answers == ["shard 0", "shard 1"]
+
+
+def test_an_answer_that_takes_long_keeps_nobody_else_waiting(serve):
+    listed = threading.Event()
+    server = serve(2, [0], on_ask=lambda worker: worker or listed.wait(60))
+
+    def work(number):
+        answer = Link(server.address, number, 1).ask()
+        listed.set()  # by the second worker, for the first
+        return answer
+
+    assert together(2, work) == [True, 1]
+
+
+def test_a_failing_answer_stops_the_job_with_its_reason(serve):
+    def fail(worker):
+        raise UserError("no image")
+
+    server = serve(1, [0], on_ask=fail)
+    with pytest.raises(Stopped):
+        Link(server.address, 0, 1).ask()
+    assert str(server.error) == "no image"

@@ -1,0 +1,282 @@
+"""Resident workers on a real Spark context: equal to plain Keras, and hard to kill."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.refusals import refused
+from tests.spark.stock.test_elephas_models import small_model
+from xray.common.errors import UserError
+from xray.config.recipe import TrainingConfig
+from xray.data.dataset import find_dataset
+from xray.data.partition import cut_shards, read_part
+from xray.data.reader import ImageReader
+from xray.model.predict import predict
+from xray.records.metrics import macro_auc
+from xray.spark.resident.driver import train_resident
+from xray.spark.resident.messages import Order, Plan, Shard
+from xray.spark.resident.server import WeightServer
+from xray.spark.resident.weight_vector import WeightVector
+from xray.spark.resident.worker import make_resident_model
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
+from xray.training.batches import Feed, training_pipeline
+from xray.training.checkpoint import CheckpointFile
+from xray.training.journal import Journal
+
+pytestmark = pytest.mark.slow
+
+EPOCHS, BATCH, SEED = 3, 8, 5
+LIKE_SMALL = {"optimizer": "adam", "learning_rate": 0.001}  # what `small_model` has
+
+
+@pytest.fixture(scope="module")
+def data(bucket):
+    config = bucket.config().data
+    access = load_access(config)
+    dataset = find_dataset(config, Storage(access))
+    return dataset, ImageReader(access, config.image_size, 4)
+
+
+def fit(
+    data,
+    cluster,
+    workers,
+    on_gather=lambda kind, contents: None,
+    parts=1,
+    optimizer_state="kept",
+):
+    """The server and the trained model after a resident fit on `workers` workers."""
+    dataset, reader = data
+    model = small_model()
+    recipe = TrainingConfig(epochs=EPOCHS, batch_size=BATCH, seed=SEED, **LIKE_SMALL)
+    plan = Plan(reader, recipe, optimizer_state, workers)
+    vector = WeightVector(model, plan.optimizer_state == "averaged")
+
+    def answer(kind, contents):
+        on_gather(kind, contents)
+        epoch, part = divmod(server.rounds, parts)
+        if kind in ("ready", "trained"):
+            return Order("train", epoch, part) if epoch < EPOCHS else Order("score")
+        return Order("end") if kind == "scored" else None
+
+    train = cut_shards(dataset.train, workers)
+    test = cut_shards(dataset.test, workers)
+    server = WeightServer(
+        *(cluster.driver_address(), workers, vector.values, answer),
+        lambda worker: Shard(train[worker], test[worker], parts),
+    )
+    rdd = cluster.context.parallelize(range(workers), workers)
+    try:
+        make_resident_model(model, plan, server.address).fit(rdd)
+    finally:
+        server.close()
+    assert server.error is None
+    vector.restore()
+    return server, model
+
+
+def shards(data, workers):
+    """Pixels and labels of each worker's shard, as it reads them."""
+    dataset, reader = data
+    for part in cut_shards(dataset.train, workers):
+        kept, pixels, _ = read_part(reader, part)
+        yield pixels, kept.labels
+
+
+def train_epoch(model, pixels, labels, epoch, worker):
+    feed = Feed(pixels, labels, BATCH, SEED, worker)
+    feed.epoch = epoch
+    model.fit(training_pipeline(feed), shuffle=False, verbose=0)
+
+
+def assert_equal_weights(one, other, atol=2e-4):
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=atol)
+
+
+def test_one_worker_equals_sequential_training(data, cluster):
+    _, resident = fit(data, cluster, workers=1)
+    ((pixels, labels),) = shards(data, 1)
+    plain = small_model()
+    for epoch in range(EPOCHS):
+        train_epoch(plain, pixels, labels, epoch, worker=0)
+    assert_equal_weights(resident, plain)
+
+
+def test_two_workers_equal_a_weighted_average_by_hand(data, cluster):
+    _, resident = fit(data, cluster, workers=2)
+    models = [small_model(), small_model()]
+    parts = list(shards(data, 2))
+    images = [len(pixels) for pixels, _ in parts]
+    for epoch in range(EPOCHS):
+        for worker, (model, part) in enumerate(zip(models, parts, strict=True)):
+            train_epoch(model, *part, epoch, worker)
+        both = zip(*(model.get_weights() for model in models), strict=True)
+        mean = [np.average(pair, axis=0, weights=images) for pair in both]
+        for model in models:
+            model.set_weights(mean)
+    assert_equal_weights(resident, models[0])
+
+
+@pytest.mark.parametrize("state", ["kept", "averaged", "reset"])
+def test_every_policy_for_the_optimizer_trains(data, cluster, state):
+    _, resident = fit(data, cluster, workers=2, optimizer_state=state, parts=4)
+    before, after = small_model().get_weights(), resident.get_weights()
+    assert all((a != b).any() for a, b in zip(before, after, strict=True))
+    assert all(np.isfinite(weight).all() for weight in after)
+
+
+def test_averages_follow_the_parts_and_are_counted(data, cluster):
+    reports = []
+
+    def note(kind, contents):
+        if kind == "epoch":
+            reports.append(contents)
+
+    server, _ = fit(data, cluster, workers=2, on_gather=note, parts=3)
+    assert server.rounds == EPOCHS * 3
+    for epoch, workers in enumerate(reports):
+        assert [report.epoch for report in workers] == [epoch, epoch]
+        assert sum(r.images for r in workers) == len(data[0].train)
+
+
+def test_a_shard_smaller_than_a_batch_trains(data, cluster):
+    dataset, reader = data
+    few = dataset.train.take(np.arange(5))
+    small = (type(dataset)(few, dataset.test, 5), reader)
+    _, resident = fit(small, cluster, workers=2)
+    before = small_model().get_weights()
+    assert any(
+        (a != b).any() for a, b in zip(before, resident.get_weights(), strict=True)
+    )
+
+
+def test_a_killed_worker_costs_a_round_and_nothing_else(data, cluster):
+    killed = threading.Event()
+
+    def kill_one(kind, contents):
+        # After the first epoch's report, in the middle of the fit.
+        if kind == "epoch" and contents[0].epoch == 1 and not killed.is_set():
+            killed.set()
+            os.kill(python_workers()[0], signal.SIGKILL)
+            time.sleep(0.5)
+
+    server, survived = fit(data, cluster, workers=2, on_gather=kill_one)
+    assert killed.is_set()
+    assert server.attempts == 2
+    assert server.rounds == EPOCHS
+    _, undisturbed = fit(data, cluster, workers=2)
+    # Adam starts anew in the second try, so the weights are near, not equal.
+    assert_equal_weights(survived, undisturbed, atol=0.05)
+
+
+class DeadlyJournal(Journal):
+    """Loses a worker that has the last average and has not scored its test images."""
+
+    def checkpoint(self, arrays):
+        if len(self.epochs) == self.config.training.epochs:  # the workers still wait
+            worker = python_workers()[0]
+            os.kill(worker, signal.SIGSTOP)
+            threading.Timer(0.5, os.kill, (worker, signal.SIGKILL)).start()
+        return super().checkpoint(arrays)
+
+
+def test_a_worker_killed_in_the_last_scoring_costs_no_image(
+    data, bucket, cluster, tmp_path
+):
+    dataset, reader = data
+    config, model = bucket.config(runner={"workers": 2}), small_model()
+    file = CheckpointFile(tmp_path, "elephas", config)
+    journal = DeadlyJournal("elephas", config, workers=2, checkpoint_file=file)
+
+    def find_dataset():
+        journal.dataset = dataset
+
+    train_resident(journal, cluster, model, reader.access, find_dataset)
+    epochs = config.training.epochs
+    assert (journal.exchange["rounds"], journal.exchange["attempts"]) == (epochs, 2)
+    (retry,) = journal.retries
+    assert (retry.epoch, retry.rounds) == (epochs, epochs)
+    assert len(journal.epochs) == epochs
+    pixels, _, _ = reader.load(dataset.test.uris, dataset.test.etags)
+    expected = macro_auc(dataset.test.labels, predict(model, pixels))
+    assert journal.scores.macro_auc.value == pytest.approx(expected)
+    for finding in journal.scores.findings.values():
+        assert finding.positives + finding.negatives == len(dataset.test)
+
+
+def test_a_straggler_shows_in_the_seconds_of_its_epochs(data, cluster):
+    reports, done = [], threading.Event()
+
+    def slow_one_down():
+        worker = psutil.Process(python_workers()[0])
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has done its work
+            while not done.is_set():
+                worker.suspend()
+                time.sleep(0.2)
+                worker.resume()
+                time.sleep(0.02)
+
+    slower = threading.Thread(target=slow_one_down)
+
+    def note(kind, contents):
+        if kind == "ready":
+            slower.start()
+        if kind == "epoch":
+            reports.append([report.fit_seconds for report in contents])
+
+    try:
+        fit(data, cluster, workers=2, on_gather=note)
+    finally:
+        done.set()
+        slower.join()
+    one, other = np.sum(reports, axis=0)
+    assert max(one, other) > 2 * min(one, other)
+
+
+def python_workers() -> list[int]:
+    """Process ids of this test's Spark Python workers that hold TensorFlow."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error, OSError):
+            maps = Path(f"/proc/{process.pid}/maps").read_text(errors="replace")
+            if "pyspark.daemon" in process.cmdline() and "tensorflow" in maps:
+                found.append(process.pid)
+    return found
+
+
+def test_workers_start_before_the_listing_ends_and_end_when_it_fails(bucket, cluster):
+    config = bucket.config(runner={"workers": 2})
+    journal = Journal("elephas", config)
+    journal.workers = 2
+
+    def find_dataset():
+        while "nodes" not in journal.machine:  # the workers have not said hello yet
+            time.sleep(0.05)
+        raise UserError("No image.")
+
+    with refused("No image."):
+        train_resident(
+            journal, cluster, small_model(), load_access(config.data), find_dataset
+        )
+    assert journal.epochs == []
+    assert cluster.context.statusTracker().getActiveStageIds() == []
+
+
+def test_a_worker_that_cannot_read_ends_the_job_at_once(data, cluster):
+    dataset, reader = data
+    closed = type(reader)(
+        type(reader.access)("a" * 20, "b" * 20, endpoint_url="http://127.0.0.1:9"),
+        *(reader.image_size, reader.threads, reader.cache_dir),
+    )
+    with pytest.raises(AssertionError) as caught:
+        fit((dataset, closed), cluster, workers=2)
+    assert "does not answer" in str(caught.value)

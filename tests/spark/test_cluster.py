@@ -1,0 +1,62 @@
+"""A running Spark context: its workers, our code on them, and its end."""
+
+import sys
+import zipfile
+
+import pytest
+
+from tests.conftest import ROOT
+from xray.common.errors import UserError
+from xray.config.run import RunnerConfig
+from xray.spark.cluster import Cluster, join_cluster, start_cluster
+
+
+@pytest.mark.slow
+class TestRunningCluster:
+    def test_workers_follow_from_the_cluster(self, cluster):
+        assert cluster.workers == 2
+        assert cluster.threads_per_worker == 1
+
+    def test_executors_are_given_the_drivers_copy_of_the_code(self, cluster):
+        def places(_):
+            yield from sys.path
+
+        paths = cluster.context.parallelize([0], 1).mapPartitions(places).collect()
+        assert any(path.endswith("xray.zip") for path in paths)
+
+    def test_executors_are_given_every_module_in_every_folder(self, cluster):
+        def names(_):
+            (path,) = (path for path in sys.path if path.endswith("xray.zip"))
+            yield from zipfile.ZipFile(path).namelist()
+
+        shipped = cluster.context.parallelize([0], 1).mapPartitions(names).collect()
+        ours = (ROOT / "xray").rglob("*.py")
+        assert set(shipped) == {str(path.relative_to(ROOT)) for path in ours}
+        assert any(name.count("/") > 1 for name in shipped)
+
+    def test_a_context_is_joined_with_our_code_and_thread_limits(self, cluster):
+        context = cluster.context
+        known = list(context._python_includes), dict(context.environment)
+        joined = join_cluster(context, RunnerConfig(workers=1))
+        assert (joined.workers, joined.threads_per_worker) == (1, 1)
+        assert (context._python_includes, context.environment) == known
+
+        plain = type(context.environment)()
+        context.environment, before = plain, context.environment
+        try:
+            join_cluster(context, RunnerConfig())
+            assert context.environment["TF_NUM_INTRAOP_THREADS"] == "1"
+        finally:
+            context.environment = before
+
+    def test_too_few_slots_are_refused(self, cluster, monkeypatch):
+        from xray.spark.cluster import _wait_for_slots
+
+        with pytest.raises(UserError, match="5 worker.s. of 1 core.s. need"):
+            _wait_for_slots(cluster.context, 5)
+
+    def test_a_second_context_is_refused_in_one_line(self, cluster):
+        with pytest.raises(UserError, match="Spark cannot start") as caught:
+            start_cluster(RunnerConfig(workers=1))
+        assert "\n" not in str(caught.value)
+        assert isinstance(cluster, Cluster)

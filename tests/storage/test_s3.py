@@ -1,0 +1,221 @@
+"""Reading S3: a real server, and a web server that misbehaves as told."""
+
+import hashlib
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tests.refusals import SECRET, refused
+from xray.local.s3 import serve
+from xray.storage.credentials import S3Access, load_access
+from xray.storage.s3 import Storage, UnreadableObject, split_uri
+
+
+def access_of(server, **changes: str | None) -> S3Access:
+    fields = {
+        "access_key_id": server.access_key,
+        "secret_access_key": server.secret_key,
+        "endpoint_url": server.endpoint_url,
+    }
+    return S3Access(**fields | changes)
+
+
+@pytest.fixture
+def storage(bucket) -> Storage:
+    return Storage(load_access(bucket.config().data), connections=4)
+
+
+class WebServer(ThreadingHTTPServer):
+    """Answers each request with the next of `replies`: (status, body, length told)."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.replies: list[tuple[int, bytes, int]] = []
+        self.requests = 0
+
+    def access(self) -> S3Access:
+        return S3Access(
+            "AKID", SECRET, None, None, f"http://127.0.0.1:{self.server_port}"
+        )
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        replies, self.server.requests = self.server.replies, self.server.requests + 1
+        status, body, length = replies.pop(0) if len(replies) > 1 else replies[0]
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def web():
+    with WebServer() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("uri", "parts"),
+    [
+        ("s3://bucket/a/b.png", ("bucket", "a/b.png")),
+        ("s3://bucket/", ("bucket", "")),
+        ("s3://bucket", ("bucket", "")),
+    ],
+)
+def test_parts_of_an_address(uri, parts):
+    assert split_uri(uri) == parts
+
+
+def test_listing_shows_key_size_and_md5(bucket, storage):
+    listed = storage.list_objects("s3://nih/images/")
+    files = sorted((bucket.folder / "images").iterdir())
+    assert [o.key for o in listed] == [f"images/{file.name}" for file in files]
+    for found, file in zip(listed, files, strict=True):
+        content = file.read_bytes()
+        assert (found.size, found.etag) == (
+            len(content),
+            hashlib.md5(content).hexdigest(),
+        )
+
+
+def test_reading_gives_the_bytes(bucket, storage):
+    file = next((bucket.folder / "images").iterdir())
+    assert storage.read(f"s3://nih/images/{file.name}") == file.read_bytes()
+
+
+def test_listing_of_more_than_one_page_in_order(tmp_path):
+    folder = tmp_path / "big" / "i"
+    folder.mkdir(parents=True)
+    names = [f"i/{number:05d}.png" for number in range(1100)]
+    for name in reversed(names):
+        (tmp_path / "big" / name).write_bytes(b"x")
+    (folder / "empty.png").touch()
+    with serve(tmp_path, cache_seconds=10) as server:
+        listed = Storage(access_of(server)).list_objects("s3://big/i/")
+    assert [o.key for o in listed] == names  # the empty object is left out
+
+
+def test_prefix_without_objects_is_empty(storage):
+    assert storage.list_objects("s3://nih/none/") == []
+
+
+def test_threads_share_one_storage(bucket, storage):
+    files = sorted((bucket.folder / "images").iterdir())[:40]
+    uris = [f"s3://nih/images/{file.name}" for file in files]
+    with ThreadPoolExecutor(8) as pool:
+        contents = list(pool.map(storage.read, uris))
+    assert contents == [file.read_bytes() for file in files]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"secret_access_key": SECRET}, "403 SignatureDoesNotMatch"),
+        (
+            {"access_key_id": "AKID", "secret_access_key": SECRET},
+            "403 InvalidAccess",
+        ),
+    ],
+)
+@pytest.mark.parametrize("call", ["list_objects", "read"])
+def test_wrong_keys(bucket, changes, code, call):
+    storage = Storage(access_of(bucket.server, **changes))
+    with refused(rf"S3 refuses these credentials \({code}"):
+        getattr(storage, call)("s3://nih/images/a.png")
+
+
+@pytest.mark.parametrize("call", ["list_objects", "read"])
+def test_missing_bucket(storage, call):
+    with refused("Bucket 'nowhere' does not exist at http://127.0.0.1:.*data.images"):
+        getattr(storage, call)("s3://nowhere/a.png")
+
+
+@pytest.mark.parametrize("uri", ["s3://no bucket/", "s3://nih$/"])
+def test_bucket_name_that_cannot_be(storage, uri):
+    with refused("is not valid: Parameter validation failed: Invalid bucket name"):
+        storage.list_objects(uri)
+
+
+@pytest.mark.parametrize("call", ["list_objects", "read"])
+def test_endpoint_that_does_not_answer(call):
+    with socket.socket() as probe:  # bound and not listening: connections are refused
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        with refused(f"S3 endpoint {url} does not answer .EndpointConnectionError"):
+            getattr(Storage(S3Access("A", SECRET, endpoint_url=url)), call)("s3://b/k")
+
+
+def test_endpoint_that_is_no_address():
+    with refused("s3://b/ is not valid: Invalid endpoint: nonsense"):
+        Storage(S3Access("A", SECRET, endpoint_url="nonsense")).list_objects("s3://b/")
+
+
+def test_no_credentials_on_the_reading_machine(monkeypatch, tmp_path, bucket):
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    access = S3Access(endpoint_url=bucket.server.endpoint_url)
+    with refused("No S3 credentials on this machine. Set data.credentials"):
+        Storage(access).list_objects("s3://nih/")
+
+
+def test_vanished_object_is_one_bad_object(own_bucket):
+    (own_bucket.folder / "a.png").write_bytes(b"x")
+    storage = Storage(access_of(own_bucket.server))
+    (listed,) = storage.list_objects("s3://nih/")
+    (own_bucket.folder / "a.png").unlink()
+    with refused("no such key", UnreadableObject):
+        storage.read(f"s3://nih/{listed.key}")
+
+
+def test_body_that_is_cut_short_is_read_again(web):
+    web.replies = [(200, b"hel", 5), (200, b"hello", 5)]
+    assert Storage(web.access()).read("s3://nih/a.png") == b"hello"
+    assert web.requests == 2
+
+
+def test_body_that_stays_cut_short_is_one_bad_object(web):
+    web.replies = [(200, b"hel", 5)]
+    with refused("IncompleteRead|ResponseStreaming", UnreadableObject):
+        Storage(web.access()).read("s3://nih/a.png")
+    assert web.requests == 4
+
+
+def test_listing_from_something_other_than_s3(web):
+    web.replies = [(404, b"<html>nothing here</html>", 25)]
+    with refused("does not list s3://nih/ .404.*may not be an S3 server"):
+        Storage(web.access()).list_objects("s3://nih/images/")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (
+            403,
+            "AccessDenied",
+            "S3 denies access to s3://nih/a.*s3:ListBucket and s3",
+        ),
+        (400, "ExpiredToken", "S3 refuses these credentials .400 ExpiredToken"),
+        (400, "AuthorizationHeaderMalformed", "S3 failed on s3://nih/a .400 Authoriz"),
+    ],
+)
+def test_refusals_of_aws(web, status, code, message):
+    body = f"<Error><Code>{code}</Code><Message>{SECRET}</Message></Error>".encode()
+    web.replies = [(status, body, len(body))]
+    with refused(message):
+        Storage(web.access()).read("s3://nih/a")

@@ -1,0 +1,299 @@
+"""The application through Flask's test client, with a real, tiny model."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from tests.conftest import assert_one_line
+from tests.pictures import encode, huge_png, noise
+from xray.data.images import decode_image
+from xray.data.labels import FINDINGS
+from xray.local.dicom import encode_dicom
+from xray.webapp.__main__ import is_loopback, load_scorers, main
+from xray.webapp.app import HEADERS, create_app
+from xray.webapp.limits import Limits
+from xray.webapp.samples import drawn_samples
+from xray.webapp.scoring import Scorer, split_at_features
+
+pytestmark = pytest.mark.slow  # imports TensorFlow
+CHEST = encode(noise(64))
+PREDICT = "/api/v1/predict"
+
+
+@pytest.fixture(scope="module")
+def scorer(saved_model):
+    (scorer,) = load_scorers([str(saved_model)], None)
+    return scorer
+
+
+def make_client(scorer, hosts=None, **limits):
+    return create_app([scorer], drawn_samples(), Limits(**limits), hosts).test_client()
+
+
+@pytest.fixture(scope="module")
+def client(scorer):
+    return make_client(scorer, uploads_per_minute=10_000, upload_bytes=100_000)
+
+
+def test_probabilities_are_those_of_the_model(client, saved_model):
+    from xray.model.saved import load_model
+
+    model, info = load_model(saved_model)
+    expected = model.predict(decode_image(CHEST, 32)[np.newaxis], verbose=0)[0]
+    answer = client.post(PREDICT, data=CHEST).json
+    assert answer["model_id"] == info.model_id
+    assert [finding["name"] for finding in answer["findings"]] == list(FINDINGS)
+    got = [finding["probability"] for finding in answer["findings"]]
+    assert got == pytest.approx(expected.tolist(), abs=1e-5)
+    assert answer["heat_map"] is None
+    assert answer["image"] == {
+        **{"kind": "PNG", "width": 64, "height": 64},
+        "preview": None,
+    }
+
+
+def test_thresholds_come_from_the_sidecar_or_are_marked(client):
+    answer = client.post(PREDICT, data=CHEST).json
+    thresholds = {f["name"]: f["threshold"] for f in answer["findings"]}
+    assert thresholds["Mass"] == {"value": 0.25, "chosen": True}
+    assert thresholds["Hernia"] == {"value": 0.5, "chosen": False}
+
+
+@pytest.mark.parametrize("explain", ["Hernia", "No Finding", "highest"])
+def test_heat_map_of_the_finding_asked_for(client, explain):
+    answer = client.post(f"{PREDICT}?explain={explain}", data=CHEST).json
+    likeliest = max(
+        (f for f in answer["findings"] if f["name"] != "No Finding"),
+        key=lambda finding: finding["probability"],
+    )
+    expected = likeliest["name"] if explain == "highest" else explain
+    assert answer["heat_map"]["finding"] == expected
+    heat = np.array(answer["heat_map"]["rows"])
+    assert heat.ndim == 2
+    assert heat.min() >= 0 and heat.max() in (0, 1)
+    whole = {"left": 0, "top": 0, "width": 1, "height": 1}
+    assert answer["heat_map"]["box"] == whole
+
+
+def test_heat_map_of_a_cropping_model_lies_over_the_crop(scorer):
+    config = {"model": {"crop": 24}}
+    cropping = Scorer.__new__(Scorer)
+    cropping.info = scorer.info.model_copy(update={"config": config})
+    assert cropping.seen == (0.125, 0.75)
+
+
+def test_a_form_serves_as_well(client):
+    file = (io.BytesIO(CHEST), "any name.txt")
+    answer = client.post(PREDICT, data={"image": file})
+    assert answer.json == client.post(PREDICT, data=CHEST).json
+    empty = client.post(PREDICT, data={"other": (io.BytesIO(CHEST), "a")})
+    assert empty.status_code == 400
+    assert "'image'" in empty.json["detail"]
+
+
+def test_dicom_comes_back_as_a_picture(client):
+    answer = client.post(f"{PREDICT}?preview=true", data=encode_dicom(noise(64))).json
+    assert answer["image"]["kind"] == "DICOM"
+    assert answer["image"]["preview"].startswith("data:image/png;base64,")
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status"),
+    [
+        (PREDICT, b"", 400),
+        (f"{PREDICT}?explain=Gout", CHEST, 400),
+        (f"{PREDICT}?model=none", CHEST, 404),
+        (PREDICT, bytes(100_001), 413),
+        (PREDICT, huge_png(50_000, 50_000), 413),
+        (PREDICT, b"text", 415),
+        (PREDICT, CHEST[:500], 422),
+        ("/api/v1/none", CHEST, 404),
+        ("/healthz", CHEST, 405),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_refusals_are_problems_with_their_status(client, path, content, status):
+    answer = client.post(path, data=content)
+    assert answer.status_code == answer.json["status"] == status
+    assert answer.mimetype == "application/problem+json"
+    assert "Traceback" not in answer.text
+    assert answer.headers["Content-Security-Policy"]
+
+
+def test_too_many_uploads_are_told_when_to_come_back(scorer):
+    client = make_client(scorer, uploads_per_minute=2)
+    answers = [client.post(PREDICT, data=CHEST) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[-1].headers["Retry-After"] == "30"
+
+
+def test_a_busy_server_says_so(scorer):
+    client = make_client(scorer, workers=1, waiting=0)
+    gate = client.application.extensions["xray"].gate
+    with gate.enter():
+        answer = client.post(PREDICT, data=CHEST)
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "2"
+    assert client.post(PREDICT, data=CHEST).status_code == 200
+
+
+def test_a_fault_is_no_traceback_and_the_server_goes_on(scorer, monkeypatch, caplog):
+    client = make_client(scorer)
+    with monkeypatch.context() as patched:
+        patched.setattr(scorer, "score", lambda pixels: 1 / 0)
+        answer = client.post(PREDICT, data=CHEST)
+    assert answer.status_code == 500
+    assert "ZeroDivisionError" not in answer.text
+    assert "ZeroDivisionError" in caplog.text
+    assert client.post(PREDICT, data=CHEST).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/api", "/healthz", "/none", "/static/app.js", "/samples/0"]
+)
+def test_every_answer_has_the_headers(client, path):
+    answer = client.get(path)
+    for name, value in HEADERS.items():
+        assert name in answer.headers
+        if name != "Cache-Control":
+            assert answer.headers[name] == value
+    answer.close()
+
+
+def test_pages_hold_nothing_inline_and_ask_no_other_host(client):
+    for path in ("/", "/api", client.get("/api/v1/models").json["models"][0]["card"]):
+        page = client.get(path).text
+        assert "style=" not in page and "<style" not in page and "<script>" not in page
+        assert "http" not in page.replace("http://localhost/api/v1/predict", "")
+
+
+def test_foreign_names_of_a_local_server_are_refused(scorer):
+    client = make_client(scorer, hosts=("localhost", "127.0.0.1", "::1"))
+    for host in ("localhost:8080", "127.0.0.1", "[::1]:8080"):
+        assert client.get("/healthz", headers={"Host": host}).status_code == 200
+    for host in ("evil.example", "localhost.evil.example", "[", ""):
+        assert client.get("/healthz", headers={"Host": host}).status_code == 421
+
+
+def test_model_card_is_shown(client, scorer):
+    page = client.get(f"/models/{scorer.info.model_id}").text
+    assert "<h1>tiny</h1>" in page
+    assert page.count('tabindex="0"><table>') == page.count("</table></div>") == 2
+    assert "not a medical device" in page
+    assert "library_name" not in page
+    assert client.get("/models/none").status_code == 404
+
+
+def test_samples_can_be_read(client):
+    page = client.get("/").text
+    assert "drawn by a program" in page
+    content = client.get("/samples/1").data
+    assert client.post(PREDICT, data=content).status_code == 200
+    assert client.get("/samples/1/thumbnail").mimetype == "image/png"
+    assert client.get("/samples/99").status_code == 404
+
+
+def test_description_covers_what_is_served_and_said(client):
+    api = client.get("/api/v1/openapi.json").json
+    rules = {
+        rule.rule.replace("<", "{").replace(">", "}")
+        for rule in client.application.url_map.iter_rules()
+        if rule.endpoint.startswith("api.") or rule.rule == "/healthz"
+    }
+    assert set(api["paths"]) == rules - {"/api/v1/openapi.json"}
+    schemas = api["components"]["schemas"]
+    for name in json.dumps(api).split("#/components/schemas/")[1:]:
+        assert name.partition('"')[0] in schemas
+    said = client.post(f"{PREDICT}?explain=highest", data=CHEST).json
+    assert set(said) == set(schemas["Prediction"]["properties"])
+    assert set(said["findings"][0]) == set(schemas["Finding"]["properties"])
+    models = client.get("/api/v1/models").json["models"]
+    assert set(models[0]) == set(schemas["Model"]["properties"])
+    assert client.get(f"/api/v1/models/{models[0]['model_id']}").json == models[0]
+
+
+def place_model(pooling: str):
+    """A network that finds label 0 where it is bright and label 1 where it is dark."""
+    import keras
+
+    pixels = keras.Input((32, 32, 1), dtype="uint8", name="pixels")
+    grey = keras.layers.Rescaling(1 / 255)(pixels)
+    features = keras.layers.AveragePooling2D(8)(grey)
+    layer = {
+        "avg": keras.layers.GlobalAveragePooling2D,
+        "max": keras.layers.GlobalMaxPooling2D,
+        "flatten": keras.layers.Flatten,
+    }[pooling]
+    vector = layer(name=pooling)(features)
+    dense = keras.layers.Dense(len(FINDINGS), activation="sigmoid", dtype="float32")
+    model = keras.Model(pixels, dense(vector))
+    kernel, bias = dense.get_weights()
+    kernel[:] = 0
+    kernel[:, 0], kernel[:, 1] = 9000, -9000  # so sure that a sigmoid has no gradient
+    dense.set_weights([kernel, bias])
+    return model
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max", "flatten"])
+def test_heat_is_where_the_evidence_is(scorer, pooling):
+    scorer = Scorer(place_model(pooling), scorer.info, "place")
+    pixels = np.zeros((32, 32, 1), np.uint8)
+    pixels[2:6, 26:30] = 255
+    probabilities, features = scorer.score(pixels)
+    assert probabilities[0] == 1
+    heat = scorer.heat_map(features, 0)
+    assert heat.shape == (4, 4)
+    assert np.argwhere(heat == heat.max()).tolist() == [[0, 3]]
+    assert heat.sum() == heat.max() == 1
+    assert not scorer.heat_map(features, 1).any()
+
+
+def test_several_models_are_told_apart_by_their_id(scorer):
+    info = scorer.info.model_copy(update={"model_id": "other"})
+    scorers = [scorer, Scorer(place_model("avg"), info, "place")]
+    client = create_app(scorers).test_client()
+    models = client.get("/api/v1/models").json["models"]
+    assert [m["name"] for m in models] == ["tiny", "place"]
+    assert client.post(PREDICT, data=CHEST).json["model_id"] == scorer.info.model_id
+    answer = client.post(f"{PREDICT}?model=other", data=CHEST).json
+    assert answer["model_id"] == "other"
+    assert '<option value="other" data-card="/models/other">' in client.get("/").text
+
+
+def test_a_model_without_feature_map_is_refused():
+    import keras
+
+    from tests.refusals import refused
+
+    pixels = keras.Input((15,))
+    with refused("no layer that pools a feature map"):
+        split_at_features(keras.Model(pixels, keras.layers.Dense(15)(pixels)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "none.keras"], "none.keras does not exist"),
+        (["--model", "TEXT"], "text.keras"),
+        (["--model", "GOOD", "--model", "GOOD"], "given twice"),
+        (["--model", "GOOD", "--samples", "none"], "--samples none is no folder"),
+        (["--model", "GOOD", "--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(
+    saved_model, tmp_path, capsys, arguments, words
+):
+    (tmp_path / "text.keras").write_text("no model")
+    names = {"TEXT": str(tmp_path / "text.keras"), "GOOD": str(saved_model)}
+    assert main([names.get(word, word) for word in arguments]) == 2
+    assert_one_line(capsys.readouterr().err, words)
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False)],
+)
+def test_loopback(host, local):
+    assert is_loopback(host) is local

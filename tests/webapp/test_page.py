@@ -1,0 +1,192 @@
+"""The page in a real browser, served by a process of its own."""
+
+import shutil
+
+import pytest
+from PIL import Image
+
+from experiments.benchmarks.webapp_screenshots import BROWSERS
+from tests.pictures import encode, noise
+from tests.report.page.test_build import CHROMIUM_ARGUMENTS
+from xray.local.dicom import encode_dicom
+from xray.webapp.child import serve_page
+
+pytestmark = pytest.mark.slow
+FINDING = "input[type=radio]"
+
+
+@pytest.fixture(scope="module")
+def address(saved_model):
+    with serve_page("--model", saved_model) as page:
+        yield page.address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=CHROMIUM_ARGUMENTS
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, address, request):
+    """The page, at phone width unless a test asks for another; nothing may go wrong."""
+    options = getattr(request, "param", {})
+    page = browser.new_page(
+        **{"viewport": {"width": 390, "height": 844}, "reduced_motion": "reduce"}
+        | options
+    )
+    hosts, messages = set(), []
+    page.on("request", lambda request: hosts.add(request.url[: len(address)]))
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.goto(address)
+    yield page
+    page.close()
+    assert {host for host in hosts if host.startswith("http")} == {address}
+    # A refused upload is logged by the browser itself.
+    assert [m for m in messages if "Failed to load resource" not in m] == []
+
+
+def upload(page, *files: tuple[str, bytes]) -> None:
+    page.set_input_files(
+        "#files",
+        [
+            {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+            for name, content in files
+        ],
+    )
+
+
+def wait_for_cards(page, count: int) -> None:
+    page.wait_for_function(
+        "count => document.querySelectorAll('.card:not(.waiting) .finding').length"
+        " === 15 * count",
+        arg=count,
+    )
+
+
+def pixels(page) -> list[int]:
+    """What the first card's canvas shows, after the frame under way."""
+    return page.evaluate(
+        """() => new Promise((done) => requestAnimationFrame(() =>
+          requestAnimationFrame(() => {
+            const {width, height} = document.querySelector('.card canvas');
+            const copy = new OffscreenCanvas(width, height).getContext('2d');
+            copy.drawImage(document.querySelector('.card canvas'), 0, 0);
+            done([...copy.getImageData(0, 0, width, height).data]);
+          })
+        ))"""
+    )
+
+
+def violations(page) -> str:
+    from axe_playwright_python.sync_playwright import Axe
+
+    return Axe().run(page).generate_snapshot()
+
+
+@pytest.mark.parametrize(
+    "page",
+    [{}, {"color_scheme": "dark", "viewport": {"width": 1280, "height": 800}}],
+    indirect=True,
+)
+def test_pictures_side_by_side_with_heat_maps(page):
+    chest = ("chest.png", encode(noise(64)))
+    upload(page, chest, ("deep.dcm", encode_dicom(noise(48).astype("uint16") * 100)))
+    wait_for_cards(page, 2)
+    assert "2 pictures" in page.text_content("#results-title")
+    labels = [c.get_attribute("aria-label") for c in page.query_selector_all("canvas")]
+    assert all("heat map for" in label for label in labels)
+    assert (
+        page.evaluate("document.documentElement.scrollWidth")
+        <= page.viewport_size["width"]
+    )
+    assert violations(page) == ""
+    page.get_by_role("link", name="Model card").click()
+    assert violations(page) == ""
+    page.get_by_role("link", name="API").click()
+    assert violations(page) == ""
+
+
+def test_sliders_change_what_is_seen(page):
+    slope = [[4 * x for x in range(64)] for _ in range(64)]
+    image = Image.new("L", (64, 64))
+    image.putdata([value for row in slope for value in row])
+    upload(page, ("slope.png", encode(image)))
+    wait_for_cards(page, 1)
+    page.locator(".opacity").fill("0")
+    plain = pixels(page)
+    assert plain[:: 4 * 16][:4] == pytest.approx([0, 64, 128, 192], abs=3)
+    page.locator(".window").fill("64")
+    page.locator(".level").fill("128")
+    windowed = pixels(page)
+    assert windowed[:: 4 * 16][:4] == pytest.approx([0, 0, 128, 255], abs=6)
+    page.get_by_role("button", name="Reset view").click()
+    assert page.locator(".window").input_value() == "255"
+
+
+def test_keyboard_alone(page):
+    upload(page, ("chest.png", encode(noise(64))))
+    wait_for_cards(page, 1)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    for _ in range(60):
+        if page.evaluate("document.activeElement.type") == "radio":
+            break
+        page.keyboard.press("Tab")
+    before = page.locator(f"{FINDING}:checked").input_value()
+    page.keyboard.press("ArrowDown")
+    chosen = page.locator(f"{FINDING}:checked").input_value()
+    assert chosen != before
+    spoken = chosen.replace("_", " ")
+    page.wait_for_function(
+        "name => document.querySelector('#status').textContent.includes(name)",
+        arg=f"Heat map for chest.png: {spoken}",
+    )
+    assert page.evaluate("document.activeElement.value") == chosen
+    assert spoken in page.get_attribute(".card canvas", "aria-label")
+
+
+def test_samples_and_removal(page):
+    page.get_by_role("button", name="Cardiomegaly").click()
+    wait_for_cards(page, 1)
+    page.get_by_role("button", name="Remove drawn-cardiomegaly.png").click()
+    assert page.locator("#results").is_hidden()
+    assert page.evaluate("document.activeElement.id") == "files"
+
+
+def test_errors_are_told_and_dismissed(page):
+    chest = ("chest.png", encode(noise(64)))
+    upload(page, ("text.png", b"text"), chest, ("huge.png", bytes(21 * 2**20)))
+    wait_for_cards(page, 1)
+    page.wait_for_function("() => document.querySelectorAll('#errors p').length === 2")
+    shown = page.inner_text("#errors")
+    assert "text.png The file is no PNG, JPEG or DICOM picture" in shown
+    assert "huge.png It has 21.0 MiB" in shown
+    assert violations(page) == ""
+    page.get_by_role("button", name="Dismiss").first.click()
+    assert page.locator("#errors p").count() == 1
+
+
+def test_files_can_be_dropped(page):
+    page.evaluate(
+        """async () => {
+          const blob = await (await fetch('samples/0')).blob();
+          const data = new DataTransfer();
+          data.items.add(new File([blob], 'dropped.png'));
+          document.querySelector('main').dispatchEvent(
+            new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: data})
+          );
+        }"""
+    )
+    wait_for_cards(page, 1)
+    assert page.text_content(".card h3") == "dropped.png"

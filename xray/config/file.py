@@ -1,0 +1,113 @@
+"""The YAML file of a run: read, overridden, and checked before use."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from xray.common.errors import UserError
+from xray.config.run import RunConfig
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The validated configuration in the YAML file `path`.
+
+    Args:
+        path: the YAML file.
+        overrides: `section.key=value` strings, applied in order; values are YAML.
+
+    Raises:
+        UserError: the file cannot be read, a key is unknown or a value is refused.
+    """
+    settings = _read_yaml(Path(path))
+    for override in overrides:
+        apply_override(settings, override)
+    return parse_config(settings, path)
+
+
+def parse_config(settings: dict[str, Any], source: str | Path) -> RunConfig:
+    """The validated configuration of `settings`, sections by name.
+
+    Args:
+        settings: as `RunConfig.to_dict` gives them, or fewer.
+        source: where they come from, for messages.
+
+    Raises:
+        UserError: a key is unknown or a value is refused.
+    """
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        raise UserError(_one_line(error, source)) from None
+
+
+def read_yaml_mapping(path: Path, what: str) -> dict[str, Any]:
+    """The mapping in a YAML file, without quoting its content in an error.
+
+    Raises:
+        UserError: no such file, not YAML, or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise UserError(f"{what} {path} cannot be read: {reason}.") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: the date 2020-13-45
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"{what} {path} is not valid YAML{where}.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{what} {path} must hold `key: value` lines.")
+    return content
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    settings = read_yaml_mapping(path, "Configuration")
+    # `model:` with nothing under it reads as null and means the defaults.
+    return {name: {} if value is None else value for name, value in settings.items()}
+
+
+def apply_override(settings: dict[str, Any], override: str) -> None:
+    """Put one `section.key=value` into `settings`; UserError where it is none."""
+    name, equals, text = override.partition("=")
+    section, dot, key = name.partition(".")
+    if not (equals and dot and section and key):
+        raise UserError(
+            f"--set takes section.key=value. Got {name!r}; try training.epochs=3."
+        )
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        raise UserError(f"--set {name}: the value is not YAML. Got {text!r}.") from None
+    if not isinstance(settings.setdefault(section, {}), dict):
+        raise UserError(f"--set {name}: section {section!r} holds no keys.")
+    settings[section][key] = value
+
+
+def _one_line(error: ValidationError, path: str | Path) -> str:
+    """The first complaint of pydantic as rule, value and next step."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{path}: unknown key {where!r}. {_nearest(first['loc'])}{more}"
+    if first["type"] == "missing":
+        return f"{path}: {where} is required. Add it to the file or give --set.{more}"
+    rule = first["msg"].removeprefix("Value error, ")
+    rule = rule[0].lower() + rule[1:]
+    plain = isinstance(first["input"], str | int | float | None)
+    received = f" Got {first['input']!r}." if where and plain else ""
+    return f"{path}: {where + ': ' if where else ''}{rule}.{received}{more}"
+
+
+def _nearest(location: tuple[Any, ...]) -> str:
+    fields = RunConfig.model_fields
+    for part in location[:-1]:
+        fields = fields[part].annotation.model_fields
+    matches = difflib.get_close_matches(str(location[-1]), fields, n=1, cutoff=0.5)
+    if matches:
+        return f"Did you mean {'.'.join([*map(str, location[:-1]), matches[0]])!r}?"
+    return f"Known keys: {', '.join(fields)}."

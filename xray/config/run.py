@@ -1,0 +1,206 @@
+"""RunConfig: the work and the run, every setting with its meaning and limits."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from xray.common.errors import UserError
+from xray.config.backbones import BACKBONES
+from xray.config.recipe import ModelConfig, TrainingConfig
+from xray.config.section import Section
+
+PLACE = re.compile(r"s3://[^/]+(/.*)?|(?!.*://).+")
+
+
+class DataConfig(Section):
+    """Which images, which labels and how they are split."""
+
+    images: Annotated[str, Field(pattern=r"^s3://[^/]+(/.*)?$")]
+    """Where the images are: s3://bucket/prefix/"""
+    labels: Annotated[str, Field(pattern=r"^s3://[^/]+/.+\.csv(\.gz)?$")]
+    """The NIH label file: s3://bucket/key.csv or .csv.gz"""
+    staged: Annotated[str, Field(pattern=r"^s3://[^/]+/.+$")] | None = None
+    """Read decoded images from here, s3://bucket/prefix/, as experiments/stage.py wrote
+    them; null reads the raw images."""
+    credentials: Path | None = None
+    """YAML file with the keys; without it boto3's own chain is asked."""
+    endpoint_url: str | None = None
+    """S3 server other than AWS; overrides the one in the credentials file."""
+    image_size: Annotated[int, Field(ge=8, le=2048)] = 128
+    """Height and width in pixels of the images as the model gets them."""
+    limit: Annotated[int, Field(ge=2)] | None = None
+    """Use this many images, chosen by whole patients with the seed; null is all."""
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the images in the test set, split by patient."""
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the other images, by patient, that choose the best epoch and are not
+    trained; 0 trains them all, and the last epoch is scored."""
+    seed: int = 0
+    """Seed of the splits, of `limit` and of the bootstrap intervals."""
+    min_train_positives: Annotated[int, Field(ge=0)] = 1
+    """Images a finding needs in the training set; 0 lets a small sample pass."""
+    max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of the images that may be unreadable before the run is refused."""
+    cache_dir: Path | None = None
+    """Folder for decoded images, keyed by ETag and size; null keeps them in memory."""
+    memory_mib: Annotated[int, Field(ge=0)] = 1024
+    """Pixels that each process keeps in memory; more go to a file, in `cache_dir` or
+    the system's temporary folder."""
+    read_threads: Annotated[int, Field(ge=1, le=256)] = 16
+    """S3 reads under way at once, per process."""
+
+
+class RunnerConfig(Section):
+    """How the work is executed; nothing here is part of the work itself."""
+
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Spark tasks that train at once; null takes every slot of the cluster."""
+    threads_per_worker: Annotated[int, Field(ge=1)] | None = None
+    """Cores of each worker; null is one."""
+    mode: Literal["synchronous", "asynchronous", "hogwild"] = "synchronous"
+    frequency: Literal["epoch", "batch"] = "epoch"
+    """How often asynchronous workers exchange weights."""
+    engine: Literal["resident", "stock"] = "resident"
+    """Synchronous training in workers that stay alive, or as Elephas comes; the other
+    modes are always stock."""
+    sync_every: Annotated[int, Field(ge=1)] | Literal["epoch"] = "epoch"
+    """Resident engine: average after every epoch, or after so many steps."""
+    optimizer_state: Literal["kept", "averaged", "reset"] = "kept"
+    """Resident engine: after an average each worker keeps its own optimizer state,
+    takes the mean of all, or starts anew as stock Elephas does."""
+    master: str | None = None
+    """Spark master; null takes spark-submit's, or local[cores]."""
+    executor_memory: str = "2g"
+    """Java heap of each executor (local: the driver's); TensorFlow lives outside it."""
+    backend: Literal["tensorflow", "jax"] = "tensorflow"
+    """GPU runner: what Keras computes with."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """GPU runner: arithmetic; weights and the sigmoids stay in float32, and with
+    mixed_float16 the loss is scaled."""
+    xla: bool | None = None
+    """GPU runner: whether XLA compiles the steps; null is Keras' own choice, which with
+    TensorFlow is yes on a GPU and no on a machine without. JAX always compiles."""
+    devices: Annotated[int, Field(ge=1)] | None = None
+    """GPU runner: GPUs that train each step together, `training.batch_size` images on
+    each; null is one. More than one needs backend jax."""
+    spark_conf: dict[str, str] = {}
+    """More Spark settings, as spark-submit --conf takes them."""
+
+    @model_validator(mode="after")
+    def _synchronous_by_epoch(self) -> "RunnerConfig":
+        if self.mode == "synchronous" and self.frequency == "batch":
+            raise ValueError("frequency batch needs mode asynchronous or hogwild")
+        return self
+
+    @model_validator(mode="after")
+    def _backend_can(self) -> "RunnerConfig":
+        if self.backend == "jax" and self.xla is False:
+            raise ValueError("xla=false needs backend=tensorflow: JAX always compiles")
+        if self.backend == "tensorflow" and (self.devices or 1) > 1:
+            raise ValueError(
+                f"devices={self.devices} needs backend=jax: Keras distributes training "
+                "over GPUs with JAX alone"
+            )
+        return self
+
+
+GPU_SETTINGS = ("backend", "precision", "xla", "devices")
+
+
+class OutputConfig(Section):
+    """What a run leaves besides its record; nothing here is part of the work."""
+
+    models: str | None = None
+    """Folder or s3://bucket/prefix/ for the trained models; null saves none."""
+    tensorboard: Path | None = None
+    """Folder for TensorBoard's event files, one folder a run; null writes none."""
+    sensitivity: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Beside Youden's threshold each finding gets the one from which on at least this
+    share of its validation images is found; needs data.validation_fraction."""
+
+    @field_validator("models")
+    @classmethod
+    def _folder_or_prefix(cls, value: str | None) -> str | None:
+        if value is not None and not PLACE.fullmatch(value):
+            raise ValueError("must be a folder or s3://bucket/prefix/")
+        return value
+
+    @field_validator("tensorboard", mode="before")
+    @classmethod
+    def _on_this_machine(cls, value: Any) -> Any:
+        if value is not None and "://" in str(value):
+            raise ValueError("must be a folder of this machine")
+        return value
+
+
+class RunConfig(Section):
+    """One run: everything that can move a number in its record."""
+
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    runner: RunnerConfig = RunnerConfig()
+    output: OutputConfig = OutputConfig()
+
+    @model_validator(mode="after")
+    def _size_fits_backbone(self) -> "RunConfig":
+        size, crop = self.data.image_size, self.model.crop
+        if crop and crop > size:
+            raise ValueError(
+                f"model.crop must be at most data.image_size={size}. Got {crop}"
+            )
+        smallest = BACKBONES[self.model.backbone].smallest
+        if (crop or size) < smallest:
+            name = "model.crop" if crop else "data.image_size"
+            raise ValueError(
+                f"{name} must be at least {smallest} for {self.model.backbone}. "
+                f"Got {crop or size}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _early_stopping_has_validation(self) -> "RunConfig":
+        if self.training.early_stopping and not self.data.validation_fraction:
+            raise ValueError(
+                "training.early_stopping needs data.validation_fraction above 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _engine_can_train_so(self) -> "RunConfig":
+        runner, training = self.runner, self.training
+        stock = runner.engine == "stock" or runner.mode != "synchronous"
+        if stock and not (training.plain() and not self.data.validation_fraction):
+            raise ValueError(
+                "schedules, warm-up, frozen epochs, class weights, a scaled learning "
+                "rate and a validation set need runner.engine=resident and "
+                "runner.mode=synchronous"
+            )
+        if runner.optimizer_state == "averaged" and training.frozen_epochs:
+            raise ValueError(
+                "runner.optimizer_state=averaged cannot follow training.frozen_epochs: "
+                "unfreezing makes another optimizer. Choose kept or reset"
+            )
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting as JSON values; it holds a credentials path, never a secret."""
+        return self.model_dump(mode="json")
+
+
+def check_runner(config: RunConfig, runner: str) -> None:
+    """Refuse the GPU runner's settings for another runner, which would ignore them.
+
+    Raises:
+        UserError: one is set to other than its default.
+    """
+    for name in GPU_SETTINGS if runner != "gpu" else ():
+        value, default = getattr(config.runner, name), getattr(RunnerConfig(), name)
+        if value != default:
+            shown = "null" if default is None else default
+            raise UserError(
+                f"runner.{name} is for the gpu runner alone. Got {value} for "
+                f"{runner}. Remove it, or give --set runner.{name}={shown}."
+            )

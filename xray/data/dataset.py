@@ -1,0 +1,286 @@
+"""The images of a run, with labels and split: the same for all runners."""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from xray.common.errors import UserError
+from xray.config.run import DataConfig
+from xray.data.images import EXTENSIONS
+from xray.data.labels import FINDINGS, image_name, read_labels
+from xray.data.split import split_by_patient
+from xray.data.staged import read_index
+from xray.storage.s3 import Storage, UnreadableObject, split_uri
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The images of one side of the split, ordered by name.
+
+    Attributes:
+        names: (N,) file names.
+        uris: (N,) where the pixels are: s3://BUCKET/KEY of an image,
+            staged+s3://BUCKET/KEY#ROW of one in a shard, or unreadable:REASON.
+        etags: (N,) ETags.
+        patients: (N,) patient ids.
+        labels: uint8 (N, 15), 0 or 1, columns as in `labels.FINDINGS`.
+    """
+
+    names: np.ndarray
+    uris: np.ndarray
+    etags: np.ndarray
+    patients: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:  # noqa: D105
+        return len(self.names)
+
+    def take(self, rows: np.ndarray) -> "Subset":
+        """The images at `rows`: indices or a boolean mask."""
+        return Subset(
+            self.names[rows],
+            self.uris[rows],
+            self.etags[rows],
+            self.patients[rows],
+            self.labels[rows],
+        )
+
+    def digest(self) -> str:
+        """Hash of everything but where the images are kept."""
+        content = hashlib.sha256(self.labels.tobytes())
+        for column in (self.names, self.etags, self.patients):
+            content.update("\n".join(column).encode())
+        return content.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The images of a run, and how many the bucket listed.
+
+    Attributes:
+        train: they are trained.
+        test: they are scored at the end.
+        listed: in the bucket.
+        validation: they choose the best epoch; None without such a set.
+    """
+
+    train: Subset
+    test: Subset
+    listed: int
+    validation: Subset | None = None
+
+    def __len__(self) -> int:
+        """Images of all sets together."""
+        return len(self.train) + len(self.test) + len(self.validation or ())
+
+    def subsets(self) -> list[Subset]:
+        """The sets that there are."""
+        return [s for s in (self.train, self.test, self.validation) if s]
+
+    def identity(self, data: DataConfig) -> dict[str, Any]:
+        """The dataset and split parts of the work: equal for equal data."""
+        return {
+            "dataset": {
+                "images": len(self),
+                "image_size": data.image_size,
+            },
+            "split": {
+                "test_fraction": data.test_fraction,
+                "seed": data.seed,
+                "train_images": len(self.train),
+                "train_content": self.train.digest(),
+                "test_images": len(self.test),
+                "test_content": self.test.digest(),
+                **self._validation_identity(data),
+            },
+        }
+
+    def _validation_identity(self, data: DataConfig) -> dict[str, Any]:
+        if not self.validation:
+            return {}
+        return {
+            "validation_fraction": data.validation_fraction,
+            "validation_images": len(self.validation),
+            "validation_content": self.validation.digest(),
+        }
+
+
+def find_dataset(data: DataConfig, storage: Storage) -> Dataset:
+    """The images of the bucket that the label file knows, split by patient.
+
+    Raises:
+        UserError: the bucket or the label file cannot be used, no image has a label,
+            or a finding has too few positives to be learned.
+    """
+    if data.staged:
+        known, listed = read_index(data, storage)
+    else:
+        known, listed = match_images(data, storage)
+    everything = _to_subset(_limit(known.sort_index(), data.limit, data.seed))
+    dataset = _split(everything, data, listed)
+    _check_findings(dataset, data)
+    return dataset
+
+
+def match_images(data: DataConfig, storage: Storage) -> tuple[pd.DataFrame, int]:
+    """The raw images that the label file knows, and how many the bucket lists.
+
+    Returns:
+        A row an image, indexed by name, with `uri`, `etag`, `patient` and the findings,
+        `data.limit` of them; and the number of images under `data.images`.
+
+    Raises:
+        UserError: the bucket or the label file cannot be used, or no image has a label.
+    """
+    listed = _list_images(data, storage)
+    labels = load_labels(data, storage)
+    known = listed.join(labels, how="inner")
+    if known.empty:
+        raise UserError(
+            f"None of the {len(listed)} images under {data.images} stands in "
+            f"{data.labels} (first image: {listed.index[0]!r}). Check both addresses."
+        )
+    if len(known) < len(listed):
+        logger.warning(
+            "%d of %d images under %s have no label and are left out",
+            len(listed) - len(known),
+            len(listed),
+            data.images,
+        )
+    return _limit(known.sort_index(), data.limit, data.seed), len(listed)
+
+
+def load_labels(data: DataConfig, storage: Storage) -> pd.DataFrame:
+    """The label file, as `labels.read_labels` gives it.
+
+    Raises:
+        UserError: it cannot be read, or is none.
+    """
+    try:
+        return read_labels(storage.read(data.labels), data.labels)
+    except UnreadableObject as error:
+        raise UserError(
+            f"Label file {data.labels} cannot be read: {error}. Check data.labels."
+        ) from None
+
+
+def _list_images(data: DataConfig, storage: Storage) -> pd.DataFrame:
+    bucket, _ = split_uri(data.images)
+    objects = [
+        o
+        for o in storage.list_objects(data.images)
+        if o.key.lower().endswith(EXTENSIONS)
+    ]
+    if not objects:
+        raise UserError(
+            f"No image ({', '.join(EXTENSIONS)}) under {data.images}. Check the prefix."
+        )
+    table = pd.DataFrame(
+        {
+            "uri": [f"s3://{bucket}/{o.key}" for o in objects],
+            "etag": [o.etag for o in objects],
+        },
+        index=[image_name(o.key) for o in objects],
+    )
+    twice = table.index[table.index.duplicated()]
+    if len(twice):
+        raise UserError(
+            f"Image {twice[0]!r} stands more than once under {data.images}. Choose a "
+            "prefix that holds one copy."
+        )
+    return table
+
+
+def _limit(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
+    """At most `limit` rows, patient by patient in a seeded order."""
+    if limit is None or limit >= len(table):
+        return table
+    patients = np.unique(table["patient"].to_numpy(dtype=str))
+    order = np.random.default_rng(seed).permutation(patients)
+    rank = pd.Series(np.arange(len(order)), index=order)
+    by_patient = rank[table["patient"]].to_numpy().argsort(kind="stable")
+    return table.iloc[np.sort(by_patient[:limit])]
+
+
+def _to_subset(table: pd.DataFrame) -> Subset:
+    return Subset(
+        names=table.index.to_numpy(dtype=str),
+        uris=table["uri"].to_numpy(dtype=object),
+        etags=table["etag"].to_numpy(dtype=str),
+        patients=table["patient"].to_numpy(dtype=str),
+        labels=table[list(FINDINGS)].to_numpy(dtype=np.uint8),
+    )
+
+
+def _split(everything: Subset, data: DataConfig, listed: int) -> Dataset:
+    train, test = set_apart(everything, data, "test_fraction")
+    if not data.validation_fraction:
+        return Dataset(train, test, listed)
+    train, validation = set_apart(train, data, "validation_fraction")
+    return Dataset(train, test, listed, validation)
+
+
+def set_apart(whole: Subset, data: DataConfig, fraction: str) -> tuple[Subset, Subset]:
+    """What stays of `whole` and what is set apart, by patient.
+
+    Args:
+        whole: to be cut.
+        data: names the share and the seed.
+        fraction: test_fraction or validation_fraction.
+
+    Raises:
+        UserError: one side would be empty.
+    """
+    apart = split_by_patient(
+        whole.labels, whole.patients, getattr(data, fraction), data.seed
+    )
+    if apart.all() or not apart.any():
+        raise UserError(
+            f"{len(whole)} images of {len(np.unique(whole.patients))} patients cannot "
+            f"be split with data.{fraction}={getattr(data, fraction)}. "
+            "Use more images."
+        )
+    return whole.take(~apart), whole.take(apart)
+
+
+def _check_findings(dataset: Dataset, data: DataConfig) -> None:
+    positives = dataset.train.labels.sum(axis=0)
+    short = [
+        f"{name} ({count})"
+        for name, count in zip(FINDINGS, positives, strict=True)
+        if count < data.min_train_positives
+    ]
+    if short:
+        raise UserError(
+            f"Each finding needs at least {data.min_train_positives} positive images "
+            f"in the training set. Too few: {', '.join(short)}. Use more images, or "
+            "set data.min_train_positives=0 to train without them."
+        )
+
+
+def check_bad_images(bad: dict[str, str], total: int, max_fraction: float) -> None:
+    """Warn of unreadable images, and refuse the run when they are too many.
+
+    Args:
+        bad: image name to reason.
+        total: images in all.
+        max_fraction: share that may be bad.
+
+    Raises:
+        UserError: more than that share; it names the first five.
+    """
+    first = "; ".join(f"{name} ({why})" for name, why in list(bad.items())[:5])
+    if len(bad) > max_fraction * total:
+        raise UserError(
+            f"{len(bad)} of {total} images cannot be read, more than "
+            f"data.max_bad_fraction={max_fraction}. First: {first}. Repair them or "
+            "raise the fraction."
+        )
+    if bad:
+        logger.warning("%d of %d images skipped: %s", len(bad), total, first)

@@ -1,0 +1,92 @@
+"""The NIH label file: which findings and which patient each image has."""
+
+import gzip
+import io
+import zlib
+from pathlib import PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from xray.common.errors import UserError
+
+# Wang et al., ChestX-ray8, CVPR 2017, extended to 14 findings; with No Finding, 15.
+FINDINGS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Effusion",
+    "Emphysema",
+    "Fibrosis",
+    "Hernia",
+    "Infiltration",
+    "Mass",
+    "No Finding",
+    "Nodule",
+    "Pleural_Thickening",
+    "Pneumonia",
+    "Pneumothorax",
+)
+COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
+
+
+def read_labels(content: bytes, source: str) -> pd.DataFrame:
+    """One row an image, indexed by its file name: `patient` and 15 columns of 0 or 1.
+
+    Args:
+        content: the CSV, gzipped or not.
+        source: its address, for messages.
+
+    Raises:
+        UserError: not a CSV, a column is missing, a label is unknown, or an image
+            stands in two rows.
+    """
+    table = _parse_csv(content, source)
+    names = table["Image Index"]
+    if names.duplicated().any():
+        raise UserError(
+            f"{source} lists image {names[names.duplicated()].iloc[0]!r} more than "
+            "once. Keep one row per image."
+        )
+    findings = table["Finding Labels"].str.replace(r"\s*\|\s*", "|", regex=True)
+    encoded = findings.str.strip().str.get_dummies("|")
+    unknown = sorted(set(encoded.columns) - set(FINDINGS))
+    if unknown:
+        raise UserError(
+            f"{source} has unknown finding {unknown[0]!r}. The {len(FINDINGS)} known "
+            f"ones: {', '.join(FINDINGS)}."
+        )
+    labels = encoded.reindex(columns=list(FINDINGS), fill_value=0).astype(np.uint8)
+    labels.insert(0, "patient", table["Patient ID"].to_numpy())
+    return labels.set_index(pd.Index(names, name="image"))
+
+
+def _parse_csv(content: bytes, source: str) -> pd.DataFrame:
+    try:
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+        # index_col=False: NIH's first edition ends its rows with an empty field,
+        # which would otherwise shift every column by one.
+        table = pd.read_csv(io.BytesIO(content), dtype=str, index_col=False)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UserError(
+            f"{source} is not a CSV file ({type(error).__name__}). It must be the NIH "
+            "label file, Data_Entry_2017."
+        ) from None
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise UserError(
+            f"{source} lacks column {missing[0]!r}. The NIH label file has "
+            f"{', '.join(COLUMNS)}."
+        )
+    table = table[list(COLUMNS)]
+    if table.isna().any(axis=None):
+        row = int(table.isna().any(axis=1).to_numpy().argmax()) + 2
+        raise UserError(f"{source} has an empty field in line {row}. Fill it in.")
+    return table
+
+
+def image_name(key: str) -> str:
+    """The file name that the label file uses for the object `key`."""
+    return PurePosixPath(key).name

@@ -1,0 +1,104 @@
+"""The images that a saved model scores: a bucket's, a staged prefix's, or one set's."""
+
+import re
+from dataclasses import dataclass
+
+import pandas as pd
+
+from xray.common.errors import UserError
+from xray.config.run import DataConfig
+from xray.data.dataset import find_dataset, load_labels
+from xray.data.labels import FINDINGS, image_name
+from xray.data.staged import read_index
+from xray.storage.s3 import Storage, split_uri
+
+EVERYTHING = "all"
+SUBSETS = (EVERYTHING, "train", "validation", "test")
+# DICOM files often have no ending; that of a UID is a number.
+PICTURE = re.compile(r"\.(png|jpe?g|dcm|dicom)$|/[^./]*$|\.\d+$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Images to be scored.
+
+    Attributes:
+        images: a row an image with `key`, `uri` (as in `Subset.uris`) and `etag`,
+            sorted by `key`: the object's in its bucket, of a staged image its name.
+        labels: of the images that have some, `patient` and the findings, by key; None
+            where nobody asked.
+        left_out: objects under the prefix whose names are no picture's.
+    """
+
+    images: pd.DataFrame
+    labels: pd.DataFrame | None
+    left_out: int = 0
+
+
+def find_inputs(
+    data: DataConfig, storage: Storage, subset: str, labelled: bool
+) -> Inputs:
+    """The images of the configuration, staged ones where `data.staged` names some.
+
+    Args:
+        data: the source and, but for all images, the split.
+        storage: where it is.
+        subset: train, validation or test as a run with `data` would split them; or all
+            of the prefix, with or without a label, `data.limit` or not.
+        labelled: whether to look for labels of all images.
+
+    Raises:
+        UserError: bucket, shards or label file cannot be used, or there is no image.
+    """
+    if subset != EVERYTHING:
+        return _of_set(data, storage, subset)
+    if data.staged:
+        return _inputs(read_index(data, storage)[0])
+    return _of_prefix(data, storage, labelled)
+
+
+def _of_set(data: DataConfig, storage: Storage, subset: str) -> Inputs:
+    chosen = getattr(find_dataset(data, storage), subset)
+    if chosen is None:
+        raise UserError(
+            f"There is no {subset} set with data.validation_fraction=0. Choose another "
+            "--subset."
+        )
+    table = pd.DataFrame(chosen.labels, chosen.names, list(FINDINGS))
+    return _inputs(
+        table.assign(patient=chosen.patients, uri=chosen.uris, etag=chosen.etags)
+    )
+
+
+def _inputs(table: pd.DataFrame) -> Inputs:
+    """Of labelled images, by name, as `dataset.match_images` gives them."""
+    keys = [
+        split_uri(uri)[1] if uri.startswith("s3://") else name
+        for name, uri in table["uri"].items()
+    ]
+    table = table.assign(key=keys).sort_values("key")
+    labels = table.set_index("key")[["patient", *FINDINGS]]
+    return Inputs(table[["key", "uri", "etag"]].reset_index(drop=True), labels)
+
+
+def _of_prefix(data: DataConfig, storage: Storage, labelled: bool) -> Inputs:
+    bucket, _ = split_uri(data.images)
+    listed = storage.list_objects(data.images, with_empty=True)
+    kept = [one for one in listed if PICTURE.search(f"/{one.key}")]
+    if not kept:
+        raise UserError(
+            f"No picture (PNG, JPEG or DICOM) under {data.images}. Check the prefix."
+        )
+    images = pd.DataFrame(
+        {
+            "key": [one.key for one in kept],
+            "uri": [f"s3://{bucket}/{one.key}" for one in kept],
+            "etag": [one.etag for one in kept],
+        }
+    )
+    labels = None
+    if labelled:
+        names = images["key"].map(image_name)
+        known = load_labels(data, storage)
+        labels = known.reindex(names).set_axis(images["key"]).dropna()
+    return Inputs(images, labels, len(listed) - len(kept))

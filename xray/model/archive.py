@@ -1,0 +1,124 @@
+"""A Keras network as a .keras file, and back without running foreign code."""
+
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xray.common.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
+
+ENTRIES = {"config.json", "metadata.json", "model.weights.h5"}
+MAX_CONFIG_BYTES = 2**26  # that of a DenseNet-201 has less than 2**20
+LAMBDAS = {"Lambda", "__lambda__"}  # the layer, and a function inside another one
+
+
+def pack(model: "keras.Model") -> bytes:
+    """The .keras file of a functional model, without optimizer and loss."""
+    import keras
+
+    # A wrapper of the same layers that was never compiled: Adam's state alone would
+    # make the file three times as large.
+    network = keras.Model(model.input, model.output, name=model.name)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        network.save(path)
+        return path.read_bytes()
+
+
+def unpack(content: bytes, source: str) -> "keras.Model":
+    """The model in a .keras file, not compiled, by Keras' safe mode.
+
+    Args:
+        content: of the file, as `check_archive` lets it pass.
+        source: its address, for messages.
+
+    Raises:
+        UserError: Keras refuses it.
+    """
+    import keras
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        path.write_bytes(content)
+        try:
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:  # noqa: BLE001 - Keras raises of every kind
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"Model {source} cannot be loaded ({type(error).__name__}: {reason}). "
+                "Use the Keras version that its sidecar names."
+            ) from None
+
+
+def check_archive(content: bytes, source: str) -> None:
+    """Refuse what is no whole .keras file, or would run code when it is loaded.
+
+    Raises:
+        UserError: it is empty, cut short, a pickle, of something else, or has a Lambda
+            layer.
+    """
+    if fault := _fault(content):
+        raise UserError(
+            f"Model {source} is no .keras file that can be used: {fault}. Copy it "
+            "again from where it was saved."
+        )
+
+
+def _fault(content: bytes) -> str | None:
+    if not content:
+        return "it is empty"
+    if content[:1] == b"\x80":
+        return "it is a pickle, which could run anything"
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if missing := sorted(ENTRIES - set(archive.namelist())):
+                return f"it lacks {missing[0]}"
+            if archive.getinfo("config.json").file_size > MAX_CONFIG_BYTES:
+                return "its config.json is too large"
+            config = json.loads(archive.read("config.json"))
+    except zipfile.BadZipFile:
+        return "it is cut short, or something else"
+    except (ValueError, RecursionError, RuntimeError):  # RuntimeError: encrypted
+        return "its config.json is damaged"
+    if LAMBDAS & set(_class_names(config)):
+        return "it has a Lambda layer, which could run anything"
+    return None
+
+
+def _class_names(config: Any) -> Iterator[str]:
+    """The class of every object in a Keras configuration."""
+    waiting = [config]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if isinstance(name := part.get("class_name"), str):
+                yield name
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+
+
+def pack_network(model: "keras.Model") -> bytes:
+    """A .keras archive of the network alone, without loss and optimizer."""
+    import keras
+
+    bare = keras.Model(model.input, model.output, name=model.name)
+    with tempfile.NamedTemporaryFile(suffix=".keras") as file:
+        bare.save(file.name)
+        return Path(file.name).read_bytes()
+
+
+def unpack_network(archive: bytes) -> "keras.Model":
+    """The network of `pack_network`; nothing in the archive is executed."""
+    import keras
+
+    with tempfile.NamedTemporaryFile(suffix=".keras") as file:
+        file.write(archive)
+        file.flush()
+        return keras.models.load_model(file.name, compile=False)

@@ -1,0 +1,66 @@
+"""The loss over the 15 findings, and what each finding's images weigh in it."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xray.config.recipe import TrainingConfig
+
+if TYPE_CHECKING:
+    from keras import KerasTensor
+
+
+def choose_loss(training: TrainingConfig) -> Any:
+    """The loss as `Model.compile` takes it; Keras knows it by name from then on."""
+    import keras
+
+    if training.class_weights == "balanced":
+        register = keras.saving.register_keras_serializable("xray")
+        return register(weighted_binary_crossentropy)
+    if training.loss == "focal":
+        return keras.losses.BinaryFocalCrossentropy(gamma=training.focal_gamma)
+    return "binary_crossentropy"
+
+
+def balanced_weights(labels: np.ndarray) -> np.ndarray:
+    """What negatives (row 0) and positives (row 1) of each finding weigh.
+
+    Positives weigh as the share of negatives and the reverse, so that both add up to
+    the same (Rajpurkar et al. 2017, arXiv:1711.05225, section 2.1).
+
+    Args:
+        labels: (N, C), 0 or 1.
+
+    Returns:
+        float32 (2, C).
+    """
+    positive = labels.mean(axis=0)
+    return np.stack([positive, 1 - positive]).astype(np.float32)
+
+
+def training_targets(labels: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """What the model is fitted to.
+
+    Args:
+        labels: (N, C), 0 or 1.
+        weights: (2, C) of `balanced_weights`; None for the other losses.
+
+    Returns:
+        float32: the labels (N, C), or (N, 2, C) with a weight beside each.
+    """
+    labels = labels.astype(np.float32)
+    if weights is None:
+        return labels
+    return np.stack([labels, np.where(labels > 0, weights[1], weights[0])], axis=1)
+
+
+def weighted_binary_crossentropy(
+    targets: "KerasTensor", probabilities: "KerasTensor"
+) -> "KerasTensor":
+    """Binary cross-entropy of (N, C) with the weights beside the labels; (N,)."""
+    from keras import ops
+
+    labels, weights = targets[:, 0], targets[:, 1]
+    kept = ops.clip(probabilities, 1e-7, 1 - 1e-7)
+    entropy = labels * ops.log(kept) + (1 - labels) * ops.log(1 - kept)
+    return -ops.mean(weights * entropy, axis=-1)

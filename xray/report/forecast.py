@@ -1,0 +1,254 @@
+"""Predicts Elephas runs that were not measured from those that were, with intervals.
+
+The formula and how its numbers are found are in xray/report/time_model.py.
+"""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xray.common.errors import UserError
+from xray.records.record import RunRecord
+from xray.report.time_model import Job, Model, fit_model, job_of, point_of
+
+NIH_IMAGES = 112_120
+"""Images of ChestX-ray14."""
+DRAWS = 400
+SEED = 0
+MIN_ERROR = 0.05
+"""Smallest relative standard error: that of a model with as many points as numbers."""
+BOTTOM, TOP = 2.5, 97.5
+
+
+class Prediction(NamedTuple):
+    """Seconds of a whole run with a 95% interval, and of its parts."""
+
+    job: Job
+    seconds: float
+    low: float
+    high: float
+    parts: dict[str, float]
+
+
+def family(record: RunRecord) -> tuple[Any, ...]:
+    """Equal for records whose steps cost the same: only N, n, m and E may differ."""
+    config = record.config
+    training, runner = config["training"], config["runner"]
+    return (
+        record.runner,
+        record.engine,
+        record.threads_per_worker,
+        record.machine.get("cpu_model"),
+        record.machine.get("instance_type"),
+        *_source(record),
+        str(sorted(config["model"].items())),
+        training.get("batch_size"),
+        training.get("optimizer"),
+        runner.get("optimizer_state"),
+        runner.get("sync_every"),
+    )
+
+
+def _source(record: RunRecord) -> tuple[Any, ...]:
+    """Equal for records that read the same pixels from the same place."""
+    data = record.config["data"]
+    return data.get("images"), data.get("staged"), data.get("image_size")
+
+
+def reading_seconds(records: Iterable[RunRecord], like: RunRecord) -> float | None:
+    """Seconds of reading for each training image, by a sequential run of the same data.
+
+    Args:
+        records: among which a sequential run on the same CPU model is looked for.
+        like: an Elephas run.
+
+    Returns:
+        The median; None without such a run.
+    """
+    found = [
+        record.phases.load / record.images.train
+        for record in records
+        if record.status == "success"
+        and record.runner == "sequential"
+        and record.images.train
+        and record.machine.get("cpu_model") == like.machine.get("cpu_model")
+        and _source(record) == _source(like)
+    ]
+    return statistics.median(found) if found else None
+
+
+def families(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
+    """Predictable Elephas runs by family, the one with most worker counts first."""
+    found: dict[tuple[Any, ...], list[RunRecord]] = {}
+    for record in records:
+        if _is_predictable(record):
+            found.setdefault(family(record), []).append(record)
+    return sorted(found.values(), key=lambda group: (-len(_counts(group)), -len(group)))
+
+
+def _is_predictable(record: RunRecord) -> bool:
+    parts = ("data", "model", "training", "runner")
+    return (
+        record.status == "success"
+        and record.runner == "elephas"
+        and record.engine == "resident"
+        and bool(record.workers and record.epochs and record.images.train)
+        and all(len(e.worker_seconds) == record.workers for e in record.epochs)
+        and all(sum(e.worker_seconds) > 0 for e in record.epochs)
+        and all(isinstance(record.config.get(part), dict) for part in parts)
+    )
+
+
+def _counts(records: Sequence[RunRecord]) -> set[int]:
+    return {record.workers or 0 for record in records}
+
+
+class Predictor:
+    """Predicts with an interval from the records of one family.
+
+    The interval draws the records anew within each worker count, fits again, and adds
+    the relative error of the fit: at least 5%, once more for each doubling of the
+    workers and for each tenfold of the images beyond those that were measured.
+
+    Args:
+        records: of one family, with two worker counts at least.
+        others: where sequential runs of the same data may be, whose reading is known.
+
+    Raises:
+        UserError: fewer than two worker counts.
+    """
+
+    def __init__(
+        self, records: Sequence[RunRecord], others: Iterable[RunRecord] = ()
+    ) -> None:
+        self.records = list(records)
+        self.points = [point_of(record) for record in records]
+        self.reading = reading_seconds(others, self.records[0]) if records else None
+        self.model = fit_model(self.points, self.reading)
+        self.largest = max(point.job.workers for point in self.points)
+        self.most_images = max(point.job.train for point in self.points)
+        errors = [math.log(p.total / self.model.seconds(p.job)) for p in self.points]
+        free = max(1, len(errors) - 1)
+        self.error = max(MIN_ERROR, math.sqrt(sum(e * e for e in errors) / free))
+        generator = np.random.default_rng(SEED)
+        self._models = [self._redrawn(generator) for _ in range(DRAWS)]
+        self._noise = generator.standard_normal(DRAWS)
+
+    def _redrawn(self, generator: np.random.Generator) -> Model:
+        points = []
+        for count in sorted({point.job.workers for point in self.points}):
+            same = [point for point in self.points if point.job.workers == count]
+            points += [same[i] for i in generator.integers(len(same), size=len(same))]
+        return fit_model(points, self.reading)
+
+    def predict(self, job: Job) -> Prediction:
+        """Seconds of `job` with a 95% interval."""
+        beyond = max(0.0, math.log2(job.workers / self.largest))
+        beyond += max(0.0, math.log10(job.train / self.most_images))
+        factors = np.exp(self.error * (1 + beyond) * self._noise)
+        drawn = np.array([model.seconds(job) for model in self._models]) * factors
+        low, high = np.percentile(drawn, [BOTTOM, TOP])
+        seconds = self.model.seconds(job)
+        parts = self.model.parts(job)
+        return Prediction(
+            job, seconds, min(float(low), seconds), max(float(high), seconds), parts
+        )
+
+    def job(
+        self,
+        workers: int,
+        images: int | None = None,
+        bytes_per_second: float = math.inf,
+    ) -> Job:
+        """The measured job with another number of workers, each with its own core.
+
+        Args:
+            workers: N.
+            images: of training and test together; None as measured.
+            bytes_per_second: of the driver's network.
+        """
+        like = self.points[-1].job
+        measured = like.train + like.test
+        share = like.train / measured
+        total = measured if images is None else images
+        train = round(total * share)
+        shards = train / like.train * like.workers / workers
+        rounds = 1 if like.rounds == 1 else max(1, round(like.rounds * shards))
+        return Job(
+            workers,
+            train,
+            total - train,
+            like.epochs,
+            rounds,
+            bytes_per_second=bytes_per_second,
+        )
+
+
+def knee(seconds_by_workers: dict[int, float]) -> int:
+    """The workers beyond which more gain less than they cost.
+
+    The maximum of efficiency over time, which is that of S(N)^2 / N.
+
+    Source: Eager, Zahorjan and Lazowska, Speedup versus efficiency in parallel
+    systems, IEEE Transactions on Computers 38(3), 1989.
+    """
+    return min(seconds_by_workers, key=lambda n: n * seconds_by_workers[n] ** 2)
+
+
+def knee_sentence(seconds_by_workers: dict[int, float]) -> str:
+    """What `knee` says, also where it lies beyond the numbers that were asked for."""
+    best, most = knee(seconds_by_workers), max(seconds_by_workers)
+    if best == most:
+        return f"Up to {most} workers, more of them gain more than they cost."
+    return f"Beyond {best} worker(s), more of them gain less than they cost."
+
+
+class HeldOut(NamedTuple):
+    """A measured worker count beside what the others predict for it."""
+
+    workers: int
+    runs: int
+    measured: float
+    """Median seconds."""
+    predicted: Prediction
+
+    @property
+    def error(self) -> float:
+        """Predicted less measured, over measured."""
+        return self.predicted.seconds / self.measured - 1
+
+    @property
+    def inside(self) -> bool:
+        """Whether the measured median lies in the interval."""
+        return self.predicted.low <= self.measured <= self.predicted.high
+
+
+def hold_out(
+    records: Sequence[RunRecord], others: Iterable[RunRecord] = ()
+) -> list[HeldOut]:
+    """Each worker count predicted from the records of the others.
+
+    Args:
+        records: of one family.
+        others: as in `Predictor`.
+
+    Raises:
+        UserError: fewer than three worker counts.
+    """
+    counts = sorted(_counts(records))
+    if len(counts) < 3:
+        raise UserError(
+            "To hold one out, records of three worker counts are needed. Got "
+            f"{', '.join(map(str, counts)) or 'none'}."
+        )
+    found = []
+    for count in counts:
+        rest = [record for record in records if record.workers != count]
+        held = [record for record in records if record.workers == count]
+        predicted = Predictor(rest, others).predict(job_of(held[0]))
+        measured = statistics.median(record.phases.total for record in held)
+        found.append(HeldOut(count, len(held), measured, predicted))
+    return found

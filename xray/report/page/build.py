@@ -1,0 +1,195 @@
+"""Comparison -> report.html, report.md and report.csv. Reads results, never trains."""
+
+import csv
+import html
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from xray.common.errors import UserError
+from xray.records.record import read_records
+from xray.records.wording import plural
+from xray.report.comparison import Comparison, Group, compare
+from xray.report.configurations import plain
+from xray.report.costs import PriceTable
+from xray.report.page import calibration, forecast, notes, tables
+from xray.report.page.drawing import Chart
+from xray.report.page.figures import charts
+from xray.report.page.summary import Answer, answers, group_title
+from xray.report.page.tables import Table
+from xray.report.rows import run_rows
+
+TEMPLATES = Path(__file__).parent / "templates"
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+"""Characters that no page may hold; a record could."""
+MAX_CHARTED = 5
+"""Groups with charts; drawing is what takes time and room in the page."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Everything the templates show of one group."""
+
+    number: int
+    title: str
+    facts: str
+    differences: list[str]
+    warnings: list[str]
+    answers: list[Answer]
+    charts: list[Chart]
+    tables: list[tuple[str, list[Table]]]
+
+
+def write_report(results: Path, out: Path, prices: PriceTable) -> list[Path]:
+    """Write the three files into `out` and return their paths.
+
+    Args:
+        results: folder that is searched for records, its subfolders too.
+        out: folder for the report; made if it is missing.
+        prices: what machines cost.
+
+    Raises:
+        UserError: no such folder, nothing to compare in it, or `out` is not writable.
+    """
+    comparison = _read(results, prices)
+    content = _content(comparison)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        paths = [
+            _write(out / "report.html", _render("report.html.j2", content)),
+            _write(out / "report.md", _render("report.md.j2", content)),
+            _write_csv(out / "report.csv", run_rows(comparison)),
+        ]
+    except OSError as error:
+        raise UserError(
+            f"The report cannot be written to {out}: {error.strerror}. "
+            "Give another folder with --out."
+        ) from None
+    return paths
+
+
+def _read(results: Path, prices: PriceTable) -> Comparison:
+    if not results.is_dir():
+        raise UserError(f"No folder {results}. Give the folder that holds the records.")
+    records, left_out = read_records(results)
+    if not records:
+        others = f" {plural(len(left_out), 'other file')} left out." if left_out else ""
+        raise UserError(f"No run records under {results}.{others} Run a runner first.")
+    comparison = compare(records, left_out, prices)
+    if not comparison.groups:
+        first = notes.missing(comparison)[0]
+        raise UserError(
+            f"No successful run to compare under {results}, in "
+            f"{plural(len(records), 'record')}. Run one again; the first says: "
+            f"{plain(first)}"
+        )
+    return comparison
+
+
+def _content(comparison: Comparison) -> dict[str, Any]:
+    compared = sum(len(group.records) for group in comparison.groups)
+    return {
+        "sections": [_section(group, comparison) for group in comparison.groups],
+        "compared": plural(compared, "successful run"),
+        "works": plural(len(comparison.groups), "work"),
+        "newest": f"{comparison.records[-1].created:%Y-%m-%d %H:%M} UTC",
+        "missing": [plain(line) or "" for line in notes.missing(comparison)],
+        "fairness": notes.FAIRNESS,
+        "max_charted": MAX_CHARTED,
+    }
+
+
+def _section(group: Group, comparison: Comparison) -> Section:
+    return Section(
+        number=group.number,
+        title=plain(group_title(group)) or "",
+        facts=f"{plural(len(group.records), 'run')}, "
+        f"{plural(len(group.configurations), 'configuration')}, work id "
+        f"{plain(group.work_id)}",
+        differences=_differences(group, comparison.groups[0]),
+        warnings=notes.warnings(group),
+        answers=answers(group),
+        charts=_charts(group) if group.number <= MAX_CHARTED else [],
+        tables=_tables(group, comparison.prices),
+    )
+
+
+def _charts(group: Group) -> list[Chart]:
+    predicted = forecast.chart(group, f"g{group.number}-predicted")
+    reliability = calibration.chart(group, f"g{group.number}-reliability")
+    return charts(group) + [found for found in (reliability, predicted) if found]
+
+
+def _tables(group: Group, prices: PriceTable) -> list[tuple[str, list[Table]]]:
+    """Heading and tables, in reading order; empty ones left out."""
+    scaling = tables.scaling(group)
+    predicted = forecast.table(group, prices)
+    named = [
+        ("Time, accuracy and cost", [tables.headline(group)]),
+        ("Scaling", [scaling] if scaling else []),
+        ("Prediction, not measured", [predicted] if predicted else []),
+        ("Where the time goes", [tables.phases(group)]),
+        ("Throughput and memory", [tables.resources(group)]),
+        ("Accuracy per finding", tables.findings(group)),
+        ("Calibration and thresholds", calibration.tables(group)),
+        ("Cost", [tables.costs(group, prices)]),
+        ("Machines", [tables.machines(group)]),
+    ]
+    return [(heading, found) for heading, found in named if found]
+
+
+def _differences(group: Group, first: Group) -> list[str]:
+    """Dotted fields that differ from group 1, with both values."""
+    return [
+        f"{name}: {_lookup(group.work, name)} (work 1: {_lookup(first.work, name)})"
+        for name in group.differences
+    ]
+
+
+def _lookup(part: Any, dotted: str) -> str:
+    for name in dotted.split("."):
+        part = part.get(name) if isinstance(part, dict) else None
+    return "null" if part is None else plain(part) or str(part)
+
+
+def _render(name: str, content: dict[str, Any]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=name.endswith(".html.j2"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"md": escape_markdown, "unbroken": unbroken}
+    return CONTROL.sub("", environment.get_template(name).render(content))
+
+
+def escape_markdown(text: Any) -> str:
+    """Text that Markdown shows as it is: no markup, no HTML, no table borders."""
+    line = html.escape(" ".join(str(text).split()), quote=False)
+    return "".join("\\" + char if char in "\\`*_[]|~" else char for char in line)
+
+
+def unbroken(text: str) -> Markup:
+    """A table cell as HTML in which a range in brackets stays on one line."""
+    escaped = str(escape(text))
+    return Markup(re.sub(r"\([^()]*–[^()]*\)", r"<span>\g<0></span>", escaped))
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path

@@ -1,0 +1,178 @@
+"""What more workers would bring: predicted from the group's records, never measured."""
+
+from dataclasses import replace
+
+from xray.common.errors import UserError
+from xray.records.wording import DASH, duration, scaled
+from xray.report.comparison import Group
+from xray.report.costs import PriceTable
+from xray.report.forecast import (
+    NIH_IMAGES,
+    Prediction,
+    Predictor,
+    families,
+    hold_out,
+    knee_sentence,
+)
+from xray.report.page.drawing import Chart
+from xray.report.page.figures import Curve, speedup_chart
+from xray.report.page.tables import Table
+from xray.report.page.wording import usd
+
+WORKERS = (1, 2, 4, 8, 16, 32, 64)
+WORKERS_PER_NODE = 3
+"""Single-threaded ones on a node of four cores; one core is the system's."""
+
+PUBLISHED = (
+    # 185, 315, ... images/s, over the first. DenseNet121 on ChestX-ray14, Horovod.
+    Curve(
+        "Dell EMC, V100 GPUs, published",
+        "published",
+        (1, 2, 3, 4, 8, 12, 16),
+        tuple(rate / 185 for rate in (185, 315, 422, 589, 1117, 1528, 1913)),
+        marker="x",
+    ),
+    Curve(
+        "Intel and Dell BigDL, nodes, published",
+        "published",
+        (4, 16),
+        (4, 12),
+        marker="+",
+    ),
+)
+CAPTION = (
+    "Dashed: not measured here. The band is the model's 95% interval. Published curves "
+    "are other networks on other machines, each over its own smallest run; BigDL's 3 "
+    "times from 4 to 16 nodes is drawn from the ideal at 4."
+)
+
+
+def chart(group: Group, name: str) -> Chart | None:
+    """Measured speedups with the predicted and published curves beside them.
+
+    Returns:
+        None without a sequential run, or with fewer than two Elephas worker counts.
+    """
+    predictor = _predictor(group)
+    if predictor is None or group.baseline is None:
+        return None
+    base = group.baseline.seconds("total").median
+    found = _predictions(predictor)
+    curve = Curve(
+        "Predicted Elephas resident",
+        "elephas",
+        WORKERS,
+        [base / each.seconds for each in found],
+        low=[base / each.high for each in found],
+        high=[base / each.low for each in found],
+    )
+    drawn = speedup_chart(group, "total", name, [curve, *PUBLISHED])
+    if drawn is None:
+        return None
+    return replace(drawn, title="Predicted speedup of total time", caption=CAPTION)
+
+
+def table(group: Group, prices: PriceTable) -> Table | None:
+    """Predicted seconds with intervals, as measured and for all of ChestX-ray14.
+
+    Returns:
+        None with fewer than two Elephas worker counts.
+    """
+    predictor = _predictor(group)
+    if predictor is None:
+        return None
+    here = _predictions(predictor)
+    whole = _predictions(predictor, NIH_IMAGES)
+    kind = prices.outside_ec2.get("elephas", "")
+    kind = str(group.records[0].machine.get("instance_type") or kind)
+    rows = [
+        [
+            str(few.job.workers),
+            _with_interval(few),
+            scaled(here[0].seconds / few.seconds),
+            _with_interval(all_),
+            scaled(whole[0].seconds / all_.seconds),
+            _cost(all_, prices, kind),
+        ]
+        for few, all_ in zip(here, whole, strict=True)
+    ]
+    columns = [
+        "Workers",
+        "Total (95% interval)",
+        "Speedup over 1",
+        f"{NIH_IMAGES:,} images (95% interval)",
+        "Speedup over 1",
+        "Cost, USD",
+    ]
+    caption = (
+        "Predicted from the measured Elephas runs, each worker on a core of its own"
+    )
+    return Table(caption, columns, rows, _notes(predictor, here, whole, kind))
+
+
+def _notes(
+    predictor: Predictor,
+    here: list[Prediction],
+    whole: list[Prediction],
+    kind: str,
+) -> list[str]:
+    measured = sorted({record.workers or 0 for record in predictor.records})
+    points = [
+        knee_sentence({each.job.workers: each.seconds for each in some})
+        for some in (here, whole)
+    ]
+    return [
+        f"From {len(predictor.records)} runs with {', '.join(map(str, measured))} "
+        "workers. The interval grows beyond them and beyond their images. The model: "
+        "xray/report/time_model.py.",
+        _checked(predictor),
+        f"{points[0]} For {NIH_IMAGES:,} images: {points[1]} (Where S(N)²/N is "
+        "largest; Eager, Zahorjan and Lazowska, IEEE Transactions on Computers 38(3), "
+        "1989.)",
+        f"Cost: as if on {kind or 'no known'} nodes, {WORKERS_PER_NODE} workers each "
+        "and one primary node more, EMR's surcharge included, the cluster's start not. "
+        "Cores and network there may be slower than those that were measured.",
+    ]
+
+
+def _checked(predictor: Predictor) -> str:
+    try:
+        held = hold_out(predictor.records)
+    except UserError:
+        return (
+            "Not checked: that needs three worker counts, each predicted from the "
+            "others."
+        )
+    errors = ", ".join(
+        f"{one.workers} workers {one.error:+.0%}".replace("-", "−")
+        + ("" if one.inside else " (outside the interval)")
+        for one in held
+    )
+    return f"Checked by predicting each measured count from the others: {errors}."
+
+
+def _predictor(group: Group) -> Predictor | None:
+    for like in families(group.records):
+        try:
+            return Predictor(like, group.records)
+        except UserError:  # one worker count only
+            continue
+    return None
+
+
+def _predictions(predictor: Predictor, images: int | None = None) -> list[Prediction]:
+    return [predictor.predict(predictor.job(count, images)) for count in WORKERS]
+
+
+def _with_interval(found: Prediction) -> str:
+    low, high = duration(found.low), duration(found.high)
+    return f"{duration(found.seconds)} ({low}–{high})"
+
+
+def _cost(found: Prediction, prices: PriceTable, kind: str) -> str:
+    price = prices.instances.get(kind)
+    if price is None or price.emr_usd_per_hour is None:
+        return DASH
+    nodes = 1 - (-found.job.workers // WORKERS_PER_NODE)
+    per_hour = price.ec2_usd_per_hour + price.emr_usd_per_hour
+    return usd(nodes * per_hour * found.seconds / 3600)

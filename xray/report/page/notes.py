@@ -1,0 +1,154 @@
+"""Sentences under the tables: what a number rests on and what it does not say."""
+
+from xray.records.record import RunRecord
+from xray.records.wording import plural
+from xray.report.comparison import Comparison, Group
+
+ASSUMED = "*"
+OTHER_CPU = "†"
+COMPARED_PACKAGES = (
+    *("tensorflow", "tensorflow-cpu", "jax"),
+    *("keras", "elephas", "pyspark"),
+)
+
+FAIRNESS = (
+    "Runs share a table only when their data, split, model and training settings are "
+    "the same (one work id). Speedups are against the sequential runs, one CPU "
+    "thread of the same code.",
+    "Equal epochs with another number of workers is not the same algorithm: "
+    "synchronous Elephas trains on each worker's share and averages the weights once "
+    "an epoch. A shorter time with a lower AUC is not a win; read both.",
+    "Total is from program start to record. Fit is the training alone. A cluster's own "
+    "start is in neither.",
+    "The intervals resample the patients of the test set. They do not show how the AUC "
+    "moves with another seed, split or hospital.",
+    "The labels were text-mined from radiology reports and hold errors.",
+    "This compares ways of running one training job. Nothing here is for clinical use.",
+)
+
+
+def baseline(group: Group) -> str:
+    """What the speedups stand on, or why there are none."""
+    if group.baseline is None:
+        return (
+            "No speedup: this work has no successful sequential run. Run the "
+            "sequential runner with the same configuration."
+        )
+    cpu = group.baseline.key.cpu_model or "CPU model not recorded"
+    return (
+        "Speedup is the median seconds of the sequential runs over the median seconds "
+        f"of the configuration; below 1 is slower. Baseline: {group.baseline.label}, "
+        f"{plural(len(group.baseline.records), 'run')} on {cpu}."
+    )
+
+
+def other_cpu(group: Group) -> str:
+    """Explains the mark on a speedup across CPU models; empty where none has it."""
+    others = [part for part in group.configurations if not part.same_cpu]
+    if not group.baseline or not others:
+        return ""
+    return (
+        f"{OTHER_CPU} Against a sequential run on another CPU model, or one of the two "
+        "models was not recorded: part of the speedup is the machine."
+    )
+
+
+def amdahl_fit(group: Group, measure: str) -> str:
+    """The fitted serial fraction, or why there is no fit."""
+    fit = group.amdahl(measure)
+    if fit is None:
+        return (
+            f"Amdahl's law, {measure}: too few points for a fit. It needs synchronous "
+            "Elephas runs at two or more sizes p ≥ 2 on the baseline's CPU model, with "
+            "a core for each thread."
+        )
+    beyond = " Above 1: more workers were slower than one thread." * (
+        fit.serial_fraction > 1
+    )
+    return (
+        f"Amdahl's law S(p) = 1 / (f + (1 − f)/p), {measure}: serial fraction "
+        f"f = {fit.serial_fraction:.3f} by least squares over {fit.points} points, "
+        f"root mean square error {fit.rms_error:.3f} of the baseline's time.{beyond} "
+        "The law starts at S(1) = 1; one Elephas worker that is slower than one thread "
+        "shows the overhead of Spark. Source: Amdahl, AFIPS 1967."
+    )
+
+
+def assumed_cost(group: Group) -> str:
+    """Explains the mark on a cost outside EC2; empty where none has it."""
+    if not any(cost.assumed for part in group.configurations for cost in part.costs):
+        return ""
+    return (
+        f"{ASSUMED} An assumption: the run was not on EC2; its measured seconds are "
+        "priced as if each machine were the instance type in the cost table, which may "
+        "be slower or faster. A machine with more cores than it is priced too low."
+    )
+
+
+def warnings(group: Group) -> list[str]:
+    """What else differs between the runs of one group and could move a number."""
+    found = []
+    weights = {run.initial_weights for run in group.records if run.initial_weights}
+    if len(weights) > 1:
+        found.append(
+            f"The runs started from {len(weights)} different sets of initial weights."
+        )
+    for name in COMPARED_PACKAGES:
+        versions = {run.packages[name] for run in group.records if name in run.packages}
+        if len(versions) > 1:
+            found.append(f"The runs used {name} {' and '.join(sorted(versions))}.")
+    return [
+        *found,
+        *_best_epochs(group.records),
+        *_interruptions(group.records),
+        *_code_warnings(group.records),
+    ]
+
+
+def _best_epochs(records: list[RunRecord]) -> list[str]:
+    best = sorted({run.best_epoch for run in records if run.best_epoch})
+    if not best:
+        return []
+    return [
+        "The AUC is that of the epoch with the best validation AUC, not of the last: "
+        f"epoch {', '.join(map(str, best))}. Seconds are those of all epochs."
+    ]
+
+
+def _interruptions(records: list[RunRecord]) -> list[str]:
+    resumed = sum(bool(run.resumed) for run in records)
+    restarted = sum(bool(run.retries) for run in records)
+    found = []
+    if resumed:
+        found.append(
+            f"{plural(resumed, 'run')} died and went on with --resume: seconds are the "
+            "sum of the tries, without the unfinished epochs that were lost."
+        )
+    if restarted:
+        found.append(
+            f"{plural(restarted, 'run')} lost a worker and started all of them again: "
+            "the seconds hold that as well."
+        )
+    return found
+
+
+def _code_warnings(records: list[RunRecord]) -> list[str]:
+    commits = {str(run.git["commit"])[:7] for run in records if run.git.get("commit")}
+    changed = sum(bool(run.git.get("dirty")) for run in records)
+    found = []
+    if len(commits) > 1:
+        found.append(f"The runs used {len(commits)} commits of this project.")
+    if changed:
+        found.append(f"{plural(changed, 'run')} had uncommitted changes in the code.")
+    return found
+
+
+def missing(comparison: Comparison) -> list[str]:
+    """Runs that enter no table, with the reason, and files that are not records."""
+    found = []
+    for run in comparison.apart:
+        reason = run.error or "no error recorded"
+        if run.status == "success":
+            reason = "no work_id, so it cannot be compared"
+        found.append(f"{run.run_id}: {run.status}: {reason}")
+    return found + comparison.left_out

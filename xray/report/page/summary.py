@@ -1,0 +1,209 @@
+"""Answers in plain words, from the measured numbers only."""
+
+from typing import Any, NamedTuple
+
+from xray.records.scores import Interval
+from xray.records.wording import duration, interval, number, plural
+from xray.report.comparison import Configuration, Group, macro_auc
+from xray.report.page.wording import times, usd
+from xray.report.scaling import speedup
+
+ABOUT_EQUAL = 0.05
+"""A speedup within 5% of 1 is called about as fast."""
+
+
+class Answer(NamedTuple):
+    """One question of the reader with what the runs say about it."""
+
+    question: str
+    text: str
+
+
+def answers(group: Group) -> list[Answer]:
+    """Time on Spark, on a GPU and on one machine; cost; accuracy."""
+    return [
+        Answer("Will it go faster on Spark?", _speed(group, "elephas", "Elephas")),
+        Answer("On one GPU?", _speed(group, "gpu", "GPU")),
+        Answer("Is one machine enough?", _one_machine(group)),
+        Answer("What does it cost?", _cost(group)),
+        Answer("What happens to accuracy?", _accuracy(group)),
+    ]
+
+
+def group_title(group: Group) -> str:
+    """What the work is: network, image size, epochs, images."""
+    run = group.records[0]
+    parts = [
+        _setting(run.config, "model", "backbone"),
+        _with_unit(_setting(run.config, "data", "image_size"), "px"),
+        _with_unit(_setting(run.config, "training", "epochs"), "epochs"),
+        f"{run.images.train:,} training images" if run.images.train else None,
+    ]
+    return ", ".join(str(part) for part in parts if part) or "work not described"
+
+
+def fastest(parts: list[Configuration]) -> Configuration | None:
+    """The shortest median time from start to end."""
+    return min(parts, key=lambda part: part.seconds("total").median, default=None)
+
+
+def _setting(config: dict[str, Any], section: str, name: str) -> Any:
+    part = config.get(section)
+    return part.get(name) if isinstance(part, dict) else None
+
+
+def _with_unit(value: Any, unit: str) -> str | None:
+    return None if value is None else f"{value} {unit}"
+
+
+def _speed(group: Group, runner: str, name: str) -> str:
+    best = fastest(group.of(runner))
+    if best is None:
+        return (
+            f"Not measured: no successful {name} run of this work. "
+            f"Run the {runner} runner with the same configuration."
+        )
+    total = best.seconds("total")
+    took = f"{best.label} took {duration(total.median)} from start to end"
+    if group.baseline is None or "total" not in best.speedups:
+        return (
+            f"{took}. There is no sequential run of this work, so no speedup: run the "
+            "sequential runner with the same configuration."
+        )
+    parts = [f"{_verdict(group, best)} {took}, {_against(best)}."]
+    if "fit" in best.speedups:
+        fit = best.speedups["fit"].value
+        parts.append(f"Training alone: {times(fit)}.")
+    if len(group.of(runner)) > 1:
+        parts.append(f"It is the fastest of {len(group.of(runner))} configurations.")
+    return " ".join(parts + _cautions(group, best))
+
+
+def _verdict(group: Group, best: Configuration) -> str:
+    """Yes or no; neither where the repeats overlap or the difference is small."""
+    value = best.speedups["total"].value
+    total, base = best.seconds("total"), group.baseline
+    overlap = base is not None and total.overlaps(base.seconds("total"))
+    if overlap or abs(value - 1) < ABOUT_EQUAL:
+        return "No clear difference:"
+    return "Yes:" if value > 1 else "No:"
+
+
+def _against(best: Configuration) -> str:
+    value = best.speedups["total"].value
+    return f"{times(value)} as one CPU thread"
+
+
+def _cautions(group: Group, best: Configuration) -> list[str]:
+    notes = []
+    if not best.same_cpu:
+        notes.append(
+            "The sequential run used another CPU model, or one was not recorded, so "
+            "part of this is the machine."
+        )
+    if group.baseline and min(len(best.records), len(group.baseline.records)) == 1:
+        notes.append("One of the two was run once, so run-to-run spread is unknown.")
+    return notes
+
+
+def _one_machine(group: Group) -> str:
+    one = fastest([part for part in group.configurations if part.key.nodes == 1])
+    many = fastest([part for part in group.configurations if part.key.nodes > 1])
+    if one is None or many is None:
+        best = one or many
+        if best is None:
+            return "Not measured."
+        used = "one machine" if one else "several machines"
+        other = "several machines" if one else "one machine"
+        return (
+            f"Every run of this work used {used}; {best.label} was fastest with "
+            f"{duration(best.seconds('total').median)}. On {other} it was not measured."
+        )
+    ratio = speedup(one.seconds("total").median, many.seconds("total").median)
+    return (
+        f"The fastest on one machine, {one.label}, took "
+        f"{duration(one.seconds('total').median)}; the fastest on several, "
+        f"{many.label}{_nodes(many)}, took "
+        f"{duration(many.seconds('total').median)}"
+        f"{f', {times(ratio)} as on one' if ratio else ''}."
+    )
+
+
+def _nodes(part: Configuration) -> str:
+    text = plural(part.key.nodes, "node")
+    return "" if text in part.label else f" on {text}"
+
+
+def _cost(group: Group) -> str:
+    priced = [part for part in group.configurations if part.cost]
+    if not priced:
+        return "No run of this work has a price; the cost table says what is missing."
+    cheapest = min(priced, key=_median_cost)
+    quickest = fastest(priced) or cheapest
+    text = f"The cheapest, {cheapest.label}, costs {_price(cheapest)} a run"
+    if quickest is cheapest:
+        text += " and is also the fastest with a price."
+    else:
+        text += f"; the fastest with a price, {quickest.label}, {_price(quickest)}."
+    named = {cheapest.label: cheapest, quickest.label: quickest}.values()
+    if any(part.costs[0].assumed for part in named):
+        text += (
+            " An assumption: not run on EC2, so the measured seconds are priced as if "
+            "on the instance type named."
+        )
+    return text
+
+
+def _median_cost(part: Configuration) -> float:
+    return part.cost.median if part.cost else float("inf")
+
+
+def _price(part: Configuration) -> str:
+    cost = part.costs[0]
+    as_if = "as if on " if cost.assumed else "on "
+    return f"{usd(_median_cost(part))} USD ({as_if}{cost.nodes} × {cost.instance_type})"
+
+
+def _accuracy(group: Group) -> str:
+    chosen = [fastest(group.of(name)) for name in ("gpu", "elephas")]
+    parts = [part for part in [group.baseline, *chosen] if part]
+    scored = [part for part in parts if macro_auc(part.representative) is not None]
+    if not scored:
+        return "No run of this work has a defined macro AUC."
+    sentences = [_auc_sentence(part, group.baseline) for part in scored]
+    if group.of("elephas"):
+        sentences.append(
+            "Equal epochs on more workers is another algorithm, so read time and AUC "
+            "together."
+        )
+    return " ".join(sentences)
+
+
+def _auc_sentence(part: Configuration, baseline: Configuration | None) -> str:
+    mine = _macro(part)
+    text = f"{part.label}: macro AUC {interval(mine)}"
+    if baseline is None or part is baseline:
+        return text + "."
+    base = _macro(baseline)
+    if mine.value is None or base.value is None:
+        return text + "."
+    change = mine.value - base.value
+    text += f", {change:+.3f} against sequential".replace("-", "−")
+    if None in (mine.low, mine.high, base.low, base.high):
+        return text + "."
+    apart = mine.low > base.high or base.low > mine.high
+    return text + f"; the 95% intervals {'do not overlap' if apart else 'overlap'}."
+
+
+def _macro(part: Configuration) -> Interval:
+    scores = part.representative.scores
+    return scores.macro_auc if scores else Interval()
+
+
+def macro_range(part: Configuration) -> str:
+    """Lowest to highest macro AUC over the repeats; empty where they agree."""
+    found = part.spread(macro_auc)
+    if found is None:
+        return ""
+    low, high = number(found.low, 3), number(found.high, 3)
+    return "" if low == high else f"{low}–{high}"

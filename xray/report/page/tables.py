@@ -1,0 +1,276 @@
+"""Comparison -> the tables that the page and the Markdown file both show."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from xray.records.record import RunRecord
+from xray.records.wording import DASH, interval, number, scaled
+from xray.report.comparison import (
+    PHASES,
+    Configuration,
+    Group,
+    cpu_per_wall,
+    largest_worker_bytes,
+)
+from xray.report.configurations import plain
+from xray.report.costs import PriceTable
+from xray.report.page.notes import (
+    ASSUMED,
+    OTHER_CPU,
+    amdahl_fit,
+    assumed_cost,
+    baseline,
+    other_cpu,
+)
+from xray.report.page.summary import macro_range
+from xray.report.page.wording import gibibytes, spread, usd
+
+AUC_COLUMNS = 4
+"""Configurations side by side in one table, so that it fits an A4 page."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A caption, the names of the columns and rows of text; the first cell names it."""
+
+    caption: str
+    columns: list[str]
+    rows: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+
+
+Column = tuple[str, Callable[[Configuration], str]]
+
+
+def _table(
+    caption: str, parts: list[Configuration], columns: list[Column], *notes: str
+) -> Table:
+    rows = [[part.label, *(value(part) for _, value in columns)] for part in parts]
+    names = ["Configuration", *(name for name, _ in columns)]
+    return Table(caption, names, rows, [note for note in notes if note])
+
+
+def headline(group: Group) -> Table:
+    """Time, speedup, accuracy and cost of every configuration."""
+    columns: list[Column] = [
+        ("Runs", lambda part: str(len(part.records))),
+        ("Total, s", lambda part: spread(part.seconds("total"))),
+        ("Fit, s", lambda part: spread(part.seconds("fit"))),
+    ]
+    if group.baseline:
+        columns[2:2] = [("Speedup, total", lambda part: _speedup(part, "total"))]
+        columns += [("Speedup, fit", lambda part: _speedup(part, "fit"))]
+    columns += [
+        ("Macro AUC (95% interval)", _macro),
+        ("Cost a run, USD", _cost),
+    ]
+    return _table(
+        "Time, speedup, accuracy and cost; medians over repeats, (lowest–highest)",
+        group.configurations,
+        columns,
+        baseline(group),
+        other_cpu(group),
+        assumed_cost(group),
+    )
+
+
+def scaling(group: Group) -> Table | None:
+    """Speedup per processor; None without a baseline or a second configuration."""
+    parts = [part for part in group.configurations if part.key.runner != "gpu"]
+    if not group.baseline or len(parts) < 2:
+        return None
+    columns: list[Column] = [("Processors p", lambda part: str(part.processors))]
+    for measure in ("total", "fit"):
+        columns += [
+            (f"Speedup, {measure}", _of(measure, lambda found: scaled(found.value))),
+            (
+                f"Efficiency, {measure}",
+                _of(measure, lambda found: number(found.efficiency)),
+            ),
+            (
+                f"Karp–Flatt e, {measure}",
+                _of(measure, lambda found: number(found.karp_flatt)),
+            ),
+        ]
+    return _table(
+        "Scaling on CPUs; p is workers × threads, ideal speedup is p",
+        parts,
+        columns,
+        *(amdahl_fit(group, measure) for measure in ("total", "fit")),
+        "Karp–Flatt e = (1/S − 1/p) / (1 − 1/p) for p ≥ 2: steady as p grows, a serial "
+        "part limits the speedup; rising, overhead does; above 1, slower than one "
+        "thread. Source: Karp and Flatt, Communications of the ACM 33(5), 1990.",
+        other_cpu(group),
+    )
+
+
+def phases(group: Group) -> Table:
+    """Where the time goes."""
+    names = [*PHASES, "other", "total"]
+    columns: list[Column] = [
+        (name.capitalize(), lambda part, name=name: spread(part.seconds(name)))
+        for name in names
+    ]
+    return _table(
+        "Seconds per phase; medians over repeats, (lowest–highest)",
+        group.configurations,
+        columns,
+        "Other is the total less the phases. Medians of the phases need not add up to "
+        "the median of the total.",
+    )
+
+
+def resources(group: Group) -> Table:
+    """Throughput, memory and use of the processors."""
+    columns: list[Column] = [
+        ("Images/s", _rate("overall")),
+        ("Images/s, steady", _rate("steady")),
+        ("Global batch", lambda part: _first(part, "global_batch_size")),
+        ("Driver peak, GiB", _memory(lambda run: run.driver_peak_memory_bytes)),
+        ("Largest worker, GiB", _memory(largest_worker_bytes)),
+        ("CPU s per s of fit", lambda part: spread(part.spread(cpu_per_wall))),
+    ]
+    return _table(
+        "Throughput of training, peak memory and CPU use; medians over repeats",
+        group.configurations,
+        columns,
+        "Steady leaves the first epoch out. About 1 CPU second per second is one busy "
+        "core; for Elephas the workers' CPU seconds are added up.",
+    )
+
+
+def findings(group: Group) -> list[Table]:
+    """AUC per finding, a few configurations side by side in each table."""
+    parts = [part for part in group.configurations if part.representative.scores]
+    chunks = range(0, len(parts), AUC_COLUMNS)
+    return [_findings(parts[start : start + AUC_COLUMNS]) for start in chunks]
+
+
+def costs(group: Group, prices: PriceTable) -> Table:
+    """What each run costs and which price that rests on."""
+    columns: list[Column] = [
+        ("Instance type", _instance),
+        ("Nodes", lambda part: str(part.key.nodes)),
+        ("USD/h a node", lambda part: number(part.costs[0].usd_per_hour, 3)),
+        ("Total, s", lambda part: spread(part.seconds("total"))),
+        ("Cost a run, USD", lambda part: part.costs[0].problem or _cost(part)),
+    ]
+    used = {c.instance_type for part in group.configurations for c in part.costs}
+    sources = [
+        f"{name}: {price.source}; entered {price.date}."
+        for name, price in prices.instances.items()
+        if name in used
+    ]
+    return _table(
+        "Cost a run: nodes × USD per hour × hours from start to end, one minute at "
+        "least, with the EMR surcharge for Elephas",
+        group.configurations,
+        columns,
+        assumed_cost(group),
+        "Not included: starting the cluster, storage, requests and data transfer.",
+        *sources,
+    )
+
+
+def machines(group: Group) -> Table:
+    """What each configuration ran on."""
+
+    def recorded(name: str) -> Callable[[Configuration], str]:
+        return lambda part: plain(part.records[0].machine.get(name)) or DASH
+
+    columns: list[Column] = [
+        ("CPU model", recorded("cpu_model")),
+        ("Cores", recorded("cores")),
+        ("Memory, GiB", _machine_memory),
+        ("GPU", recorded("gpu")),
+        ("Nodes", lambda part: str(part.key.nodes)),
+        ("Instance type", recorded("instance_type")),
+        ("System", recorded("os")),
+    ]
+    caption = "Machines, as the first run of each configuration recorded them"
+    return _table(caption, group.configurations, columns)
+
+
+def _findings(parts: list[Configuration]) -> Table:
+    runs = [part.representative for part in parts]
+    scores = [run.scores for run in runs if run.scores]
+    names = dict.fromkeys(name for found in scores for name in found.findings)
+    rows = [["Macro (mean)", DASH, *(interval(s.macro_auc) for s in scores)]]
+    for name in names:
+        cells = [s.findings.get(name) for s in scores]
+        positives = sorted({str(cell.positives) for cell in cells if cell})
+        rows.append(
+            [
+                name,
+                ", ".join(positives),
+                *(interval(cell.auc if cell else None) for cell in cells),
+            ]
+        )
+    resamples = sorted({found.resamples for found in scores})
+    return Table(
+        "Test AUC per finding with its 95% interval",
+        ["Finding", "Positives", *(part.label for part in parts)],
+        rows,
+        [
+            f"{DASH}: undefined, only one value occurs in the test set. Intervals from "
+            f"{' or '.join(map(str, resamples))} resamples of patients. With repeats, "
+            "the run with the median macro AUC.",
+        ],
+    )
+
+
+def _of(measure: str, show: Callable) -> Callable[[Configuration], str]:
+    def cell(part: Configuration) -> str:
+        found = part.speedups.get(measure)
+        return show(found) if found else DASH
+
+    return cell
+
+
+def _speedup(part: Configuration, measure: str) -> str:
+    found = part.speedups.get(measure)
+    if not found:
+        return DASH
+    return scaled(found.value) + ("" if part.same_cpu else f"\u00a0{OTHER_CPU}")
+
+
+def _macro(part: Configuration) -> str:
+    scores = part.representative.scores
+    text = interval(scores.macro_auc if scores else None)
+    over_repeats = macro_range(part)
+    return f"{text}; repeats {over_repeats}" if over_repeats else text
+
+
+def _cost(part: Configuration) -> str:
+    if part.cost is None:
+        return "no price"
+    return usd(part.cost.median) + (f"\u00a0{ASSUMED}" if part.costs[0].assumed else "")
+
+
+def _instance(part: Configuration) -> str:
+    cost = part.costs[0]
+    return (cost.instance_type or DASH) + (f"\u00a0{ASSUMED}" if cost.assumed else "")
+
+
+def _rate(name: str) -> Callable[[Configuration], str]:
+    return lambda part: spread(
+        part.spread(lambda run: getattr(run.images_per_second, name))
+    )
+
+
+def _memory(size: Callable[[RunRecord], int | None]) -> Callable[[Configuration], str]:
+    def cell(part: Configuration) -> str:
+        found = part.spread(size)
+        return gibibytes(found.median if found else None)
+
+    return cell
+
+
+def _machine_memory(part: Configuration) -> str:
+    size = part.records[0].machine.get("memory_bytes")
+    return gibibytes(size if isinstance(size, int | float) else None)
+
+
+def _first(part: Configuration, name: str) -> str:
+    value = getattr(part.records[0], name)
+    return DASH if value is None else str(value)

@@ -1,0 +1,226 @@
+"""A Spark context for training: settings, Java and our code on the executors."""
+
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+import zipfile
+from concurrent.futures import wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xray
+from xray.common.background import in_background
+from xray.common.errors import UserError
+from xray.common.java import find_java_home
+from xray.config.run import RunnerConfig
+from xray.spark.settings import check_master, thread_environment, training_conf
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
+
+# How long executors may take to come; YARN may have to start machines first.
+EXECUTOR_WAIT_SECONDS = float(os.environ.get("XRAY_EXECUTOR_WAIT_SECONDS", "180"))
+SETTLED_SECONDS = 4  # no further executor has come for so long
+STOP_SECONDS = 30
+CODE_ARCHIVE = "xray.zip"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running Spark context and what it offers.
+
+    Attributes:
+        context: the SparkContext.
+        workers: tasks that train at once; every one has a slot.
+        threads_per_worker: cores of each.
+    """
+
+    context: "SparkContext"
+    workers: int
+    threads_per_worker: int
+
+    def stop(self) -> None:
+        """End the Spark application, also after Ctrl-C in the middle of a job.
+
+        From a thread of its own: this one's connection to Java may hold half a reply.
+        """
+        wait([in_background(self.context.stop)], STOP_SECONDS)
+
+    def check_java(self) -> None:
+        """Say so when this program's own Java process has ended.
+
+        Raises:
+            UserError: it has.
+        """
+        process = getattr(self.context._gateway, "proc", None)
+        code = process and process.poll()
+        if code is not None:
+            raise UserError(
+                f"Spark's Java process ended unasked (code {code}), as it does without "
+                "enough memory. Raise runner.executor_memory with a local master, else "
+                "spark.driver.memory in runner.spark_conf, and go on with --resume."
+            )
+
+    def last_failure(self) -> str | None:
+        """Why Spark last had to start a stage again, in one line; None: it had not."""
+        scala, gateway = self.context._jsc.sc(), self.context._gateway
+        failed = gateway.jvm.java.util.ArrayList()
+        failed.add(gateway.jvm.org.apache.spark.status.api.v1.StageStatus.FAILED)
+        none, empty = gateway.new_array(gateway.jvm.double, 0), failed.subList(0, 0)
+        stages = scala.statusStore().stageList(failed, False, False, none, empty)
+        if not stages.size():
+            return None
+        reason = stages.apply(0).failureReason()  # the newest comes first
+        return " ".join(reason.get().split())[:300] if reason.isDefined() else None
+
+    def driver_address(self) -> str:
+        """This machine's address as the executors reach it: only there do we listen.
+
+        Raises:
+            UserError: the driver's name has no address.
+        """
+        if self.context.master.startswith("local["):
+            return "127.0.0.1"
+        host = self.context.getConf().get("spark.driver.host")
+        try:
+            return socket.gethostbyname(host)
+        except OSError as error:
+            raise UserError(
+                f"The driver's name {host!r} has no address ({error}). Set "
+                "spark.driver.host to an address the executors can reach."
+            ) from None
+
+
+def start_cluster(runner: RunnerConfig, light_jvm: bool = False) -> Cluster:
+    """A Spark context whose slots suffice for the workers asked for.
+
+    Args:
+        runner: the settings.
+        light_jvm: Java only starts Python workers and computes nothing.
+
+    Raises:
+        UserError: no Java, a master that does not answer, or too few slots.
+    """
+    from pyspark import SparkContext
+
+    if runner.master:
+        check_master(runner.master)
+    if under_spark_submit():
+        # Only now does SparkConf know what spark-submit was told.
+        SparkContext._ensure_initialized()
+    else:
+        os.environ["JAVA_HOME"] = find_java_home()
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    threads = runner.threads_per_worker or 1
+    conf = training_conf(runner, threads, light_jvm)
+    check_master(conf.get("spark.master"))
+    try:
+        context = SparkContext(conf=conf)
+    except Exception as error:  # py4j wraps whatever the JVM threw
+        reason = str(error).strip().splitlines()[-1][:200]
+        raise UserError(
+            f"Spark cannot start on {conf.get('spark.master')}: {reason}."
+        ) from error
+    if threading.current_thread() is threading.main_thread():
+        # PySpark's own handler talks to Java in the middle of a call to Java.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    context.setLogLevel("OFF")  # a failure reaches the user as one line of ours
+    try:
+        return join_cluster(context, runner)
+    except BaseException:
+        context.stop()
+        raise
+
+
+def join_cluster(context: "SparkContext", runner: RunnerConfig) -> Cluster:
+    """The workers that a running Spark context offers, ready to train.
+
+    Raises:
+        UserError: there are too few slots.
+    """
+    equip_workers(context)
+    slots = _wait_for_slots(context, runner.workers)
+    return Cluster(context, runner.workers or slots, _task_threads(context))
+
+
+def equip_workers(context: "SparkContext") -> None:
+    """Give the executors our code and each Python worker its share of threads.
+
+    For Python workers of jobs that are submitted from now on; a second call, or one
+    after `start_cluster`, changes nothing.
+    """
+    environment = thread_environment(_task_threads(context), resident=True)
+    for name, value in environment.items():
+        context.environment.setdefault(name, value)
+    if CODE_ARCHIVE not in context._python_includes:
+        _ship_code(context)
+
+
+def _task_threads(context: "SparkContext") -> int:
+    return int(context.getConf().get("spark.task.cpus", "1"))
+
+
+def under_spark_submit() -> bool:
+    """Whether spark-submit started this program and chose the cluster."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def _ship_code(context: "SparkContext") -> None:
+    """Give every executor the driver's own copy of this package."""
+    package = Path(xray.__file__).resolve().parent
+    # Executors that come late still fetch it. Java deletes this folder when it ends,
+    # which it does however this program ends.
+    archive = Path(context._temp_dir) / CODE_ARCHIVE
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(package.rglob("*.py")):
+            file.write(path, path.relative_to(package.parent))
+    context.addPyFile(str(archive))
+
+
+def _wait_for_slots(context: "SparkContext", workers: int | None) -> int:
+    """Tasks that can run at once, when enough executors have come.
+
+    Without `workers`, as many as the settings promise, or as many as there are once
+    no more have come for a while.
+    """
+    wanted = workers or _promised_slots(context)
+    started = changed = time.monotonic()
+    slots = _slots(context)
+    while _may_grow(context) and slots < (wanted or sys.maxsize):
+        time.sleep(0.2)
+        now, before, slots = time.monotonic(), slots, _slots(context)
+        changed = now if slots != before else changed
+        settled = slots and not wanted and now - changed > SETTLED_SECONDS
+        if settled or now - started > EXECUTOR_WAIT_SECONDS:
+            break
+    if slots < (wanted or 1):
+        raise UserError(
+            f"{wanted or 1} worker(s) of {context.getConf().get('spark.task.cpus')} "
+            f"core(s) need as many free slots; {context.master} offers {slots}. "
+            "Lower runner.workers or add executors."
+        )
+    return slots
+
+
+def _slots(context: "SparkContext") -> int:
+    scala = context._jsc.sc()
+    profile = scala.resourceProfileManager().defaultResourceProfile()
+    return scala.maxNumConcurrentTasks(profile)
+
+
+def _may_grow(context: "SparkContext") -> bool:
+    return not re.match(r"local(\[|$)", context.master)
+
+
+def _promised_slots(context: "SparkContext") -> int | None:
+    conf = context.getConf()
+    instances = conf.get("spark.executor.instances")
+    cores = conf.get("spark.executor.cores", "1")
+    if not instances:
+        return None
+    return int(instances) * (int(cores) // int(conf.get("spark.task.cpus", "1")))

@@ -1,0 +1,82 @@
+"""What runs on the workers: it must be what runs on the driver."""
+
+import contextlib
+import socket
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from xray.common.errors import UserError
+from xray.records.machine import package_versions
+from xray.spark.cluster import Cluster
+
+# Versions that must agree between driver and executors, or pickles and weights differ.
+SHARED_PACKAGES = ("keras", "elephas", "numpy", "pyspark")
+
+
+@dataclass(frozen=True)
+class WorkerEnvironment:
+    """What one executor's Python reports of itself."""
+
+    host: str
+    executable: str
+    versions: dict[str, str]
+
+
+def describe_worker() -> WorkerEnvironment:
+    """What runs here, on an executor."""
+    return WorkerEnvironment(socket.gethostname(), sys.executable, package_versions())
+
+
+def check_workers(environments: Collection[WorkerEnvironment]) -> int:
+    """The number of nodes that the workers are on.
+
+    Raises:
+        UserError: one runs another Python or other versions than the driver.
+    """
+    ours = package_versions()
+    for theirs in environments:
+        _check_environment(ours, theirs)
+    return len({environment.host for environment in environments})
+
+
+def check_cluster(cluster: Cluster) -> int:
+    """The number of nodes that the workers are on.
+
+    Raises:
+        UserError: one runs another Python or other versions than the driver.
+    """
+    slots = cluster.context.parallelize(range(cluster.workers), cluster.workers)
+    return check_workers(slots.map(lambda _: describe_worker()).collect())
+
+
+def import_on_workers(cluster: Cluster) -> int:
+    """Import TensorFlow on every worker; the number of nodes they are on.
+
+    Raises:
+        UserError: a worker runs another Python or other versions than the driver.
+    """
+
+    def imported(_: Iterator[int]) -> Iterator[WorkerEnvironment]:
+        with contextlib.suppress(ImportError):  # the versions tell what is missing
+            import elephas.spark_model  # noqa: F401 - the import is the point
+        yield describe_worker()
+
+    slots = cluster.context.parallelize(range(cluster.workers), cluster.workers)
+    return check_workers(slots.mapPartitions(imported).collect())
+
+
+def _check_environment(ours: dict[str, str], theirs: WorkerEnvironment) -> None:
+    minor = [v["python"].rsplit(".", 1)[0] for v in (ours, theirs.versions)]
+    differing = [
+        f"{name} {theirs.versions.get(name, 'missing')} instead of {ours.get(name)}"
+        for name in SHARED_PACKAGES
+        if theirs.versions.get(name) != ours.get(name)
+    ]
+    if minor[0] != minor[1]:
+        differing.insert(0, f"Python {minor[1]} instead of {minor[0]}")
+    if differing:
+        raise UserError(
+            f"Executors run {theirs.executable} with {', '.join(differing)}. Set "
+            "PYSPARK_PYTHON to the driver's environment, or ship it with --archives."
+        )

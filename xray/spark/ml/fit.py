@@ -1,0 +1,92 @@
+"""Training a network on the rows of a DataFrame, by resident workers."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xray.common.errors import UserError
+from xray.config.run import RunConfig
+from xray.data.dataset import Dataset, Subset, set_apart
+from xray.data.partition import check_shards
+from xray.model.network import build_model
+from xray.spark.cluster import Cluster
+from xray.spark.resident.driver import train_resident
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
+from xray.training.checks import check_batch_size
+from xray.training.journal import Journal
+
+if TYPE_CHECKING:
+    import keras
+
+STAND_INS = 32
+
+
+def check_trainable(config: RunConfig, spark_setting: Callable[..., str]) -> None:
+    """Refuse a configuration or a session that resident workers cannot train with.
+
+    Args:
+        config: of the run.
+        spark_setting: a setting of the session by name, or the default given beside.
+
+    Raises:
+        UserError: it says which setting.
+    """
+    runner = config.runner
+    if (runner.mode, runner.engine) != ("synchronous", "resident"):
+        raise UserError(
+            "XrayEstimator trains with runner.mode=synchronous and runner.engine="
+            f"resident. Got {runner.mode} and {runner.engine}."
+        )
+    if spark_setting("spark.dynamicAllocation.enabled", "false").lower() == "true":
+        raise UserError(
+            "Workers that train together need a fixed set of executors. Got "
+            "spark.dynamicAllocation.enabled=true. Start Spark with it set to false."
+        )
+
+
+def check_learnable(subset: Subset) -> None:
+    """Refuse labels that hold nothing to learn.
+
+    Raises:
+        UserError: every finding has one value only.
+    """
+    if len(subset) and (subset.labels == subset.labels[0]).all():
+        raise UserError(
+            f"Every finding has one value only in the {len(subset)} rows to train on. "
+            "Use more images."
+        )
+
+
+def train_network(
+    cluster: Cluster, config: RunConfig, subset: Subset
+) -> tuple["keras.Model", list[float]]:
+    """The trained network, and the mean loss of each epoch.
+
+    Args:
+        cluster: to train on.
+        config: of the run.
+        subset: what to train on; data.validation_fraction of it, by patient, chooses
+            the best epoch as in every runner.
+
+    Raises:
+        UserError: the settings do not fit the images, these cannot be read, or training
+            diverged.
+    """
+    train, validation = subset, None
+    if config.data.validation_fraction and len(subset):
+        train, validation = set_apart(subset, config.data, "validation_fraction")
+    check_batch_size(config, len(train))
+    check_shards(len(train), cluster.workers, 0)
+    access = load_access(config.data)
+    # The engine ends by scoring a test set. Nobody asked for one, so a few images of
+    # the training set stand in for it, and their scores are dropped.
+    few = np.unique(np.linspace(0, len(subset) - 1, STAND_INS).astype(int))
+    training = config.training.model_copy(update={"evaluate_every_epoch": False})
+    config = config.model_copy(update={"training": training})
+    journal = Journal("elephas", config, workers=cluster.workers)
+    journal.dataset = Dataset(train, subset.take(few), len(subset), validation)
+    model = build_model(config, Storage(access, config.data.read_threads))
+    train_resident(journal, cluster, model, access, lambda: None)
+    return model, [epoch.loss for epoch in journal.epochs]

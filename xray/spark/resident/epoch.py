@@ -1,0 +1,60 @@
+"""What one resident worker trained in one epoch."""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from xray.records.machine import peak_memory_bytes
+from xray.spark.resident.messages import EpochReport
+from xray.training.batches import Feed
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Tally:
+    """Sums up one worker's epoch over its parts."""
+
+    def __init__(self, worker: int, epoch: int) -> None:
+        self.worker, self.epoch = worker, epoch
+        self.images, self.loss_sum = 0, 0.0
+        self.fit_seconds = self.cpu_seconds = 0.0
+        self.started = self.ended = 0.0
+
+    def fit(
+        self,
+        model: "keras.Model",
+        pipeline: Any,
+        feed: Feed,
+        callbacks: Sequence[Any] = (),
+    ) -> int:
+        """Train one part of the epoch; the images trained."""
+        images = feed.count()
+        if not images:
+            return 0
+        self.started = self.started or time.time()
+        wall, cpu = time.perf_counter(), time.process_time()
+        history = model.fit(
+            pipeline, callbacks=list(callbacks), shuffle=False, verbose=0
+        )
+        self.fit_seconds += time.perf_counter() - wall
+        self.cpu_seconds += time.process_time() - cpu
+        self.ended = time.time()
+        self.images += images
+        self.loss_sum += images * history.history["loss"][0]
+        return images
+
+    def report(self, model: "keras.Model") -> EpochReport:
+        """The epoch as the driver notes it."""
+        return EpochReport(
+            self.worker,
+            self.epoch,
+            self.images,
+            self.loss_sum / self.images if self.images else float("nan"),
+            float(model.optimizer.learning_rate),
+            self.fit_seconds,
+            self.cpu_seconds,
+            self.started,
+            self.ended,
+            peak_memory_bytes(),
+        )
