@@ -11,6 +11,7 @@ from xray.config.recipe import AugmentConfig, ModelConfig, TrainingConfig
 from xray.config.run import RunConfig
 from xray.data.labels import FINDINGS
 from xray.model.backbones import make_backbone
+from xray.model.learning_rate import make_schedule
 from xray.model.losses import choose_loss
 from xray.model.pretrained import load_weights
 
@@ -193,7 +194,12 @@ def make_optimizer(training: TrainingConfig) -> "keras.Optimizer":
         settings["momentum"] = training.momentum
     if training.weight_decay or training.optimizer == "adamw":
         settings["weight_decay"] = training.weight_decay
-    return classes[training.optimizer](training.learning_rate, **settings)
+    if not training.rate_varies_by_step():
+        return classes[training.optimizer](training.learning_rate, **settings)
+    schedule = make_schedule(training)
+    optimizer = classes[training.optimizer](schedule, **settings)
+    schedule.attach(optimizer)
+    return optimizer
 
 
 def weights_digest(weights: list[np.ndarray]) -> str:

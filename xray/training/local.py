@@ -169,19 +169,13 @@ class LocalEngine:
         feed, model = self.feed, self.model
         feed.epoch = epoch
         start = time.perf_counter()
-        callbacks = follow_schedule(model, feed, self.recipe, feed.devices, factor)
+        rate = follow_schedule(model, feed, self.recipe, feed.devices, factor)
         text = f"epoch {epoch + 1}/{self.recipe.epochs}"
         with progress_bar(len(feed.images), text) as bar:
             feed.on_batch = bar.update
-            history = model.fit(
-                self.pipeline, callbacks=callbacks, shuffle=False, verbose=0
-            )
-        return TrainedEpoch(
-            time.perf_counter() - start,
-            history.history["loss"][0],
-            float(model.optimizer.learning_rate),
-            feed.wait_seconds,
-        )
+            history = model.fit(self.pipeline, shuffle=False, verbose=0)
+        seconds, loss = time.perf_counter() - start, history.history["loss"][0]
+        return TrainedEpoch(seconds, loss, rate, feed.wait_seconds)
 
 
 def _load(subset: Subset, reader: ImageReader, journal: Journal) -> LoadedSubset:

@@ -7,6 +7,7 @@ Importing TensorFlow and tracing run beside the driver's listing, and reading an
 decoding here.
 """
 
+import json
 import pickle
 import warnings
 from collections.abc import Iterator
@@ -65,14 +66,16 @@ def make_resident_model(model: "keras.Model", task: Task) -> "SparkModel":
             self._fit(rdd)  # Elephas' own would print, and cut the partitions anew
 
         def _fit(self, rdd: "RDD", **_: Any) -> None:
-            from keras import optimizers
             from pyspark import cloudpickle
 
+            network = json.loads(self._master_network.to_json())
+            # Without its optimizer: each worker makes its own of the recipe.
+            network.pop("compile_config", None)
             worker = SparkWorker(
-                self._master_network.to_json(),
+                json.dumps(network),
                 None,  # the weights come from the server, also after a failure
                 {},
-                optimizers.serialize(self.master_optimizer),
+                None,
                 self.master_loss,
                 self.master_metrics,
                 self.custom_objects,
@@ -172,7 +175,7 @@ class ResidentTraining:
         model = keras.models.model_from_json(worker.json, worker.custom_objects)
         if self.task.training.frozen_epochs:
             find_backbone(model).trainable = False
-        optimizer = keras.optimizers.deserialize(worker.master_optimizer)
+        optimizer = make_optimizer(self.task.training)
         model.compile(optimizer, worker.master_loss, metrics=worker.master_metrics)
         self.model, self.frozen = model, self.task.training.frozen_epochs > 0
         self._trace()
@@ -201,12 +204,12 @@ class ResidentTraining:
         tally = Tally(self.number, order.epoch)
         for part in range(order.part, feed.parts):
             feed.part = part
-            callbacks = follow_schedule(
+            rate = follow_schedule(
                 self.model, feed, recipe, self.task.workers, order.factor
             )
-            images = tally.fit(self.model, self.pipeline, feed, callbacks)
+            images = tally.fit(self.model, self.pipeline, feed)
             if part == feed.parts - 1:
-                self.link.gather(tally.report(self.model))
+                self.link.gather(tally.report(rate))
             self._average(images)
 
     def _take_weights(self) -> None:
