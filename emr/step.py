@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xray.config.runners import runner_of
 from xray.storage.s3 import split_uri
 
 JOB_FLOW = Path("/mnt/var/lib/info/job-flow.json")
@@ -76,7 +77,7 @@ def _annotate(path: Path, options: argparse.Namespace) -> None:
     }
     if options.commit:
         record["git"] = {"commit": options.commit, "dirty": options.dirty}
-    if record.get("runner") == "elephas":
+    if runner_of(record.get("runner", "")).has_workers:
         machine = record.setdefault("machine", {})
         machine["nodes"] = (machine.get("nodes") or 0) + 1
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

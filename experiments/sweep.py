@@ -36,16 +36,12 @@ from experiments import report
 from xray.common.errors import UserError
 from xray.common.processes import exit_on_sigterm, run_command
 from xray.config.run import check_runner
+from xray.config.runners import RUNNERS
 from xray.records.record import read_records
 from xray.records.wording import duration
 from xray.runners.cli import INTERRUPTED
 from xray.runners.sweep import SweepRun, find_done, plan_runs, sweep_table
 
-SCRIPTS = {
-    "sequential": "sequential.py",
-    "gpu": "gpu.py",
-    "elephas": "elephas_spark.py",
-}
 FOLDER = Path(__file__).resolve().parent
 MENDABLE = (2, 3)
 
@@ -98,7 +94,7 @@ def _command(run: SweepRun, options: argparse.Namespace) -> list[str]:
     overrides = [
         part for text in (*options.set, *run.settings) for part in ("--set", text)
     ]
-    script = str(FOLDER / SCRIPTS[run.runner])
+    script = str(FOLDER / RUNNERS[run.runner].script)
     files = ("--config", str(options.config), "--results", str(options.results))
     return [sys.executable, script, *files, *overrides]
 
@@ -112,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", type=Path, required=True, help="YAML of the runs")
-    parser.add_argument("--runner", choices=SCRIPTS, nargs="+", required=True)
+    parser.add_argument("--runner", choices=RUNNERS, nargs="+", required=True)
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="for every run"
     )

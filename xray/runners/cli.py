@@ -1,18 +1,20 @@
 """The command line that all runners share: config + runner -> run -> record on disk."""
 
 import argparse
+import importlib
 import logging
 import os
 import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from xray.common.errors import UserError
 from xray.config.file import load_config
 from xray.config.run import RunConfig, check_runner
+from xray.config.runners import RUNNERS
 from xray.records.record import RunRecord
 from xray.records.timing import Timer, program_age_seconds
 from xray.runners.output import check_output, open_events, save_models
@@ -29,13 +31,13 @@ from xray.training.recording import build_record
 INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 
 
-def main(
-    runner: str,
-    run: Callable[..., RunRecord],
-    description: str,
-    arguments: Sequence[str] | None = None,
-) -> int:
-    """Run `run` as the command line says; the exit code.
+def main(runner: str, description: str, arguments: Sequence[str] | None = None) -> int:
+    """Run a runner as the command line says; the exit code.
+
+    Args:
+        runner: its name in RUNNERS.
+        description: for --help.
+        arguments: of the command line; None are this program's own.
 
     0: the record is written. 1: a fault of the program. 2: something the user can
     mend. 3: the device is missing. 130: interrupted. Every run that got as far as a
@@ -63,13 +65,12 @@ def main(
         tries=Tries(file, resume),
         events=events,
     )
-    return _run(run, journal, options)
+    return _run(journal, options)
 
 
-def _run(
-    run: Callable[..., RunRecord], journal: Journal, options: argparse.Namespace
-) -> int:
+def _run(journal: Journal, options: argparse.Namespace) -> int:
     file = journal.tries.file
+    run = importlib.import_module(RUNNERS[journal.runner].module).run
     try:
         record = run(journal.config, journal)
     except KeyboardInterrupt:

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from experiments import gpu
 from xray.runners import cli, devices
 from xray.runners.sequential import use_one_thread
 
@@ -27,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments += ["--results", tempfile.mkdtemp(prefix="xray-stand-in-")]
     os.environ.setdefault("XLA_FLAGS", " ".join(XLA_FLAGS))
     devices.find_gpus = find_stand_in
-    return cli.main("gpu", gpu.run, "A test.", arguments)
+    return cli.main("gpu", "A test.", arguments)
 
 
 def find_stand_in(backend: str) -> list[devices.Gpu]:
