@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xray.common.command import command, split_command
 from xray.config.runners import runner_of
 from xray.storage.s3 import split_uri
 
@@ -25,16 +26,16 @@ JOB_FLOW = Path("/mnt/var/lib/info/job-flow.json")
 """EMR's description of the cluster on its nodes."""
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and upload what it recorded; the command's exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    split = arguments.index("--")
-    options = _parser().parse_args(arguments[:split])
+    own, beside = split_command(arguments)
+    options = _parser().parse_args(own)
     with tempfile.TemporaryDirectory("-step") as name:
         folder = Path(name)
         _download(f"{options.sweep}/config.yaml", folder / "config.yaml")
         try:
-            return _run(arguments[split + 1 :], folder)
+            return _run(beside, folder)
         finally:
             for path in sorted((folder / "results").glob("*.json")):
                 _annotate(path, options)

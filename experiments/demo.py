@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from xray.common.errors import UserError
+from xray.common.command import command
 from xray.common.processes import exit_on_sigterm
+from xray.config.options import add_set_option
 from xray.config.runners import RUNNERS
 from xray.local.s3 import serve
 from xray.local.synthetic import generate
@@ -23,6 +24,7 @@ NO_DEVICE = 3
 WORKERS = (1, 2)
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Generate, serve, train and report; 0 when every runner but the GPU's worked."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -32,15 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--folder", type=Path, default=Path(".demo"), help="of the demo data"
     )
     parser.add_argument("--results", type=Path, default=Path("results/demo"))
-    parser.add_argument(
-        "--set", action="append", default=[], help="override a setting of demo.yaml"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        return run_demo(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    add_set_option(parser, what=" of demo.yaml")
+    return run_demo(parser.parse_args(arguments))
 
 
 def run_demo(options: argparse.Namespace) -> int:

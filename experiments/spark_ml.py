@@ -9,21 +9,20 @@ our metric and by Spark ML's, and writes a JSON file with both to --results.
 """
 
 import argparse
-import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xray.common.command import command, log_warnings
 from xray.common.errors import UserError
 from xray.config.file import load_config
+from xray.config.options import add_config_options
 from xray.config.run import DataConfig, RunConfig
 from xray.data.dataset import find_dataset
 from xray.data.labels import FINDINGS
 from xray.records.benchmark import write_benchmark
-from xray.runners.cli import INTERRUPTED, add_config_options, one_line
 from xray.spark.cluster import start_cluster
 from xray.spark.ml.findings import PENALTY, findings_regression, our_scores, spark_auc
 from xray.spark.ml.frames import drop_unreadable, image_frame
@@ -37,21 +36,12 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Learn and score as the command line says; 0, 1 a fault, 2 bad input, 130."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    log_warnings()
     options = _parser().parse_args(arguments)
-    try:
-        print(_run(load_config(options.config, options.set), options))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - Spark's are pages long
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 1
+    print(_run(load_config(options.config, options.set), options))
     return 0
 
 

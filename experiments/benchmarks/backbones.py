@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.harness import CONFIG, PEERS, Bench, start_bench
+from xray.common.command import command
 from xray.common.errors import UserError
 from xray.common.files import write_whole
 from xray.common.processes import exit_on_sigterm
@@ -50,15 +51,12 @@ IMAGES, DRAWN_SIZE = 40, 96
 DONE = "✓"
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing and print the table; the exit code of the module's text."""
     options = _parser().parse_args(arguments)
-    try:
-        table = Table(options.out / "backbones.json")
-        run_missing(table, options.backbones, options.runners)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    table = Table(options.out / "backbones.json")
+    run_missing(table, options.backbones, options.runners)
     print(*table.lines(), sep="\n")
     wanted = [(b, r) for b in options.backbones for r in options.runners]
     return 0 if all(table.done(*cell) for cell in wanted) else 1

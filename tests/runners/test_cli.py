@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import assert_one_line
 from tests.runners.test_runners import read_record
-from xray.runners.cli import main, one_line
+from xray.runners.cli import main
 
 
 @pytest.fixture
@@ -92,12 +92,3 @@ def test_help_names_the_exit_codes(capsys):
         main("gpu", "test", ["--help"])
     assert stopped.value.code == 0
     assert "Exit codes" in capsys.readouterr().out
-
-
-def test_an_executors_error_is_told_in_its_own_words():
-    text = """An exception was thrown from the Python worker:
-Traceback (most recent call last):
-  File "worker.py", line 1, in main
-xray.common.errors.UserError: S3 refuses these credentials.
-"""
-    assert one_line(RuntimeError(text)) == "UserError: S3 refuses these credentials."

@@ -2,17 +2,23 @@
 
 import argparse
 import importlib
-import logging
 import os
-import re
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray.common.errors import UserError
+from xray.common.command import (
+    FAULT,
+    INTERRUPTED,
+    command,
+    log_warnings,
+    report_error,
+    verdict,
+)
+from xray.common.processes import interrupt_on_sigterm
 from xray.config.file import load_config
+from xray.config.options import add_config_options
 from xray.config.run import RunConfig, check_runner
 from xray.config.runners import RUNNERS
 from xray.records.record import RunRecord
@@ -28,35 +34,30 @@ from xray.training.checkpoint import (
 from xray.training.journal import Journal
 from xray.training.recording import build_record
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 
-
+@command()
 def main(runner: str, description: str, arguments: Sequence[str] | None = None) -> int:
     """Run a runner as the command line says; the exit code.
+
+    0: the record is written. 1: a fault of the program. 2: something the user can
+    mend. 3: the device is missing. 130: interrupted. Every run that got as far as a
+    valid configuration leaves a record, failed and aborted ones too.
 
     Args:
         runner: its name in RUNNERS.
         description: for --help.
         arguments: of the command line; None are this program's own.
-
-    0: the record is written. 1: a fault of the program. 2: something the user can
-    mend. 3: the device is missing. 130: interrupted. Every run that got as far as a
-    valid configuration leaves a record, failed and aborted ones too.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    signal.signal(signal.SIGTERM, _interrupt)
+    log_warnings()
+    interrupt_on_sigterm()
     options = _parser(description).parse_args(arguments)
-    try:
-        config = load_config(options.config, options.set)
-        check_runner(config, runner)
-        check_folder(options.results, "--results")
-        check_output(config)
-        file = CheckpointFile(options.results, runner, config)
-        resume = _load_checkpoint(file, config) if options.resume else None
-        events = open_events(config, runner)
-    except UserError as error:
-        return _report_error(str(error), error.exit_code)
+    config = load_config(options.config, options.set)
+    check_runner(config, runner)
+    check_folder(options.results, "--results")
+    check_output(config)
+    file = CheckpointFile(options.results, runner, config)
+    resume = _load_checkpoint(file, config) if options.resume else None
+    events = open_events(config, runner)
     age = program_age_seconds("PYSPARK_GATEWAY_PORT" in os.environ)
     journal = Journal(
         runner,
@@ -73,20 +74,12 @@ def _run(journal: Journal, options: argparse.Namespace) -> int:
     run = importlib.import_module(RUNNERS[journal.runner].module).run
     try:
         record = run(journal.config, journal)
-    except KeyboardInterrupt:
-        reason = file.with_hint("interrupted")
-        _write(build_record(journal, "aborted", reason), journal, options)
-        return INTERRUPTED
-    except UserError as error:
-        reason = file.with_hint(str(error))
-        _write(build_record(journal, "failed", reason), journal, options)
-        return _report_error(reason, error.exit_code)
-    except Exception as error:  # noqa: BLE001 - any failure must leave a record
-        reason = file.with_hint(one_line(error))
-        _write(build_record(journal, "failed", reason), journal, options)
-        if options.debug:
-            traceback.print_exc()
-        return _report_error(f"{reason} (--debug shows where)", 1)
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - all leave a record
+        text, code = verdict(error)
+        reason = file.with_hint(text)
+        status = "aborted" if code == INTERRUPTED else "failed"
+        _write(build_record(journal, status, reason), journal, options)
+        return code if code == INTERRUPTED else _tell(error, reason, options)
     _write(record, journal, options)
     _print_summary(record)
     return _save(record, journal, options)
@@ -101,39 +94,21 @@ def _save(record: RunRecord, journal: Journal, options: argparse.Namespace) -> i
     try:
         failure = save_models(journal, record, options.results)
     except KeyboardInterrupt:
-        return _report_error(file.with_hint("No model is saved: stopped"), INTERRUPTED)
-    except UserError as error:
-        return _report_error(file.with_hint(f"No model is saved: {error}"), 2)
+        return report_error(file.with_hint("No model is saved: stopped"), INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - a fault must not look like a failed run
-        if options.debug:
-            traceback.print_exc()
-        reason = file.with_hint(f"No model is saved: {one_line(error)}")
-        return _report_error(f"{reason} (--debug shows where)", 1)
+        reason = file.with_hint(f"No model is saved: {verdict(error)[0]}")
+        return _tell(error, reason, options)
     if record.models:
         record.write(options.results)
         for which, model in record.models.items():
             print(f"{which} model: {model.path}", file=sys.stderr)
     file.remove()
-    return _report_error(failure, 2) if failure else 0
+    return report_error(failure, 2) if failure else 0
 
 
 def _load_checkpoint(file: CheckpointFile, config: RunConfig) -> Checkpoint:
     check_resumable(config)
     return file.load()
-
-
-def add_config_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Give a program `--config` and `--set`, as `load_config` takes them."""
-    parser.add_argument(
-        "--config", type=Path, required=required, help="YAML of the run"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="override one setting; may be repeated",
-    )
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
@@ -155,10 +130,6 @@ def _parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def _write(record: RunRecord, journal: Journal, options: argparse.Namespace) -> None:
     path = record.write(options.results)
     print(f"{record.status} record: {path}", file=sys.stderr)
@@ -167,16 +138,13 @@ def _write(record: RunRecord, journal: Journal, options: argparse.Namespace) -> 
         journal.events.finish(record)
 
 
-def _report_error(message: str, exit_code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return exit_code
-
-
-def one_line(error: Exception) -> str:
-    """Its kind and message: of a Spark failure, what the executor's Python said."""
-    text = f"{type(error).__name__}: {error}"
-    said = re.findall(r"^(?:\w+\.)*(\w+(?:Error|Exception): .+)$", text, re.MULTILINE)
-    return (said[-1] if said else text.splitlines()[0])[:300]
+def _tell(error: BaseException, reason: str, options: argparse.Namespace) -> int:
+    code = verdict(error)[1]
+    if code != FAULT:
+        return report_error(reason, code)
+    if options.debug:
+        traceback.print_exception(error)
+    return report_error(f"{reason} (--debug shows where)", code)
 
 
 def _print_summary(record: RunRecord) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from waitress import create_server
 
+from xray.common.command import command, log_warnings
 from xray.common.errors import UserError
 from xray.config.run import DataConfig
 from xray.data.images import silence_decoders
@@ -30,21 +31,17 @@ FORM_BYTES = 2**16  # around a file in a form
 SPARE_THREADS = 8  # for pages and health while uploads wait
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until stopped; 2 after what the user can mend."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    log_warnings()
     # It warns of every wait; who is sent away is told so.
     for name in ("waitress", "waitress.queue"):
         logging.getLogger(name).setLevel(logging.ERROR)
     silence_decoders()  # what is wrong with an upload is told to who sent it
     signal.signal(signal.SIGTERM, _exit)
     options = _parser().parse_args(arguments)
-    try:
-        server = make_server(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    server = make_server(options)
     _print_addresses(server, options.host)
     server.run()
     return 0

@@ -12,11 +12,13 @@ import sys
 import time
 from collections.abc import Sequence
 
+from xray.common.command import command
 from xray.model.predict import SCORE_BATCH
 from xray.model.saved import load_model
 from xray.runners.sequential import use_one_thread
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print one JSON object."""
     parser = argparse.ArgumentParser(

@@ -25,14 +25,15 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xray.common.command import command
 from xray.common.errors import UserError
 from xray.common.java import find_java_home
 from xray.config.file import load_config
+from xray.config.options import add_config_options
 from xray.config.run import RunConfig
 from xray.data.dataset import find_dataset
 from xray.data.images import decode_image
@@ -52,20 +53,16 @@ ONE_THREAD = {
 }
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train and print one JSON object; 2 where the settings cannot be used."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path, required=True, help="YAML of the run")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    add_config_options(parser)
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        print(json.dumps(measure(load_config(options.config, options.set))))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    print(json.dumps(measure(load_config(options.config, options.set))))
     return 0
 
 
