@@ -27,8 +27,7 @@ from pathlib import Path
 from xray.common.command import command, log_warnings
 from xray.common.processes import exit_on_sigterm
 from xray.config.options import add_config_options
-from xray.inference.inputs import EVERYTHING, SUBSETS
-from xray.inference.predict import predict_archive
+from xray.inference.settings import EVERYTHING, SUBSETS
 
 
 @command(again="run it again to go on")
@@ -36,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Score as the command line says; 0, 1 a fault, 2 bad input, 130 stopped."""
     log_warnings()
     options = _parser().parse_args(arguments)
+
+    from xray.inference.predict import predict_archive  # seconds, spared to --help
+
     print(predict_archive(options))
     return 0
 

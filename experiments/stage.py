@@ -24,10 +24,6 @@ from xray.config.file import load_config
 from xray.config.options import add_config_options
 from xray.config.run import RunConfig
 from xray.data.shard_files import FORMATS
-from xray.data.staging import plan_staging
-from xray.spark.cluster import start_cluster, under_spark_submit
-from xray.spark.staging import write_on_spark
-from xray.storage.credentials import load_access
 
 
 @command(again="run it again to go on")
@@ -51,6 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _stage(config: RunConfig, form: str) -> None:
+    from xray.data.staging import plan_staging  # these take seconds: not for --help
+    from xray.spark.cluster import start_cluster, under_spark_submit
+    from xray.spark.staging import write_on_spark
+    from xray.storage.credentials import load_access
+
     start, data = time.perf_counter(), config.data
     staging = plan_staging(data, load_access(data), form)
     images = sum(len(plan.images) for plan in staging.missing)

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Sequence
 
 from xray.runners import cli, devices
-from xray.runners.sequential import use_one_thread
 
 # With JAX compiling takes most of the time here, and little is computed.
 XLA_FLAGS = (
@@ -32,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def find_stand_in(backend: str) -> list[devices.Gpu]:
     """One CPU; with TensorFlow one thread of it, as the sequential runner has."""
     if backend == "tensorflow":
+        from xray.runners.sequential import use_one_thread
+
         use_one_thread()
     return [devices.Gpu("stand-in", "cpu:0", (8, 0))]
 

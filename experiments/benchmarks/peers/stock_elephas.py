@@ -35,12 +35,7 @@ from xray.common.java import find_java_home
 from xray.config.file import load_config
 from xray.config.options import add_config_options
 from xray.config.run import RunConfig
-from xray.data.dataset import find_dataset
-from xray.data.images import decode_image
-from xray.model.network import build_model
 from xray.records.timing import program_age_seconds
-from xray.storage.credentials import load_access
-from xray.storage.s3 import Storage
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -72,6 +67,8 @@ def measure(config: RunConfig) -> dict[str, float]:
     Raises:
         UserError: the data cannot be used, or a partition was too small to train.
     """
+    from xray.model.network import build_model
+
     start = time.perf_counter()
     images, labels = load_training_images(config)
     load_seconds = time.perf_counter() - start
@@ -105,6 +102,11 @@ def measure(config: RunConfig) -> dict[str, float]:
 
 def load_training_images(config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (N, H, W, 1) and float32 (N, 15) of the configuration's training set."""
+    from xray.data.dataset import find_dataset
+    from xray.data.images import decode_image
+    from xray.storage.credentials import load_access
+    from xray.storage.s3 import Storage
+
     storage = Storage(load_access(config.data), config.data.read_threads)
     train = find_dataset(config.data, storage).train
 
