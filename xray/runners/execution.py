@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Callable
 
 from xray.common.command import FAULT, INTERRUPTED, report_error, verdict
 from xray.config.file import load_config
@@ -37,6 +38,8 @@ def execute(runner: str, options: argparse.Namespace) -> int:
     file = CheckpointFile(options.results, runner, config)
     resume = _load_checkpoint(file, config) if options.resume else None
     events = open_events(config, runner)
+    run = importlib.import_module(RUNNERS[runner].module).run
+    # Whatever was imported belongs to the start of the program.
     age = program_age_seconds("PYSPARK_GATEWAY_PORT" in os.environ)
     journal = Journal(
         runner,
@@ -45,12 +48,13 @@ def execute(runner: str, options: argparse.Namespace) -> int:
         tries=Tries(file, resume),
         events=events,
     )
-    return _run(journal, options)
+    return _run(run, journal, options)
 
 
-def _run(journal: Journal, options: argparse.Namespace) -> int:
+def _run(
+    run: Callable[..., RunRecord], journal: Journal, options: argparse.Namespace
+) -> int:
     file = journal.tries.file
-    run = importlib.import_module(RUNNERS[journal.runner].module).run
     try:
         record = run(journal.config, journal)
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - all leave a record
