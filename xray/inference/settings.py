@@ -10,6 +10,8 @@ from xray.config.run import DataConfig, RunConfig
 from xray.model.sidecar import ModelInfo
 from xray.storage.credentials import S3Access, load_access
 
+EVERYTHING = "all"
+SUBSETS = (EVERYTHING, "train", "validation", "test")
 Settings = dict[str, dict[str, Any]]
 
 

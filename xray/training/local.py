@@ -8,6 +8,7 @@ import numpy as np
 
 from xray.common.progress import progress_bar
 from xray.config.run import RunConfig
+from xray.config.runners import runner_of
 from xray.data.dataset import Subset, find_dataset
 from xray.data.pixels import PixelFile
 from xray.data.reader import ImageReader
@@ -98,7 +99,8 @@ class LocalEngine:
         self.recipe = journal.config.training
         self.sets = {"test": test, "validation": validation}
         self.feed = self._feed(train)
-        self.pipeline = training_pipeline(self.feed, timed=journal.runner == "gpu")
+        has_gpu = runner_of(journal.runner).has_gpu
+        self.pipeline = training_pipeline(self.feed, timed=has_gpu)
         journal.initial_weights = weights_digest(model.get_weights())
         check_resume(journal, loaded=True)
         self._enter_stage(journal.tries.epochs_before())
