@@ -47,8 +47,7 @@ def build_model(config: RunConfig, storage: "Storage | None" = None) -> "keras.M
     model = keras.Model(pixels, outputs, name="xray")
     if config.model.weights not in (None, "imagenet"):
         load_weights(model, config.model.weights, storage)
-    if config.training.frozen_epochs:
-        find_backbone(model).trainable = False
+    freeze(model, config.training)
     model.compile(
         make_optimizer(config.training),
         choose_loss(config.training),
@@ -170,6 +169,12 @@ def find_backbone(model: "keras.Model") -> "keras.Model":
     import keras
 
     return next(layer for layer in model.layers if isinstance(layer, keras.Model))
+
+
+def freeze(model: "keras.Model", training: TrainingConfig) -> None:
+    """Hold the backbone as it is, where the recipe begins so; before `compile`."""
+    if training.frozen_epochs:
+        find_backbone(model).trainable = False
 
 
 def unfreeze(model: "keras.Model", optimizer: "keras.Optimizer") -> None:

@@ -12,7 +12,7 @@ from xray.config.runners import runner_of
 from xray.data.dataset import Subset, find_dataset
 from xray.data.pixels import PixelFile
 from xray.data.reader import ImageReader
-from xray.model.losses import balanced_weights, training_targets
+from xray.model.losses import class_weights, training_targets
 from xray.model.network import (
     build_model,
     make_optimizer,
@@ -136,12 +136,10 @@ class LocalEngine:
 
     def _feed(self, train: LoadedSubset) -> Feed:
         labels, recipe = train.subset.labels, self.recipe
-        balanced = recipe.class_weights == "balanced"
-        weights = balanced_weights(labels) if balanced else None
         devices = self.journal.workers or 1
         return Feed(
             train.images,
-            training_targets(labels, weights),
+            training_targets(labels, class_weights(recipe, labels)),
             recipe.batch_size * devices,
             recipe.seed,
             devices=devices,

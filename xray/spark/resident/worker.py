@@ -21,8 +21,8 @@ import numpy as np
 from xray.common.background import in_background
 from xray.common.errors import UserError
 from xray.data.partition import read_partition
-from xray.model.losses import choose_loss, training_targets
-from xray.model.network import find_backbone, make_optimizer, trace, unfreeze
+from xray.model.losses import choose_loss, class_weights, training_targets
+from xray.model.network import freeze, make_optimizer, trace, unfreeze
 from xray.model.predict import predict
 from xray.spark.environment import describe_worker
 from xray.spark.resident.client import Link
@@ -173,8 +173,7 @@ class ResidentTraining:
 
         choose_loss(self.task.training)  # before Keras meets its name in the JSON
         model = keras.models.model_from_json(worker.json, worker.custom_objects)
-        if self.task.training.frozen_epochs:
-            find_backbone(model).trainable = False
+        freeze(model, self.task.training)
         optimizer = make_optimizer(self.task.training)
         model.compile(optimizer, worker.master_loss, metrics=worker.master_metrics)
         self.model, self.frozen = model, self.task.training.frozen_epochs > 0
@@ -186,8 +185,7 @@ class ResidentTraining:
         size, findings = self.task.reader.image_size, self.model.output_shape[-1]
         blank = np.zeros((1, size, size, 1), np.uint8)
         labels = np.zeros((1, findings), np.float32)
-        balanced = self.task.training.class_weights == "balanced"
-        weights = np.ones((2, findings), np.float32) if balanced else None
+        weights = class_weights(self.task.training, labels)
         targets = training_targets(labels, weights)
         trace(self.model, training_pipeline(Feed(blank, targets, 1, 0)))
         predict(self.model, blank)
