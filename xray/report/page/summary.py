@@ -12,21 +12,21 @@ ABOUT_EQUAL = 0.05
 """A speedup within 5% of 1 is called about as fast."""
 
 
-class Answer(NamedTuple):
+class PlainAnswer(NamedTuple):
     """One question of the reader with what the runs say about it."""
 
     question: str
     text: str
 
 
-def answers(group: Group) -> list[Answer]:
+def answers(group: Group) -> list[PlainAnswer]:
     """Time on Spark, on a GPU and on one machine; cost; accuracy."""
     return [
-        Answer("Will it go faster on Spark?", _speed(group, "elephas", "Elephas")),
-        Answer("On one GPU?", _speed(group, "gpu", "GPU")),
-        Answer("Is one machine enough?", _one_machine(group)),
-        Answer("What does it cost?", _cost(group)),
-        Answer("What happens to accuracy?", _accuracy(group)),
+        PlainAnswer("Will it go faster on Spark?", _speed(group, "elephas", "Elephas")),
+        PlainAnswer("On one GPU?", _speed(group, "gpu", "GPU")),
+        PlainAnswer("Is one machine enough?", _one_machine(group)),
+        PlainAnswer("What does it cost?", _cost(group)),
+        PlainAnswer("What happens to accuracy?", _accuracy(group)),
     ]
 
 
