@@ -188,7 +188,7 @@ def run_on_spark(
 
     Args:
         job: to be done.
-        archive: the model, of `keras_archive.pack`.
+        archive: the model, of `xray.model.archive.pack`.
         cluster: whose Python workers load it once each.
         progress: called with the number of images of each part.
 

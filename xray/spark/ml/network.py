@@ -51,7 +51,7 @@ def add_outputs(
 
     Args:
         frame: with the pixels.
-        archive: of `pack_network`.
+        archive: of `xray.model.archive.pack`.
         pixels: binary column, as in `image_frame`.
         outputs: column to add.
         as_vector: whether it is a vector, or an array<float>.
