@@ -83,7 +83,10 @@ def _run(config: RunConfig, options: argparse.Namespace) -> str:
     check_folder(options.results, "--results")
     if config.runner.master:
         check_master(config.runner.master)
-    storage = Storage(load_access(config.data), config.data.read_threads)
+    storage = Storage(
+        load_access(config.data.credentials, config.data.endpoint_url),
+        config.data.read_threads,
+    )
     dataset = find_dataset(config.data, storage)
     featurizer = BackboneFeaturizer(config=config)
     featurizer.archive()  # the weights can be had

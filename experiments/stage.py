@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _stage(config: RunConfig, form: str) -> None:
     start, data = time.perf_counter(), config.data
-    staging = plan_staging(data, load_access(data), form)
+    staging = plan_staging(data, load_access(data.credentials, data.endpoint_url), form)
     images = sum(len(plan.images) for plan in staging.missing)
     with progress_bar(images, "stage") as bar:
         if staging.missing and (under_spark_submit() or config.runner.master):

@@ -63,7 +63,7 @@ def test_staged_images_come_with_labels_and_those_that_are_unreadable(own_bucket
     (own_bucket.folder / "images" / "00000003.png").write_bytes(b"no image")
     data = {"staged": "s3://nih/staged/", "max_bad_fraction": 0.5}
     data = own_bucket.config(data=data).data
-    access = load_access(data)
+    access = load_access(data.credentials, data.endpoint_url)
     staging = plan_staging(data, access, "parquet")
     for plan in staging.missing:
         staging.write(plan)

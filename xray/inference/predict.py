@@ -91,7 +91,7 @@ def _find(options: argparse.Namespace) -> Found:
         check_master(config.runner.master)
     threads = config.data.read_threads
     out = Place.checked(options.out, "--out", config.data, threads)
-    access = load_access(config.data)
+    access = load_access(config.data.credentials, config.data.endpoint_url)
     storage = Storage(access, threads)
     labelled = knows_labels(settings["data"])
     inputs = find_inputs(config.data, storage, options.subset, labelled)

@@ -70,4 +70,6 @@ def save_models(journal: Journal, record: RunRecord, results: Path) -> str | Non
 
 
 def _access(config: RunConfig) -> S3Access | None:
-    return load_access(config.data) if on_s3(config.output.models) else None
+    if not on_s3(config.output.models):
+        return None
+    return load_access(config.data.credentials, config.data.endpoint_url)

@@ -64,7 +64,7 @@ class Place:
             check_folder(Path(root), setting)
             return cls(root)
         try:
-            access = load_access(data)
+            access = load_access(data.credentials, data.endpoint_url)
             cls(root, access, connections=1, attempts=2)._try_to_write()
         except UserError as error:
             raise UserError(f"{setting} {root} cannot be written: {error}") from None

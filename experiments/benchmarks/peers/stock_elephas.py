@@ -108,7 +108,10 @@ def measure(config: RunConfig) -> dict[str, float]:
 
 def load_training_images(config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (N, H, W, 1) and float32 (N, 15) of the configuration's training set."""
-    storage = Storage(load_access(config.data), config.data.read_threads)
+    storage = Storage(
+        load_access(config.data.credentials, config.data.endpoint_url),
+        config.data.read_threads,
+    )
     train = find_dataset(config.data, storage).train
 
     def read(uri: str) -> np.ndarray:

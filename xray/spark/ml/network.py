@@ -38,7 +38,10 @@ def build_backbone(config: RunConfig) -> "keras.Model":
 
     if config.model.weights is None:
         logger.warning("model.weights=none: the features are those of an untrained net")
-    storage = Storage(load_access(config.data), config.data.read_threads)
+    storage = Storage(
+        load_access(config.data.credentials, config.data.endpoint_url),
+        config.data.read_threads,
+    )
     model = build_model(config, storage)
     pooled = model.get_layer(config.model.pooling).output
     return keras.Model(model.input, pooled, name="backbone")
