@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from xray.common.errors import UserError
-from xray.config.run import DataConfig
 from xray.storage.credentials import S3Access, load_access
 
 REFUSED_KEYS = re.compile("Token|InvalidAccessKeyId|Signature|Unrecognized|AuthFailure")
@@ -37,8 +36,7 @@ class Aws:
         self.region = region
         self._access = S3Access()
         if credentials:
-            data = DataConfig.model_construct(credentials=credentials)
-            self._access = load_access(data)
+            self._access = load_access(credentials)
         with translated("reading the AWS configuration"):
             known = self._session.get_available_regions("emr")
         if region not in known:

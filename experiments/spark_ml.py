@@ -22,6 +22,7 @@ from xray.config.options import add_config_options
 from xray.config.run import DataConfig, RunConfig
 from xray.data.labels import FINDINGS
 from xray.records.benchmark import write_benchmark
+from xray.records.wording import plain_interval
 
 if TYPE_CHECKING:
     from pyspark.ml import Transformer
@@ -72,7 +73,10 @@ def _run(config: RunConfig, options: argparse.Namespace) -> str:
     check_folder(options.results, "--results")
     if config.runner.master:
         check_master(config.runner.master)
-    storage = Storage(load_access(config.data), config.data.read_threads)
+    storage = Storage(
+        load_access(config.data.credentials, config.data.endpoint_url),
+        config.data.read_threads,
+    )
     dataset = find_dataset(config.data, storage)
     featurizer = BackboneFeaturizer(config=config)
     featurizer.archive()  # the weights can be had
@@ -136,28 +140,19 @@ def learn(
 def table(results: dict[str, Any]) -> str:
     """A line a finding: positives, our AUC with its interval, and Spark ML's."""
     lines = [f"{'finding':<20}{'positives':>9}  {'AUC (95% interval)':<22}Spark ML"]
-    findings = results["scores"]["findings"]
+    scores = Scores.model_validate(results["scores"])
     for name in FINDINGS:
-        if name not in findings:
+        if name not in scores.findings:
             lines.append(f"{name:<20}{'':>9}  left out: one value only in training")
             continue
-        theirs = results["spark_auc"][name]
+        finding, theirs = scores.findings[name], results["spark_auc"][name]
         lines.append(
-            f"{name:<20}{findings[name]['positives']:>9}  "
-            f"{_interval(findings[name]['auc']):<22}"
+            f"{name:<20}{finding.positives:>9}  "
+            f"{plain_interval(finding.auc, 4):<22}"
             f"{'-' if theirs is None else f'{theirs:.4f}'}"
         )
-    macro = _interval(results["scores"]["macro_auc"])
-    count = results["scores"]["findings_scored"]
-    return "\n".join([*lines, f"{f'mean of {count}':<29}  {macro}"])
-
-
-def _interval(auc: dict[str, float | None]) -> str:
-    if auc["value"] is None:
-        return "-"
-    if auc["low"] is None:
-        return f"{auc['value']:.4f}"
-    return f"{auc['value']:.4f} ({auc['low']:.3f}-{auc['high']:.3f})"
+    mean = f"mean of {scores.findings_scored}"
+    return "\n".join([*lines, f"{mean:<29}  {plain_interval(scores.macro_auc, 4)}"])
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def _stage(config: RunConfig, form: str) -> None:
     from xray.storage.credentials import load_access
 
     start, data = time.perf_counter(), config.data
-    staging = plan_staging(data, load_access(data), form)
+    staging = plan_staging(data, load_access(data.credentials, data.endpoint_url), form)
     images = sum(len(plan.images) for plan in staging.missing)
     with progress_bar(images, "stage") as bar:
         if staging.missing and (under_spark_submit() or config.runner.master):

@@ -118,7 +118,7 @@ def cluster():
 
 def held_out(config: RunConfig) -> tuple[Subset, np.ndarray]:
     """The readable test images of a configuration, and their pixels."""
-    access = load_access(config.data)
+    access = load_access(config.data.credentials, config.data.endpoint_url)
     test = find_dataset(config.data, Storage(access)).test
     pixels, good, _ = ImageReader.of(config.data, access).load(test.uris, test.etags)
     return test.take(good), pixels[:]

@@ -100,7 +100,7 @@ def take_a_step(config: RunConfig) -> dict[str, Any]:
 def read_pixels(config: RunConfig, **data: object) -> list[int]:
     """A checksum of each training image, read another way."""
     data = config.data.model_copy(update=data)
-    access = load_access(data)
+    access = load_access(data.credentials, data.endpoint_url)
     train = find_dataset(data, Storage(access)).train
     pixels, _, bad = ImageReader.of(data, access).load(train.uris, train.etags)
     assert not bad

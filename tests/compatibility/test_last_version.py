@@ -73,7 +73,8 @@ def test_a_sequential_run_goes_on(bucket, tmp_path, whole):
 def test_a_run_of_resident_workers_goes_on(bucket, cluster, tmp_path):
     config = bucket.config(runner={"workers": 2})
     journal = resumed_journal("elephas", config, tmp_path, 2)
-    access, model = load_access(config.data), build_model(config)
+    access = load_access(config.data.credentials, config.data.endpoint_url)
+    model = build_model(config)
     journal.initial_weights = weights_digest(model.get_weights())
     dataset = in_background(find_dataset, config.data, Storage(access))
     train_resident(journal, cluster, model, access, dataset)

@@ -17,7 +17,10 @@ HEADER = "Image Index,Finding Labels,Patient ID"
 
 def find(bucket, **data) -> Dataset:
     config = bucket.config(data=data)
-    return find_dataset(config.data, Storage(load_access(config.data)))
+    return find_dataset(
+        config.data,
+        Storage(load_access(config.data.credentials, config.data.endpoint_url)),
+    )
 
 
 def identity(bucket, **data) -> dict:

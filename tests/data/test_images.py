@@ -135,7 +135,7 @@ class Shelf:
     """Images in a bucket of their own, loaded as a run loads them."""
 
     def __init__(self, bucket, cache_dir=None) -> None:
-        self.storage = Storage(load_access(bucket.config().data))
+        self.storage = Storage(load_access(bucket.credentials))
         self.folder, self.cache_dir = bucket.folder, cache_dir
 
     def add(self, name: str, content: bytes) -> None:

@@ -19,7 +19,9 @@ from xray.storage.s3 import Storage
 @pytest.fixture(scope="module")
 def subset(bucket):
     data = bucket.config().data
-    return find_dataset(data, Storage(load_access(data))).train
+    return find_dataset(
+        data, Storage(load_access(data.credentials, data.endpoint_url))
+    ).train
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 7])
@@ -78,7 +80,7 @@ def test_a_partition_above_one_batch_passes():
 @pytest.fixture(scope="module")
 def loaded(bucket, cluster):
     data = bucket.config().data
-    access = load_access(data)
+    access = load_access(data.credentials, data.endpoint_url)
     train = find_dataset(data, Storage(access)).train
     rows, bad = load_rows(cluster, train, ImageReader.of(data, access), 0)
     return train, rows, bad, data, access

@@ -23,7 +23,7 @@ from xray.data.reader import ImageReader
 from xray.storage.s3 import Storage
 
 config = RunConfig.model_validate_json(sys.argv[1])
-access = load_access(config.data)
+access = load_access(config.data.credentials, config.data.endpoint_url)
 reader = ImageReader.of(config.data, access)
 listed = Storage(access).list_objects(config.data.images)
 uris = [f"s3://nih/{o.key}" for o in listed]
@@ -40,7 +40,7 @@ print(json.dumps({"images": len(good), "total": total, "grown": grown}))
 
 def reader_of(bucket, **data) -> ImageReader:
     config = bucket.config(data=data).data
-    return ImageReader.of(config, load_access(config))
+    return ImageReader.of(config, load_access(config.credentials, config.endpoint_url))
 
 
 def load(reader, names, progress=lambda count: None):

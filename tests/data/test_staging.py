@@ -43,7 +43,7 @@ class Stage:
         return self.bucket.config(data=data).data
 
     def access(self):
-        return load_access(self.data())
+        return load_access(self.bucket.credentials)
 
     def plan(self, form="parquet", **data) -> Staging:
         return plan_staging(self.data(**data), self.access(), form)

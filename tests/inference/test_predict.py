@@ -342,7 +342,7 @@ class TestOnSpark:
         """A job, and what it gives in this process."""
         _, info = load_model(saved_model)
         data = zoo.config(data={"images": "s3://nih/zoo/"}).data
-        access = load_access(data)
+        access = load_access(data.credentials, data.endpoint_url)
         inputs = find_inputs(data, Storage(access), "all", labelled=False)
         reader = ImageReader(access, 32, 4, decode=decode_picture)
         out = Place(str(tmp_path / "spark"), access)

@@ -70,7 +70,7 @@ def work(request, bucket, tmp_path_factory) -> Work:
         output={"models": str(folder / "models")},
     )
     config = load_config(file, smallest(request.param))
-    access = load_access(config.data)
+    access = load_access(config.data.credentials, config.data.endpoint_url)
     found = find_dataset(config.data, Storage(access))
     train, test = take_few(found.train, TRAIN), take_few(found.test, TEST)
     reader = ImageReader.of(config.data, access)
@@ -162,7 +162,9 @@ def test_a_resident_worker_trains_exchanges_and_scores_it(work, model):
     from pyspark import cloudpickle
 
     config, dataset = work.config, work.dataset
-    reader = ImageReader.of(config.data, load_access(config.data))
+    reader = ImageReader.of(
+        config.data, load_access(config.data.credentials, config.data.endpoint_url)
+    )
     (train,), (test,) = (
         cut_partitions(dataset.train, 1),
         cut_partitions(dataset.test, 1),

@@ -297,7 +297,7 @@ def test_weights_from_a_file_and_from_s3(own_bucket, tmp_path, suffix):
     path = tmp_path / f"trained{suffix}"
     (trained.save if suffix == ".keras" else trained.save_weights)(path)
     (own_bucket.folder / path.name).write_bytes(path.read_bytes())
-    storage = Storage(load_access(own_bucket.config().data))
+    storage = Storage(load_access(own_bucket.credentials))
     for place in (str(path), f"s3://nih/{path.name}"):
         model = build_model(make_config(weights=place), storage)
         assert weights_digest(model.get_weights()) == weights_digest(
@@ -324,7 +324,7 @@ def test_weights_that_are_no_weights_are_refused(tmp_path, name):
 def test_missing_weights_are_refused(own_bucket, tmp_path):
     with refused("model.weights .*none.keras does not exist. Check the path"):
         build_model(make_config(weights=str(tmp_path / "none.keras")))
-    storage = Storage(load_access(own_bucket.config().data))
+    storage = Storage(load_access(own_bucket.credentials))
     with refused("model.weights s3://nih/none.keras cannot be read: no such key"):
         build_model(make_config(weights="s3://nih/none.keras"), storage)
 

@@ -98,7 +98,7 @@ def test_reads_back_from_disk(model, tmp_path):
 
 
 def test_reads_back_from_s3(model, own_bucket):
-    access = load_access(own_bucket.config().data)
+    access = load_access(own_bucket.credentials)
     saved = save_model(model, make_info(), "s3://nih/models/m", access)
     files = sorted(path.name for path in (own_bucket.folder / "models").iterdir())
     assert files == ["m.json", "m.keras", "m.md"]

@@ -80,7 +80,9 @@ def shown(bucket: Bucket, tmp_path_factory) -> Shown:
 def stage(bucket: Bucket, config: RunConfig) -> None:
     (bucket.folder.parent / "jax-staged").mkdir()
     data = config.data.model_copy(update={"staged": STAGED})
-    staging = plan_staging(data, load_access(data), "parquet")
+    staging = plan_staging(
+        data, load_access(data.credentials, data.endpoint_url), "parquet"
+    )
     for plan in staging.missing:
         staging.write(plan)
     staging.finish()

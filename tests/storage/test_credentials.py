@@ -8,16 +8,9 @@ import pytest
 import yaml
 
 from tests.refusals import SECRET, refused
-from xray.config.run import DataConfig
 from xray.storage.credentials import S3Access, load_access
 
 FILE = {"aws_access_key_id": "AKID", "aws_secret_key_id": SECRET}
-
-
-def data(path: Path | None = None, **settings: str) -> DataConfig:
-    return DataConfig(
-        images="s3://b/i/", labels="s3://b/l.csv", credentials=path, **settings
-    )
 
 
 @pytest.fixture
@@ -43,26 +36,26 @@ def no_credentials(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", ["aws_secret_key_id", "aws_secret_access_key"])
 def test_published_and_usual_name_of_the_secret(write, name):
-    access = load_access(data(write({"aws_access_key_id": "AKID", name: SECRET})))
+    access = load_access(write({"aws_access_key_id": "AKID", name: SECRET}))
     assert access == S3Access("AKID", SECRET)
 
 
 def test_all_keys(write):
     more = {"aws_session_token": "T", "region": "eu-west-1", "endpoint_url": "http://h"}
-    access = load_access(data(write(FILE | more)))
+    access = load_access(write(FILE | more))
     assert access == S3Access("AKID", SECRET, "T", "eu-west-1", "http://h")
 
 
 def test_spaces_and_line_breaks_around_values_do_not_count(write):
     content = {**FILE, "aws_secret_key_id": f" {SECRET}\n", "aws_session_token": "T\n"}
-    access = load_access(data(write(content)))
+    access = load_access(write(content))
     assert (access.secret_access_key, access.session_token) == (SECRET, "T")
 
 
 def test_endpoint_of_the_configuration_comes_first(write):
     path = write(FILE | {"endpoint_url": "http://file"})
-    assert load_access(data(path)).endpoint_url == "http://file"
-    access = load_access(data(path, endpoint_url="http://configuration"))
+    assert load_access(path).endpoint_url == "http://file"
+    access = load_access(path, endpoint_url="http://configuration")
     assert access.endpoint_url == "http://configuration"
 
 
@@ -87,17 +80,17 @@ def test_endpoint_of_the_configuration_comes_first(write):
 )
 def test_refused_file(write, content, message):
     with refused(message):
-        load_access(data(write(content)))
+        load_access(write(content))
 
 
 def test_missing_file(tmp_path):
     with refused("Credentials file .*none.yaml cannot be read: No such file"):
-        load_access(data(tmp_path / "none.yaml"))
+        load_access(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
 def test_file_open_to_others_is_warned_of(write, caplog, mode):
-    load_access(data(write(FILE, mode)))
+    load_access(write(FILE, mode))
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "chmod 600" in record.getMessage()
@@ -105,7 +98,7 @@ def test_file_open_to_others_is_warned_of(write, caplog, mode):
 
 
 def test_file_of_the_owner_alone_is_not_warned_of(write, caplog):
-    load_access(data(write(FILE)))
+    load_access(write(FILE))
     assert not caplog.records
 
 
@@ -119,17 +112,17 @@ def test_environment(no_credentials, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_SESSION_TOKEN", "T")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    assert load_access(data()) == S3Access("AKID", SECRET, "T", "eu-west-1")
+    assert load_access() == S3Access("AKID", SECRET, "T", "eu-west-1")
 
 
 def test_endpoint_of_the_environment_comes_last(no_credentials, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://any")
-    assert load_access(data()).endpoint_url == "http://any"
+    assert load_access().endpoint_url == "http://any"
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3")
-    assert load_access(data()).endpoint_url == "http://s3"
-    assert load_access(data(endpoint_url="http://own")).endpoint_url == "http://own"
+    assert load_access().endpoint_url == "http://s3"
+    assert load_access(endpoint_url="http://own").endpoint_url == "http://own"
 
 
 def test_profile_in_the_home_folder(no_credentials, tmp_path):
@@ -137,12 +130,12 @@ def test_profile_in_the_home_folder(no_credentials, tmp_path):
     (tmp_path / ".aws" / "credentials").write_text(
         f"[default]\naws_access_key_id = AKID\naws_secret_access_key = {SECRET}\n"
     )
-    assert load_access(data()) == S3Access("AKID", SECRET)
+    assert load_access() == S3Access("AKID", SECRET)
 
 
 def test_nothing_found(no_credentials):
     with refused("No S3 credentials found: data.credentials is not set"):
-        load_access(data())
+        load_access()
 
 
 @pytest.mark.parametrize(
@@ -156,4 +149,4 @@ def test_nothing_found(no_credentials):
 def test_half_an_environment(no_credentials, monkeypatch, name, value, message):
     monkeypatch.setenv(name, value)
     with refused(message):
-        load_access(data())
+        load_access()

@@ -25,7 +25,7 @@ def access_of(server, **changes: str | None) -> S3Access:
 
 @pytest.fixture
 def storage(bucket) -> Storage:
-    return Storage(load_access(bucket.config().data), connections=4)
+    return Storage(load_access(bucket.credentials), connections=4)
 
 
 class WebServer(ThreadingHTTPServer):

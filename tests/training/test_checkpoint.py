@@ -177,7 +177,10 @@ def test_unreadable_images_count_once_they_are_known():
 def test_a_file_of_weights_counts_once_it_is_read(bucket):
     weights = {"weights": "/tmp/a.weights.h5"}
     config = bucket.config(model=weights)
-    dataset = find_dataset(config.data, Storage(load_access(config.data)))
+    dataset = find_dataset(
+        config.data,
+        Storage(load_access(config.data.credentials, config.data.endpoint_url)),
+    )
 
     def journal(weights):
         journal = Journal("sequential", config, dataset=dataset)

@@ -29,7 +29,10 @@ def test_an_unknown_loss_passes(bucket):
 def test_resident_workers_are_stopped_by_their_report(bucket):
     config = bucket.config()
     journal = Journal("elephas", config)
-    journal.dataset = find_dataset(config.data, Storage(load_access(config.data)))
+    journal.dataset = find_dataset(
+        config.data,
+        Storage(load_access(config.data.credentials, config.data.endpoint_url)),
+    )
     reports = [
         EpochReport(worker, 0, images, loss, 1e-3, 1.0, 1.0, 0.0, 1.0, 1)
         # A worker without images has no loss, and that is no divergence.

@@ -24,7 +24,10 @@ def make_config(**sections: dict) -> RunConfig:
 @pytest.fixture(scope="module")
 def dataset(bucket):
     config = bucket.config()
-    return find_dataset(config.data, Storage(load_access(config.data)))
+    return find_dataset(
+        config.data,
+        Storage(load_access(config.data.credentials, config.data.endpoint_url)),
+    )
 
 
 def make_journal(bucket, dataset, **sections: dict) -> Journal:
@@ -156,7 +159,7 @@ def test_secrets_are_absent(own_bucket):
     keys = {"aws_access_key_id": "AKID", "aws_secret_key_id": SECRET}
     own_bucket.credentials.write_text("".join(f"{k}: {v}\n" for k, v in keys.items()))
     journal = Journal("sequential", own_bucket.config())
-    load_access(journal.config.data)
+    load_access(journal.config.data.credentials, journal.config.data.endpoint_url)
     text = build_record(journal).model_dump_json()
     assert str(own_bucket.credentials) in text
     assert SECRET not in text

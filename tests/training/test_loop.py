@@ -60,7 +60,7 @@ def resident_journal(config, cluster):
     """Of the same work by two workers."""
     journal = Journal("elephas", config)
     journal.workers = 2
-    access = load_access(config.data)
+    access = load_access(config.data.credentials, config.data.endpoint_url)
     model = build_model(config)
     journal.initial_weights = weights_digest(model.get_weights())
 
@@ -124,7 +124,7 @@ def test_thresholds_are_those_of_the_validation_images(local_journal, config, tm
     record = build_record(local_journal)
     save_models(local_journal, record, tmp_path)
     best, info = load_model(record.models["best"].path)
-    access = load_access(config.data)
+    access = load_access(config.data.credentials, config.data.endpoint_url)
     images = find_dataset(config.data, Storage(access)).validation
     reader = ImageReader.of(config.data, access)
     pixels, good, _ = reader.load(images.uris, images.etags)

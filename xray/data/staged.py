@@ -26,6 +26,7 @@ from xray.common.errors import UserError
 from xray.config.run import DataConfig
 from xray.data.labels import FINDINGS
 from xray.data.shard_files import FORMATS
+from xray.storage.place import under
 from xray.storage.s3 import Storage, UnreadableObject
 
 FORMAT_VERSION = 1
@@ -73,11 +74,6 @@ class Manifest(BaseModel):
     index: str
     """Name of the index under the prefix."""
     shards: list[Shard]
-
-
-def under(prefix: str, name: str) -> str:
-    """The address of `name` under the s3:// `prefix`."""
-    return f"{prefix.rstrip('/')}/{name}"
 
 
 def read_manifest(storage: Storage, prefix: str) -> Manifest | None:
@@ -162,7 +158,7 @@ def check_same_source(manifest: Manifest, data: DataConfig) -> None:
 
 
 def _addresses(table: pd.DataFrame, prefix: str) -> list[str]:
-    shards = under(f"{STAGED}{prefix}", "")
+    shards = f"{STAGED}{under(prefix, '')}"
     return [
         f"{UNREADABLE}{reason}" if reason else f"{shards}{shard}#{row}"
         for shard, row, reason in zip(

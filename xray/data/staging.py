@@ -32,10 +32,10 @@ from xray.data.staged import (
     Shard,
     check_same_source,
     read_manifest,
-    under,
 )
 from xray.records.record import utc_now
 from xray.storage.credentials import S3Access
+from xray.storage.place import under
 from xray.storage.s3 import Storage
 
 logger = logging.getLogger(__name__)

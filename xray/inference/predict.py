@@ -41,7 +41,7 @@ from xray.spark.cluster import start_cluster, under_spark_submit
 from xray.spark.environment import check_cluster
 from xray.spark.settings import check_master, thread_environment
 from xray.storage.credentials import S3Access, load_access
-from xray.storage.place import Place, check_place
+from xray.storage.place import Place
 from xray.storage.s3 import Storage
 
 AUC_TABLE = "auc.csv"
@@ -89,14 +89,14 @@ def _find(options: argparse.Namespace) -> Found:
     config = job_config(settings, info, options.model)
     if config.runner.master:
         check_master(config.runner.master)
-    check_place(options.out, "--out", config.data)
-    access = load_access(config.data)
     threads = config.data.read_threads
+    out = Place.checked(options.out, "--out", config.data, threads)
+    access = load_access(config.data.credentials, config.data.endpoint_url)
     storage = Storage(access, threads)
     labelled = knows_labels(settings["data"])
     inputs = find_inputs(config.data, storage, options.subset, labelled)
     reader = ImageReader(access, info.image_size, threads, decode=decode_picture)
-    job = plan_job(info, inputs.images, reader, Place(options.out, access, threads))
+    job = plan_job(info, inputs.images, reader, out)
     return Found(config, access, info, inputs, job)
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from xray.common.errors import UserError
 from xray.config.file import apply_override, load_config, parse_config
-from xray.config.run import DataConfig, RunConfig
+from xray.config.run import RunConfig
 from xray.model.sidecar import ModelInfo
 from xray.storage.credentials import S3Access, load_access
+from xray.storage.place import on_s3
 
 EVERYTHING = "all"
 SUBSETS = (EVERYTHING, "train", "validation", "test")
@@ -55,14 +56,11 @@ def model_access(model: str, data: Mapping[str, Any]) -> S3Access | None:
     Raises:
         UserError: the credentials cannot be used.
     """
-    if not model.startswith("s3://"):
+    if not on_s3(model):
         return None
     credentials = data.get("credentials")
-    access = DataConfig.model_construct(
-        credentials=Path(str(credentials)) if credentials else None,
-        endpoint_url=data.get("endpoint_url"),
-    )
-    return load_access(access)
+    file = Path(str(credentials)) if credentials else None
+    return load_access(file, data.get("endpoint_url"))
 
 
 def knows_labels(data: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from xray.data.labels import FINDINGS
 from xray.inference.scoring import OK
 from xray.records.metrics import score_predictions
 from xray.records.scores import Interval, Part, Scores
+from xray.records.wording import plain_interval
 
 
 class ScoringRates(Part):
@@ -160,14 +161,8 @@ def _table(scores: Scores) -> str:
     """A dash stands where a finding has one value only."""
     lines = [f"{'finding':<20}{'positives':>9}  AUC (95% interval)"]
     for name, finding in scores.findings.items():
-        lines.append(f"{name:<20}{finding.positives:>9}  {_interval(finding.auc)}")
+        lines.append(
+            f"{name:<20}{finding.positives:>9}  {plain_interval(finding.auc, 6)}"
+        )
     mean = f"mean of {scores.findings_scored}"
-    return "\n".join([*lines, f"{mean:<29}  {_interval(scores.macro_auc)}"])
-
-
-def _interval(auc: Interval) -> str:
-    if auc.value is None:
-        return "-"
-    if auc.low is None:
-        return f"{auc.value:.6f}"
-    return f"{auc.value:.6f} ({auc.low:.3f}-{auc.high:.3f})"
+    return "\n".join([*lines, f"{mean:<29}  {plain_interval(scores.macro_auc, 6)}"])

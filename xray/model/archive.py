@@ -35,8 +35,8 @@ def unpack(content: bytes, source: str) -> "keras.Model":
     """The model in a .keras file, not compiled, by Keras' safe mode.
 
     Args:
-        content: of the file, as `check_archive` lets it pass.
-        source: its address, for messages.
+        content: of `pack`, or of a file that `check_archive` lets pass.
+        source: its address or what else names it, for messages.
 
     Raises:
         UserError: Keras refuses it.
@@ -52,7 +52,7 @@ def unpack(content: bytes, source: str) -> "keras.Model":
             reason = " ".join(str(error).split())[:160]
             raise UserError(
                 f"Model {source} cannot be loaded ({type(error).__name__}: {reason}). "
-                "Use the Keras version that its sidecar names."
+                "Use the Keras version that saved it; a sidecar names it."
             ) from None
 
 
@@ -102,23 +102,3 @@ def _class_names(config: Any) -> Iterator[str]:
             waiting += part.values()
         elif isinstance(part, list):
             waiting += part
-
-
-def pack_network(model: "keras.Model") -> bytes:
-    """A .keras archive of the network alone, without loss and optimizer."""
-    import keras
-
-    bare = keras.Model(model.input, model.output, name=model.name)
-    with tempfile.NamedTemporaryFile(suffix=".keras") as file:
-        bare.save(file.name)
-        return Path(file.name).read_bytes()
-
-
-def unpack_network(archive: bytes) -> "keras.Model":
-    """The network of `pack_network`; nothing in the archive is executed."""
-    import keras
-
-    with tempfile.NamedTemporaryFile(suffix=".keras") as file:
-        file.write(archive)
-        file.flush()
-        return keras.models.load_model(file.name, compile=False)

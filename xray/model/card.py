@@ -11,7 +11,8 @@ from typing import Any
 from xray.config.backbones import BACKBONES
 from xray.config.runners import SEQUENTIAL, runner_of
 from xray.model.sidecar import ModelInfo
-from xray.records.scores import Interval, OperatingPoint
+from xray.records.scores import OperatingPoint
+from xray.records.wording import DASH, interval, number
 
 FRONT_MATTER = """---
 library_name: keras
@@ -148,11 +149,11 @@ def _evaluation(info: ModelInfo) -> str:
     for name, finding in scores.findings.items():
         rows.append(
             f"| {name} | {finding.positives} | {finding.negatives} | "
-            f"{_interval(finding.auc)} | {_number(finding.average_precision)} |"
+            f"{interval(finding.auc)} | {number(finding.average_precision, 3)} |"
         )
     rows.append(
-        f"| **mean of {scores.findings_scored}** | | | {_interval(scores.macro_auc)} | "
-        f"{_number(scores.macro_average_precision)} |"
+        f"| **mean of {scores.findings_scored}** | | | {interval(scores.macro_auc)} | "
+        f"{number(scores.macro_average_precision, 3)} |"
     )
     text = f"""On the test set of {info.images.test:,} images, of patients it never saw.
         The intervals are of {scores.resamples} bootstrap resamples by patient; a dash
@@ -173,11 +174,11 @@ def _calibration(info: ModelInfo) -> list[str]:
         heads += [f"`{rule}`", "sensitivity (95%)", "specificity (95%)"]
     rows = [_row(heads), _row(["---"] * len(heads))]
     for name, each in found.findings.items():
-        cells = [name, _interval(each.brier), _number(each.brier_reference)]
+        cells = [name, interval(each.brier), number(each.brier_reference, 3)]
         for rule in rules:
             cells += _point(each.thresholds.get(rule))
         rows.append(_row(cells))
-    brier = [_interval(found.macro_brier), _number(found.macro_brier_reference)]
+    brier = [interval(found.macro_brier), number(found.macro_brier_reference, 3)]
     rows.append(_row(["**mean**", *brier, *[""] * 3 * len(rules)]))
     text = """The Brier score is the mean squared difference of probability and label on
         the test set; the reference is that of always saying the finding's share of it.
@@ -196,8 +197,8 @@ def _calibration(info: ModelInfo) -> list[str]:
 
 def _point(point: OperatingPoint | None) -> list[str]:
     if point is None:
-        return ["–"] * 3
-    reached = _interval(point.sensitivity), _interval(point.specificity)
+        return [DASH] * 3
+    reached = interval(point.sensitivity), interval(point.specificity)
     return [f"{point.threshold:.3g}", *reached]
 
 
@@ -252,17 +253,6 @@ def _wrapped(text: str, **indents: str) -> str:
 
 def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(_wrapped(f"- {line}", subsequent_indent="  ") for line in lines)
-
-
-def _interval(score: Interval) -> str:
-    """A score with its 95% interval."""
-    if score.low is None or score.high is None:
-        return _number(score.value)
-    return f"{_number(score.value)} ({_number(score.low)}–{_number(score.high)})"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xray.common.errors import UserError
+from xray.storage.place import Place, on_s3
 
 if TYPE_CHECKING:
     import keras
@@ -26,32 +27,18 @@ def load_weights(
     Raises:
         UserError: the file cannot be had or does not fit.
     """
-    if not source.startswith("s3://"):
-        _load_file(model, Path(source), source)
-        return
-    from xray.storage.s3 import UnreadableObject
-
-    if storage is None:
+    if on_s3(source) and storage is None:
         raise ValueError(f"weights on S3 need a storage. Got {source}.")
-    try:
-        content = storage.read(source)
-    except UnreadableObject as error:
-        raise UserError(f"model.weights {source} cannot be read: {error}.") from None
-    suffix = ".weights.h5" if source.endswith(".weights.h5") else ".keras"
-    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
-        file.write(content)
-        file.flush()
-        _load_file(model, Path(file.name), source)
-
-
-def _load_file(model: "keras.Model", path: Path, source: str) -> None:
-    if not path.is_file():
-        raise UserError(f"model.weights {source} does not exist. Check the path.")
-    try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"model.weights {source} does not fit this model "
-            f"({str(error).splitlines()[0][:120]}). Use weights of the same model "
-            "section and image size."
-        ) from None
+    place, name = Place.of_file(source, storage and storage.access)
+    content = place.read(name, "model.weights", ". Check the path")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)  # by its suffix Keras knows the format
+        path.write_bytes(content)
+        try:
+            model.load_weights(path)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"model.weights {source} does not fit this model "
+                f"({str(error).splitlines()[0][:120]}). Use weights of the same model "
+                "section and image size."
+            ) from None

@@ -19,7 +19,6 @@ from xray.model.sidecar import SCHEMA_VERSION, ModelInfo
 from xray.records.record import why_invalid
 from xray.storage.credentials import S3Access
 from xray.storage.place import Place
-from xray.storage.s3 import Storage, UnreadableObject
 
 if TYPE_CHECKING:
     import keras
@@ -49,8 +48,7 @@ def save_model(
     _check_signature(model, info, str(destination))
     content = pack(model)
     info = info.model_copy(update={"model_id": _digest(content)})
-    folder, slash, name = str(destination).rpartition("/")
-    place = Place(f"{folder}{slash}" or ".", access or S3Access(), 1)
+    place, name = Place.of_file(destination, access)
     place.write(f"{name}.md", model_card(info, name).encode())
     place.write(f"{name}.json", (info.model_dump_json(indent=1) + "\n").encode())
     place.write(f"{name}{SUFFIX}", content)
@@ -74,7 +72,8 @@ def load_model(
     source = str(source)
     if not source.endswith(SUFFIX):
         raise UserError(f"A saved model is a .keras file. Got {source!r}.")
-    content = _read(source, access)
+    place, name = Place.of_file(source, access)
+    content = place.read(name, hint=". Check it")
     check_archive(content, source)
     info = read_info(source, access)
     if _digest(content) != info.model_id:
@@ -95,7 +94,8 @@ def read_info(source: str | Path, access: S3Access | None = None) -> ModelInfo:
         UserError: it is missing, or no sidecar of a saved model.
     """
     path = str(source).removesuffix(SUFFIX) + ".json"
-    content = _read(path, access, "; it stands beside every saved model")
+    place, name = Place.of_file(path, access)
+    content = place.read(name, hint="; it stands beside every saved model")
     try:
         info = ModelInfo.model_validate_json(content)
     except ValidationError as error:
@@ -139,16 +139,3 @@ def _shown(tensors: list[tuple[tuple[int | None, ...], str]]) -> str:
         for shape, dtype in tensors
     ]
     return " to ".join(parts)[:200] or "no tensors"
-
-
-def _read(source: str, access: S3Access | None, hint: str = ". Check it") -> bytes:
-    try:
-        if source.startswith("s3://"):
-            return Storage(access or S3Access(), 1).read(source)
-        return Path(source).read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{source} does not exist{hint}.") from None
-    except OSError as error:
-        raise UserError(f"{source} cannot be read: {error.strerror}.") from None
-    except UnreadableObject as error:
-        raise UserError(f"{source} cannot be read: {error}{hint}.") from None

@@ -29,6 +29,21 @@ def interval(found: Interval | None) -> str:
     return text
 
 
+def plain_interval(found: Interval, digits: int) -> str:
+    """A score with its 95% interval in the characters that every terminal shows.
+
+    Args:
+        found: the score.
+        digits: of its value; the ends of the interval have three.
+    """
+    if found.value is None:
+        return "-"
+    text = number(found.value, digits)
+    if found.low is not None and found.high is not None:
+        text += f" ({number(found.low, 3)}-{number(found.high, 3)})"
+    return text
+
+
 def duration(seconds: float) -> str:
     """Seconds in words that can be read aloud."""
     if seconds < 120:

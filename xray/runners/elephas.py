@@ -35,7 +35,7 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
     with timer.phase("load"):  # what can be checked before a cluster
         if config.runner.master:
             check_master(config.runner.master)
-        access = load_access(config.data)
+        access = load_access(config.data.credentials, config.data.endpoint_url)
         storage = Storage(access, config.data.read_threads)
         storage.check(config.data.staged or config.data.images)
         dataset = in_background(find_dataset, config.data, storage)

@@ -8,7 +8,7 @@ from xray.model.saved import save_model
 from xray.model.sidecar import ModelInfo
 from xray.records.record import RunRecord, SavedModel, utc_now
 from xray.storage.credentials import S3Access, load_access
-from xray.storage.place import check_place, under
+from xray.storage.place import Place, on_s3, under
 from xray.training.journal import Journal
 from xray.training.tensorboard import TensorBoardLog
 
@@ -20,7 +20,7 @@ def check_output(config: RunConfig) -> None:
         UserError: the folder or the prefix cannot be written.
     """
     if config.output.models is not None:
-        check_place(config.output.models, "output.models", config.data)
+        Place.checked(config.output.models, "output.models", config.data)
 
 
 def open_events(config: RunConfig, runner: str) -> TensorBoardLog | None:
@@ -70,5 +70,6 @@ def save_models(journal: Journal, record: RunRecord, results: Path) -> str | Non
 
 
 def _access(config: RunConfig) -> S3Access | None:
-    on_s3 = config.output.models.startswith("s3://")
-    return load_access(config.data) if on_s3 else None
+    if not on_s3(config.output.models):
+        return None
+    return load_access(config.data.credentials, config.data.endpoint_url)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from xray.model.archive import unpack_network
+from xray.model.archive import unpack
 
 if TYPE_CHECKING:
     import keras
@@ -22,4 +22,4 @@ class SharedNetwork:
 @lru_cache(maxsize=2)
 def network_of(shared: SharedNetwork) -> "keras.Model":
     """On an executor, kept in its process: other jobs do not trace it again."""
-    return unpack_network(shared.archive.value)
+    return unpack(shared.archive.value, shared.digest)

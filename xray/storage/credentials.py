@@ -9,7 +9,6 @@ from typing import Any
 
 from xray.common.errors import UserError
 from xray.config.file import read_yaml_mapping
-from xray.config.run import DataConfig
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +39,21 @@ class S3Access:
     endpoint_url: str | None = None
 
 
-def load_access(data: DataConfig) -> S3Access:
-    """The access that a configuration describes, from its file or boto3's chain.
+def load_access(
+    credentials: Path | None = None, endpoint_url: str | None = None
+) -> S3Access:
+    """The access that a file of credentials or boto3's chain gives.
+
+    Args:
+        credentials: YAML file with keys; None asks boto3's chain.
+        endpoint_url: of a server other than AWS; overrides the one found there.
 
     Raises:
         UserError: the file is missing or malformed, or no credentials are found.
     """
-    if data.credentials:
-        return _access_from_file(data.credentials, data.endpoint_url)
-    return _access_from_chain(data.endpoint_url)
+    if credentials:
+        return _access_from_file(credentials, endpoint_url)
+    return _access_from_chain(endpoint_url)
 
 
 def _access_from_file(path: Path, endpoint_url: str | None) -> S3Access:

@@ -12,18 +12,69 @@ from xray.storage.s3 import Storage, UnreadableObject, split_uri
 
 
 class Place:
-    """Where a job's files stand; they are named by their path below it.
+    """Where files stand; they are named by their path below it.
 
     Args:
         root: folder or s3://bucket/prefix/
-        access: to S3; not asked for a folder.
+        access: to S3, not asked for a folder; None asks boto3's own chain.
         connections: S3 requests under way at once.
+        attempts: tries of an S3 request, as `Storage` takes them.
     """
 
-    def __init__(self, root: str, access: S3Access, connections: int = 16) -> None:
-        self._on_s3 = root.startswith("s3://")
-        self.root = root.rstrip("/")
-        self._storage = Storage(access, connections)
+    def __init__(
+        self,
+        root: str,
+        access: S3Access | None = None,
+        connections: int = 16,
+        attempts: int = 6,
+    ) -> None:
+        self._on_s3 = on_s3(root)
+        self.root = root.rstrip("/") or "/"
+        self._storage = Storage(access or S3Access(), connections, attempts)
+
+    @classmethod
+    def of_file(
+        cls, address: str | Path, access: S3Access | None = None
+    ) -> tuple["Place", str]:
+        """The place of one file, and the file's name there.
+
+        Args:
+            address: path or s3:// address of the file.
+            access: to S3; None asks boto3's own chain.
+        """
+        folder, slash, name = str(address).rpartition("/")
+        return cls(f"{folder}{slash}" or ".", access, connections=1), name
+
+    @classmethod
+    def checked(
+        cls, root: str, setting: str, data: DataConfig, connections: int = 16
+    ) -> "Place":
+        """A folder, made unless it is there, or a prefix on S3 that can be written.
+
+        Args:
+            root: folder or s3://bucket/prefix/
+            setting: that names it, for messages.
+            data: how to reach S3.
+            connections: S3 requests under way at once.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        if not on_s3(root):
+            check_folder(Path(root), setting)
+            return cls(root)
+        try:
+            access = load_access(data.credentials, data.endpoint_url)
+            cls(root, access, connections=1, attempts=2)._try_to_write()
+        except UserError as error:
+            raise UserError(f"{setting} {root} cannot be written: {error}") from None
+        return cls(root, access, connections)
+
+    def _try_to_write(self) -> None:
+        """Write an empty file, since only writing shows the right to write."""
+        self.write(".writable", b"")
+        with contextlib.suppress(UserError):  # the keys may not allow to delete
+            self.delete(".writable")
 
     def names(self) -> list[str]:
         """Of every file there, sorted.
@@ -39,19 +90,28 @@ class Place:
         paths = (p for p in root.rglob("*") if p.is_file() and p.suffix != ".tmp")
         return sorted(path.relative_to(root).as_posix() for path in paths)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, setting: str = "", hint: str = "") -> bytes:
         """The content of a file.
+
+        Args:
+            name: of the file.
+            setting: that names it, for messages.
+            hint: what to do if it is gone, for messages: from ", " or ". " on.
 
         Raises:
             UserError: it is gone, or disk or S3 refuses.
         """
+        file = f"{setting} {self.at(name)}".strip()
         try:
             if self._on_s3:
                 return self._storage.read(self.at(name))
             return Path(self.at(name)).read_bytes()
-        except (OSError, UnreadableObject) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(f"{self.at(name)} cannot be read: {reason}.") from None
+        except FileNotFoundError:
+            raise UserError(f"{file} does not exist{hint}.") from None
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror}.") from None
+        except UnreadableObject as error:
+            raise UserError(f"{file} cannot be read: {error}{hint}.") from None
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all.
@@ -87,34 +147,7 @@ class Place:
 
     def at(self, name: str) -> str:
         """The path or address of a file."""
-        return f"{self.root}/{name}"
-
-
-def check_place(place: str, name: str, data: DataConfig) -> None:
-    """Make a folder, or try to write to a prefix on S3.
-
-    Only writing shows the right to write, so a prefix gets an empty object `.writable`,
-    which is removed again where the keys allow that.
-
-    Args:
-        place: folder or s3://bucket/prefix/
-        name: of the setting, for messages.
-        data: how to reach S3.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    if not place.startswith("s3://"):
-        check_folder(Path(place), name)
-        return
-    probe = under(place, ".writable")
-    try:
-        storage = Storage(load_access(data), connections=1, attempts=2)
-        storage.write(probe, b"")
-    except UserError as error:
-        raise UserError(f"{name} {place} cannot be written: {error}") from None
-    with contextlib.suppress(UserError):  # a saved model needs no right to delete
-        storage.delete(probe)
+        return under(self.root, name)
 
 
 def check_folder(folder: Path, name: str) -> None:
@@ -139,6 +172,11 @@ def check_folder(folder: Path, name: str) -> None:
 
 def under(place: str, name: str) -> str:
     """The path or address of a file in a folder or below a prefix."""
-    if place.startswith("s3://"):
+    if on_s3(place):
         return f"{place.rstrip('/')}/{name}"
     return str(Path(place, name))
+
+
+def on_s3(place: str) -> bool:
+    """Whether a path or an address is one on S3."""
+    return place.startswith("s3://")

@@ -57,7 +57,7 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
         UserError: the data, the weights or the settings cannot be used.
     """
     with journal.timer.phase("load"):
-        access = load_access(config.data)
+        access = load_access(config.data.credentials, config.data.endpoint_url)
         storage = Storage(access, config.data.read_threads)
         dataset = journal.dataset = find_dataset(config.data, storage)
         check_batch_size(config, len(dataset.train), journal.workers or 1)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from waitress import create_server
 
 from xray.common.errors import UserError
-from xray.config.run import DataConfig
 from xray.data.images import silence_decoders
 from xray.model.saved import load_model
 from xray.storage.credentials import S3Access, load_access
+from xray.storage.place import on_s3
 from xray.webapp.app import create_app
 from xray.webapp.limits import Limits
 from xray.webapp.samples import drawn_samples, folder_samples
@@ -101,9 +101,7 @@ def load_scorers(sources: Sequence[str], credentials: Path | None) -> list[Score
 
 
 def _access(source: str, credentials: Path | None) -> S3Access | None:
-    if not source.startswith("s3://"):
-        return None
-    return load_access(DataConfig.model_construct(credentials=credentials))
+    return load_access(credentials) if on_s3(source) else None
 
 
 def is_loopback(host: str) -> bool:

@@ -40,7 +40,10 @@ def config(bucket):
 @pytest.fixture(scope="module")
 def dataset(config):
     """With one test image that cannot be read."""
-    dataset = find_dataset(config.data, Storage(load_access(config.data)))
+    dataset = find_dataset(
+        config.data,
+        Storage(load_access(config.data.credentials, config.data.endpoint_url)),
+    )
     dataset.test.uris[3] = "s3://nih/images/gone.png"
     return dataset
 
@@ -59,7 +62,9 @@ def test_images(images):
 @pytest.fixture(scope="module")
 def pixels(config, dataset):
     """Readable test images by name, read without Spark."""
-    reader = ImageReader.of(config.data, load_access(config.data))
+    reader = ImageReader.of(
+        config.data, load_access(config.data.credentials, config.data.endpoint_url)
+    )
     pixels, good, _ = reader.load(dataset.test.uris, dataset.test.etags)
     return dict(zip(dataset.test.names[good], pixels, strict=True))
 
@@ -157,7 +162,10 @@ def test_all_but_the_test_rows_are_cut_for_validation_as_in_the_runners(
     session, bucket
 ):
     config = bucket.config(data={"validation_fraction": 0.2})
-    dataset = find_dataset(config.data, Storage(load_access(config.data)))
+    dataset = find_dataset(
+        config.data,
+        Storage(load_access(config.data.credentials, config.data.endpoint_url)),
+    )
     images = image_frame(session, config, dataset)
     rows = images.where("subset != 'test'")
     subset = collect_subset(rows, "image", "patient", "uri", "etag", "labels")

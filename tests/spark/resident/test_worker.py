@@ -51,7 +51,7 @@ LIKE_SMALL = {"optimizer": "adam", "learning_rate": 0.001}  # what `small_model`
 @pytest.fixture(scope="module")
 def data(bucket):
     config = bucket.config().data
-    access = load_access(config)
+    access = load_access(config.credentials, config.endpoint_url)
     dataset = find_dataset(config, Storage(access))
     return dataset, ImageReader(access, config.image_size, 4)
 
@@ -296,7 +296,8 @@ def test_workers_start_before_the_listing_ends_and_end_when_it_fails(bucket, clu
             time.sleep(0.05)
         raise UserError("No image.")
 
-    access, dataset = load_access(config.data), in_background(fail)
+    access = load_access(config.data.credentials, config.data.endpoint_url)
+    dataset = in_background(fail)
     with refused("No image."):
         train_resident(journal, cluster, small_model(), access, dataset)
     assert journal.log.epochs == []

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 def test_scores_equal_the_local_ones_in_order(bucket, cluster):
     config = bucket.config()
-    access = load_access(config.data)
+    access = load_access(config.data.credentials, config.data.endpoint_url)
     test = find_dataset(config.data, Storage(access)).test
     rows, _ = load_rows(cluster, test, ImageReader.of(config.data, access), 0)
     model = build_model(config)
@@ -33,7 +33,7 @@ def first(row):
 
 def test_unreadable_images_are_left_out(bucket, cluster):
     config = bucket.config()
-    access = load_access(config.data)
+    access = load_access(config.data.credentials, config.data.endpoint_url)
     test = find_dataset(config.data, Storage(access)).test.take(np.arange(5))
     test.uris[2] = "s3://nih/images/gone.png"
     rows, bad = load_rows(cluster, test, ImageReader.of(config.data, access), 0)

@@ -22,7 +22,7 @@ from pyspark.ml.util import (
 from xray.common.errors import UserError
 from xray.config.file import parse_config
 from xray.config.run import RunConfig
-from xray.model.archive import pack_network, unpack_network
+from xray.model.archive import pack, unpack
 from xray.spark.cluster import join_cluster
 from xray.spark.ml.fit import (
     SETTINGS,
@@ -81,7 +81,7 @@ class NetworkStage(HasInputCol, HasOutputCol, MLReadable, MLWritable):
     @property
     def network(self) -> "keras.Model":
         """A copy of the network, to use without Spark."""
-        return unpack_network(self.archive())
+        return unpack(self.archive(), self.uid)
 
     def _transform(self, dataset: "DataFrame") -> "DataFrame":
         columns = (self.getInputCol(), self.getOutputCol())
@@ -121,10 +121,10 @@ class XrayModel(NetworkStage, Model):
     ) -> None:
         super().__init__("probabilities", inputCol=inputCol, outputCol=outputCol)
         self.losses: list[float] = []
-        self._archive = None if network is None else pack_network(network)
+        self._archive = None if network is None else pack(network)
 
     def archive(self) -> bytes:
-        """The network as `pack_network` gives it."""
+        """The network as `pack` gives it."""
         if self._archive is None:
             raise UserError("XrayModel has no network. Fit or load one.")
         return self._archive
@@ -181,11 +181,11 @@ class BackboneFeaturizer(NetworkStage, HasConfig, Transformer):
         self._built: tuple[dict[str, Any], bytes] | None = None
 
     def archive(self) -> bytes:
-        """The frozen backbone as `pack_network` gives it."""
+        """The frozen backbone as `pack` gives it."""
         settings = self.settings()
         if self._built is None or self._built[0] != settings:
             config = parse_config(settings, "config")
-            self._built = settings, pack_network(build_backbone(config))
+            self._built = settings, pack(build_backbone(config))
         return self._built[1]
 
     def take_archive(self, archive: bytes) -> None:

@@ -90,7 +90,7 @@ def train_network(
     train, validation = subset, None
     if config.data.validation_fraction and len(subset):
         train, validation = set_apart(subset, config.data, "validation_fraction")
-    access = load_access(config.data)
+    access = load_access(config.data.credentials, config.data.endpoint_url)
     training = config.training.model_copy(update={"evaluate_every_epoch": False})
     config = config.model_copy(update={"training": training})
     journal = Journal("elephas", config, workers=cluster.workers)

@@ -53,7 +53,7 @@ def image_frame(
     Raises:
         UserError: the bucket or the label file cannot be used.
     """
-    access = load_access(config.data)
+    access = load_access(config.data.credentials, config.data.endpoint_url)
     if dataset is None:
         dataset = find_dataset(config.data, Storage(access, config.data.read_threads))
     equip_workers(session.sparkContext)

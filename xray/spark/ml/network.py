@@ -38,7 +38,10 @@ def build_backbone(config: RunConfig) -> "keras.Model":
 
     if config.model.weights is None:
         logger.warning("model.weights=none: the features are those of an untrained net")
-    storage = Storage(load_access(config.data), config.data.read_threads)
+    storage = Storage(
+        load_access(config.data.credentials, config.data.endpoint_url),
+        config.data.read_threads,
+    )
     model = build_model(config, storage)
     pooled = model.get_layer(config.model.pooling).output
     return keras.Model(model.input, pooled, name="backbone")
@@ -51,7 +54,7 @@ def add_outputs(
 
     Args:
         frame: with the pixels.
-        archive: of `pack_network`.
+        archive: of `xray.model.archive.pack`.
         pixels: binary column, as in `image_frame`.
         outputs: column to add.
         as_vector: whether it is a vector, or an array<float>.
