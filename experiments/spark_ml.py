@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pyspark.ml import Transformer
     from pyspark.sql import DataFrame
 
+    from xray.records.scores import Scores
+
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> int:
