@@ -1,4 +1,4 @@
-"""TensorFlow's random numbers without TensorFlow: equal initial weights with JAX.
+"""The random numbers that networks start from, the same with every backend of Keras.
 
 Keras gives every layer's initializer the same seed with any backend, and then asks the
 backend for the numbers, which differ. Here are those of `tf.random.stateless_uniform`
@@ -8,11 +8,14 @@ random numbers: as easy as 1, 2, 3, SC 2011), keyed and counted as TensorFlow do
 """
 
 import math
-from collections.abc import Sequence
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import keras
 
 ROUNDS = 10
 MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
@@ -21,43 +24,106 @@ SEED_KEY = (np.uint64(0x3EC8F720), np.uint64(0x02461E29))
 LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 # Blocks. Arrays that outgrow the processor's cache take several times as long.
 AT_ONCE = 2**15
+# Of a normal distribution without what is beyond two deviations.
+TRUNCATED_DEVIATION = 0.87962566103423978
 
 
-def draw_as_tensorflow() -> None:
-    """Have Keras' initializers in this process draw what they draw with TensorFlow.
+@contextmanager
+def drawn_in_numpy() -> Iterator[None]:
+    """Within, the layers that are built start from numbers of `draw`.
 
-    The uniform numbers, which most networks start from, are the same to the bit; the
-    truncated normal ones (EfficientNet) to float tolerance. Dropout and augmentation
-    go on drawing from the backend.
+    `keras.initializers.VarianceScaling` then draws so, and with it Glorot's and He's,
+    which are of it. To overwrite what the backend has drawn needs no such exchange, but
+    JAX compiles for every shape that it draws: 10 to 25 seconds a network.
     """
-    from keras.src.initializers import random_initializers
+    import keras
 
-    backend = random_initializers.random
-
-    def seeds(seed: Any) -> list[int]:
-        # As Keras passes them to TensorFlow, which wants 31 bits.
-        drawn = np.asarray(backend.draw_seed(seed), np.int64)
-        return (drawn % (2**31 - 2)).tolist()
-
-    def uniform(shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
-        return _as(dtype, draw_uniform(shape, minval, maxval, seeds(seed)))
-
-    def truncated_normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
-        return _as(dtype, draw_truncated_normal(shape, mean, stddev, seeds(seed)))
-
-    random_initializers.random = SimpleNamespace(
-        **{
-            **vars(backend),
-            "uniform": uniform,
-            "truncated_normal": truncated_normal,
-        }
-    )
+    scaling = keras.initializers.VarianceScaling
+    own = scaling.__call__
+    scaling.__call__ = draw
+    try:
+        yield
+    finally:
+        scaling.__call__ = own
 
 
-def _as(dtype: str | None, values: np.ndarray) -> Any:
+def draw(
+    initializer: "keras.initializers.VarianceScaling",
+    shape: Sequence[int],
+    dtype: str | None = None,
+) -> Any:
+    """The tensor that `initializer` returns with TensorFlow.
+
+    If uniform, as most networks start, it is the same to the bit; if truncated normal
+    (EfficientNet), to float tolerance.
+
+    Raises:
+        ValueError: it is of a distribution that is not drawn here.
+    """
     from keras import ops
 
+    check_initializer(initializer)
+    seeds = [initializer.seed % (2**31 - 2), 0]  # as Keras passes them to TensorFlow
+    variance = initializer.scale / max(1.0, _fan(shape, initializer.mode))
+    if initializer.distribution == "uniform":
+        limit = math.sqrt(3 * variance)
+        values = draw_uniform(shape, -limit, limit, seeds)
+    else:
+        deviation = math.sqrt(variance) / TRUNCATED_DEVIATION
+        values = draw_truncated_normal(shape, 0, deviation, seeds)
     return ops.convert_to_tensor(values, dtype or "float32")
+
+
+def _fan(shape: Sequence[int], mode: str) -> float:
+    """How many inputs or outputs a weight connects, or the mean of both.
+
+    As Glorot and Bengio count them (Understanding the difficulty of training deep
+    feedforward neural networks, AISTATS 2010), and He et al. in a convolution: its
+    channels, each as often as the window has pixels (Delving deep into rectifiers, ICCV
+    2015). Keras counts a depthwise one in the same way.
+    """
+    *window, inputs, outputs = shape
+    pixels = math.prod(window)
+    fans = {"fan_in": inputs * pixels, "fan_out": outputs * pixels}
+    return fans.get(mode, sum(fans.values()) / 2)
+
+
+def check_layers(layers: "Iterable[keras.Layer]") -> None:
+    """Refuse layers, and those inside them, that do not start as `draw` would have it.
+
+    Raises:
+        ValueError: an initializer of one is left to the backend.
+    """
+    import keras
+
+    fixed = (keras.initializers.Zeros, keras.initializers.Ones)
+    for layer in layers:
+        check_layers(getattr(layer, "layers", ()))
+        for name, initializer in vars(layer).items():
+            if name.endswith("_initializer") and not isinstance(initializer, fixed):
+                check_initializer(initializer)
+
+
+def check_initializer(initializer: object) -> None:
+    """Refuse what `drawn_in_numpy` leaves to the backend.
+
+    Raises:
+        ValueError: it does not draw as VarianceScaling does, always from the same seed.
+    """
+    import keras
+
+    scaling = keras.initializers.VarianceScaling
+    if not (
+        isinstance(initializer, scaling)
+        and type(initializer).__call__ is scaling.__call__
+        and initializer.distribution in ("uniform", "truncated_normal")
+        and isinstance(initializer.seed, int)
+        and not initializer.get_config().get("input_axes")
+    ):
+        raise ValueError(
+            f"{type(initializer).__name__} would start from other numbers with each "
+            "backend. Add it to xray/model/initial_weights.py."
+        )
 
 
 def draw_uniform(
