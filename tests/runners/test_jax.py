@@ -126,6 +126,11 @@ def test_both_backends_train_the_same(shown, tensorflow):
     assert all(0 < epoch.data_wait_fraction < 1 for epoch in tensorflow.epochs)
 
 
+def test_a_network_of_truncated_normal_numbers_starts_from_the_same_weights(shown):
+    model = build_model(load_config(shown.file, smallest("EfficientNetB0")))
+    assert shown.seen["truncated_normal"] == weights_digest(model.get_weights())
+
+
 @pytest.mark.parametrize("backbone", QUICK)
 def test_quick_backbones_take_a_step_from_the_same_weights(shown, backbone):
     step = shown.seen["backbones"][backbone]
