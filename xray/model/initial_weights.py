@@ -32,9 +32,9 @@ TRUNCATED_DEVIATION = 0.87962566103423978
 def drawn_in_numpy() -> Iterator[None]:
     """Within, the layers that are built start from numbers of `draw`.
 
-    `keras.initializers.VarianceScaling` then draws so, and with it Glorot's and He's,
-    which are of it. To overwrite what the backend has drawn needs no such exchange, but
-    JAX compiles for every shape that it draws: 10 to 25 seconds a network.
+    `keras.initializers.VarianceScaling` then draws so, from which Glorot's and He's
+    inherit. To overwrite what the backend has drawn needs no such exchange, but JAX
+    compiles for every shape that it draws: 10 to 25 seconds a network.
     """
     import keras
 
