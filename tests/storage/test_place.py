@@ -1,10 +1,12 @@
 """A folder and a prefix on S3 are used alike."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.refusals import refused
 from xray.storage.credentials import load_access
-from xray.storage.place import Place
+from xray.storage.place import Place, access_for
 
 
 @pytest.mark.parametrize("prefix", ["nih", "nih/", "nih/deep/er", "nih/deep/er/"])
@@ -45,3 +47,9 @@ def test_a_file_has_its_place(address, place, name):
     found, its_name = Place.of_file(address)
     assert (found.root, its_name) == (place, name)
     assert found.at(name) == address
+
+
+def test_a_path_needs_no_access(own_bucket):
+    assert access_for("models/m.keras", Path("none.yaml")) is None
+    access = access_for("s3://nih/m.keras", own_bucket.credentials, "http://host")
+    assert access.endpoint_url == "http://host"

@@ -181,6 +181,22 @@ def under(place: str, name: str) -> str:
     return str(Path(place, name))
 
 
+def access_for(
+    address: str, credentials: Path | None = None, endpoint_url: str | None = None
+) -> S3Access | None:
+    """The access that an address on S3 needs; None for a path, which needs none.
+
+    Args:
+        address: path or s3:// address.
+        credentials: as `load_access` takes them.
+        endpoint_url: likewise.
+
+    Raises:
+        UserError: the credentials cannot be used.
+    """
+    return load_access(credentials, endpoint_url) if on_s3(address) else None
+
+
 def on_s3(place: str) -> bool:
     """Whether a path or an address is one on S3."""
     return place.startswith("s3://")
