@@ -9,6 +9,7 @@ import shlex
 from emr.job_flow import BOOTSTRAP, artifact_uri, step_command
 from emr.plan import Sweep
 from emr.spark import CODE, PYTHON
+from xray.config.runners import GPU, SEQUENTIAL, Runner
 
 IMAGE = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
 GPU_IMAGE = (
@@ -35,29 +36,28 @@ python3.11 -m pip --python {python} install --quiet 'tensorflow[and-cuda]==2.19.
 """
 
 
-def user_data(sweep: Sweep, runner: str) -> str:
-    """The script of the instance that runs `sequential` or `gpu`."""
+def user_data(sweep: Sweep, runner: Runner) -> str:
+    """The script of the instance that runs a runner without a cluster."""
     step = [
-        *step_command(sweep, f"{runner}-r1"),
-        *(PYTHON, f"{CODE}/experiments/{runner}.py"),
+        *step_command(sweep, f"{runner.name}-r1"),
+        *(PYTHON, f"{CODE}/experiments/{runner.script}"),
     ]
-    gpu = runner == "gpu"
     return USER_DATA.format(
-        what=f"The {runner} baseline of {sweep.name}",
+        what=f"The {runner.name} baseline of {sweep.name}",
         minutes=HOURS * 60,
         bootstrap=shlex.quote(sweep.uri(BOOTSTRAP)),
         environment=shlex.quote(artifact_uri(sweep, sweep.environment)),
         code=shlex.quote(artifact_uri(sweep, sweep.code)),
-        prepare=PREPARE_GPU.format(python=PYTHON) if gpu else "",
+        prepare=PREPARE_GPU.format(python=PYTHON) if runner.has_gpu else "",
         step=shlex.join(step),
     )
 
 
-def run_instances(sweep: Sweep, runner: str, instance_type: str) -> str:
+def run_instances(sweep: Sweep, runner: Runner, instance_type: str) -> str:
     """The AWS command that starts the instance; it ends itself by shutting down."""
     settings = sweep.settings
-    image = GPU_IMAGE if runner == "gpu" else IMAGE
-    gib = 100 if runner == "gpu" else settings.root_volume_gib
+    image = GPU_IMAGE if runner.has_gpu else IMAGE
+    gib = 100 if runner.has_gpu else settings.root_volume_gib
     options = [
         ("region", settings.region),
         ("image-id", f"resolve:ssm:{image}"),
@@ -76,10 +76,10 @@ def run_instances(sweep: Sweep, runner: str, instance_type: str) -> str:
     return " \\\n".join(["aws ec2 run-instances --count 1", *lines, f"  {script}"])
 
 
-def _tags(sweep: Sweep, runner: str) -> str:
+def _tags(sweep: Sweep, runner: Runner) -> str:
     return (
         "ResourceType=instance,"
-        f"Tags=[{{Key=Name,Value={sweep.name}-{runner}}},"
+        f"Tags=[{{Key=Name,Value={sweep.name}-{runner.name}}},"
         f"{{Key=xray-sweep,Value={sweep.name}}}]"
     )
 
@@ -97,10 +97,10 @@ def instructions(sweep: Sweep, instance_type: str, gpu_instance_type: str) -> st
             "# once, puts its record beside the sweep's and ends itself.",
             "",
             "# One CPU thread:",
-            run_instances(sweep, "sequential", instance_type),
+            run_instances(sweep, SEQUENTIAL, instance_type),
             "",
             "# One GPU:",
-            run_instances(sweep, "gpu", gpu_instance_type),
+            run_instances(sweep, GPU, gpu_instance_type),
             "",
             "# When they have ended:",
             fetch,

@@ -32,7 +32,6 @@ from xray.config.run import RunConfig
 from xray.records.machine import git_state
 from xray.records.record import read_records
 from xray.report.costs import PriceTable
-from xray.report.page.build import write_report
 
 
 def make_sweep(
@@ -196,6 +195,10 @@ def _wants_to_end(name: str) -> bool:
 
 def report(results: Path, prices: PriceTable) -> None:
     """Write the report beside the records and say where."""
+    from xray.report.page.build import (
+        write_report,  # Matplotlib, which few commands use
+    )
+
     for path in write_report(results, results / "report", prices):
         print(path)
 

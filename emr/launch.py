@@ -13,7 +13,6 @@ ends the cluster, whatever happens. The same command again takes up where it end
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,29 +24,24 @@ from emr.baselines import instructions
 from emr.follow import Patience
 from emr.packaging import build_environment
 from emr.settings import CLUSTER, load_settings
+from xray.common.command import command
 from xray.common.errors import UserError
+from xray.common.processes import interrupt_on_sigterm
 from xray.config.file import load_config
+from xray.config.options import add_config_options, add_set_option
 from xray.report.costs import PRICES, load_prices
 
 CONFIG = Path("experiments/configs/published.yaml")
-FAILED = 2
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or 2 after anything the user can mend or an interruption."""
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
     except KeyboardInterrupt:
-        print("error: interrupted. The same command goes on.", file=sys.stderr)
-        return FAILED
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+        raise UserError("interrupted. The same command goes on.") from None
 
 
 def _sweep(options: argparse.Namespace) -> int:
@@ -118,11 +112,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m emr.launch",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Exit codes: 0 done, 2 something you can mend, or interrupted.",
+        epilog="Exit codes: 0 done, 1 fault, 2 something you can mend, or interrupted.",
     )
     commands_ = parser.add_subparsers(required=True, metavar="COMMAND")
     sweep = _command(commands_, "sweep", _sweep, "run a sweep, or go on with it")
-    _add_run(sweep)
+    add_config_options(sweep, default=CONFIG)
     sweep.add_argument("--executors", type=int, nargs="+", required=True)
     sweep.add_argument("--repeats", type=int, default=1)
     sweep.add_argument(
@@ -137,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     baselines = _command(
         commands_, "baselines", _baselines, "how to run the baselines on EC2"
     )
-    _add_run(baselines)
+    add_config_options(baselines, default=CONFIG)
     baselines.add_argument("--instance-type", default="m5.xlarge")
     baselines.add_argument("--gpu-instance-type", default="g5.xlarge")
     pack = commands_.add_parser("pack", help="build the nodes' Python and say where")
@@ -160,13 +154,7 @@ def _command(parent: Any, name: str, run: Any, text: str) -> argparse.ArgumentPa
     parser.add_argument(
         "--cluster", type=Path, default=CLUSTER, help="YAML of the cluster"
     )
-    parser.add_argument(
-        "--cluster-set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override one setting of the cluster; may be repeated",
-    )
+    add_set_option(parser, "--cluster-set", "KEY=VALUE", " of the cluster")
     parser.add_argument(
         "--credentials",
         type=Path,
@@ -181,13 +169,6 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, default=CONFIG, help="YAML of the run")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE"
-    )
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt_on_sigterm()
     sys.exit(main())

@@ -19,6 +19,7 @@ from typing import IO
 
 from xray.common.errors import UserError
 from xray.common.files import write_whole
+from xray.config.runners import RUNNERS
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
@@ -44,10 +45,8 @@ COMPRESSION = 1  # a sixth larger than 9 and many times as fast
 CODE = (
     "xray/**/*.py",
     "experiments/__init__.py",
-    "experiments/elephas_spark.py",
-    "experiments/gpu.py",
+    *(f"experiments/{runner.script}" for runner in RUNNERS.values()),
     "experiments/predict.py",
-    "experiments/sequential.py",
     "experiments/stage.py",
     "emr/__init__.py",
     "emr/step.py",

@@ -12,6 +12,7 @@ import yaml
 from emr.settings import ClusterSettings
 from xray.common.errors import UserError
 from xray.config.run import RunConfig, check_runner
+from xray.config.runners import ELEPHAS
 
 SWEEP_NAME = re.compile("xray-[0-9a-f]{10}")
 MAX_STEPS = 256
@@ -28,7 +29,7 @@ class Run:
     @property
     def name(self) -> str:
         """Unique in its sweep, and the same in every call for the same run."""
-        return f"elephas-e{self.executors}-r{self.repeat}"
+        return f"{ELEPHAS.name}-e{self.executors}-r{self.repeat}"
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def cluster_config(config: RunConfig) -> RunConfig:
     Raises:
         UserError: it names what the cluster cannot have, or would lose.
     """
-    check_runner(config, "elephas")
+    check_runner(config, ELEPHAS.name)
     weights = config.model.weights
     if weights and weights != "imagenet" and not weights.startswith("s3://"):
         raise UserError(

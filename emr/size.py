@@ -23,7 +23,9 @@ from emr.settings import (
     ClusterSettings,
     load_settings,
 )
+from xray.common.command import command
 from xray.common.errors import UserError
+from xray.config.options import add_set_option
 from xray.records.record import RunRecord, read_records
 from xray.report.costs import PRICES, load_prices
 from xray.report.forecast import NIH_IMAGES, Prediction, Predictor, families, knee
@@ -52,19 +54,16 @@ class Advice(NamedTuple):
     reasons: list[str]
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the reasons and one JSON object; 0, or 2 after a user's error."""
     options = _parser().parse_args(arguments)
-    try:
-        settings = load_settings(options.cluster, options.cluster_set)
-        deadline = parse_duration(options.deadline) if options.deadline else None
-        everything, _ = read_records(options.results)
-        predictor = Predictor(_like(everything, options), everything)
-        advice = advise(predictor, settings, options.images, options.epochs, deadline)
-        shown = _as_json(advice, settings, options.prices)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    settings = load_settings(options.cluster, options.cluster_set)
+    deadline = parse_duration(options.deadline) if options.deadline else None
+    everything, _ = read_records(options.results)
+    predictor = Predictor(_like(everything, options), everything)
+    advice = advise(predictor, settings, options.images, options.epochs, deadline)
+    shown = _as_json(advice, settings, options.prices)
     for reason in advice.reasons:
         print(f"- {reason}")
     print(json.dumps(shown))
@@ -84,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--deadline", help="such as 90m or 2h; default: the knee")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--cluster", type=Path, default=CLUSTER)
-    parser.add_argument("--cluster-set", action="append", default=[])
+    add_set_option(parser, "--cluster-set", "KEY=VALUE", " of the cluster")
     parser.add_argument("--prices", type=Path, default=PRICES)
     return parser
 

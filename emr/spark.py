@@ -1,6 +1,7 @@
 """Spark settings for training on EMR, and the spark-submit command of one run."""
 
 from emr.settings import ClusterSettings
+from xray.config.runners import ELEPHAS
 
 ENVIRONMENT = "/opt/xray/environment"
 """Where bootstrap.sh unpacks Python on every node."""
@@ -51,7 +52,7 @@ def submit_command(settings: ClusterSettings, executors: int) -> list[str]:
     return [
         *("spark-submit", "--master", "yarn", "--deploy-mode", "client"),
         *conf,
-        f"{CODE}/experiments/elephas_spark.py",
+        f"{CODE}/experiments/{ELEPHAS.script}",
         *("--set", f"runner.workers={executors * settings.workers_per_executor}"),
         *("--set", f"runner.threads_per_worker={settings.threads_per_worker}"),
     ]

@@ -18,22 +18,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xray.common.command import command, split_command
+from xray.config.runners import runner_of
 from xray.storage.s3 import split_uri
 
 JOB_FLOW = Path("/mnt/var/lib/info/job-flow.json")
 """EMR's description of the cluster on its nodes."""
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and upload what it recorded; the command's exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    split = arguments.index("--")
-    options = _parser().parse_args(arguments[:split])
+    own, beside = split_command(arguments)
+    options = _parser().parse_args(own)
     with tempfile.TemporaryDirectory("-step") as name:
         folder = Path(name)
         _download(f"{options.sweep}/config.yaml", folder / "config.yaml")
         try:
-            return _run(arguments[split + 1 :], folder)
+            return _run(beside, folder)
         finally:
             for path in sorted((folder / "results").glob("*.json")):
                 _annotate(path, options)
@@ -76,7 +78,7 @@ def _annotate(path: Path, options: argparse.Namespace) -> None:
     }
     if options.commit:
         record["git"] = {"commit": options.commit, "dirty": options.dirty}
-    if record.get("runner") == "elephas":
+    if runner_of(record.get("runner", "")).has_workers:
         machine = record.setdefault("machine", {})
         machine["nodes"] = (machine.get("nodes") or 0) + 1
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -7,25 +7,24 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from xray.common.errors import UserError
+from xray.common.command import command
 from xray.common.processes import exit_on_sigterm
+from xray.config.options import add_set_option
+from xray.config.runners import RUNNERS
 from xray.local.s3 import serve
 from xray.local.synthetic import generate
+from xray.records.wording import plural
 
 ROOT = Path(__file__).resolve().parent
 CONFIG = ROOT / "configs" / "demo.yaml"
 NO_DEVICE = 3
-RUNS = (
-    ("sequential", "sequential.py", ()),
-    ("gpu", "gpu.py", ()),
-    ("Elephas, 1 worker", "elephas_spark.py", ("runner.workers=1",)),
-    ("Elephas, 2 workers", "elephas_spark.py", ("runner.workers=2",)),
-)
+WORKERS = (1, 2)
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Generate, serve, train and report; 0 when every runner but the GPU's worked."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -35,15 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--folder", type=Path, default=Path(".demo"), help="of the demo data"
     )
     parser.add_argument("--results", type=Path, default=Path("results/demo"))
-    parser.add_argument(
-        "--set", action="append", default=[], help="override a setting of demo.yaml"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        return run_demo(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    add_set_option(parser, what=" of demo.yaml")
+    return run_demo(parser.parse_args(arguments))
 
 
 def run_demo(options: argparse.Namespace) -> int:
@@ -56,7 +48,7 @@ def run_demo(options: argparse.Namespace) -> int:
         credentials = options.folder / "credentials.yaml"
         server.write_credentials(credentials)
         settings = [f"data.credentials={credentials}", *options.set]
-        for name, script, extra in RUNS:
+        for name, script, extra in runs():
             print(f"== {name}", flush=True)
             code = run_script(script, options.results, [*settings, *extra])
             if code == NO_DEVICE:
@@ -77,6 +69,17 @@ def run_demo(options: argparse.Namespace) -> int:
     if failed:
         print(f"== failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed or report else 0
+
+
+def runs() -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """What to print, the script and its settings for each run of the demo."""
+    for runner in RUNNERS.values():
+        if not runner.has_workers:
+            yield runner.name, runner.script, ()
+            continue
+        for count in WORKERS:
+            name = f"{runner.label}, {plural(count, 'worker')}"
+            yield name, runner.script, (f"runner.workers={count}",)
 
 
 def run_script(script: str, results: Path, settings: Sequence[str]) -> int:

@@ -9,7 +9,6 @@ Run it with python, or with spark-submit and any of its options:
 import sys
 
 from xray.runners.cli import main
-from xray.runners.elephas import run
 
 if __name__ == "__main__":
-    sys.exit(main("elephas", run, __doc__))
+    sys.exit(main("elephas", __doc__))

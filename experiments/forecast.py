@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xray.common.command import command
 from xray.common.errors import UserError
 from xray.records.record import RunRecord, read_records
 from xray.report.costs import PRICES, PriceTable, load_prices
@@ -25,19 +26,16 @@ from xray.report.forecast import Predictor, families, hold_out, knee, knee_sente
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table and one JSON object; 0, or 2 after a user's error."""
     options = _parser().parse_args(arguments)
-    try:
-        everything, _ = read_records(options.results)
-        records = _family(everything, options.results)
-        if options.hold_out:
-            rows = _check(records, everything)
-        else:
-            rows = _predict(Predictor(records, everything), options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    everything, _ = read_records(options.results)
+    records = _family(everything, options.results)
+    if options.hold_out:
+        rows = _check(records, everything)
+    else:
+        rows = _predict(Predictor(records, everything), options)
     print(json.dumps(rows))
     return 0
 

@@ -3,7 +3,6 @@
 import sys
 
 from xray.runners.cli import main
-from xray.runners.gpu import run
 
 if __name__ == "__main__":
-    sys.exit(main("gpu", run, __doc__))
+    sys.exit(main("gpu", __doc__))

@@ -20,35 +20,25 @@ and on this machine with --set runner.workers=2.
 """
 
 import argparse
-import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray.common.errors import UserError
+from xray.common.command import command, log_warnings
 from xray.common.processes import exit_on_sigterm
-from xray.inference.inputs import EVERYTHING, SUBSETS
-from xray.inference.predict import predict_archive
-from xray.runners.cli import INTERRUPTED, add_config_options, one_line
+from xray.config.options import add_config_options
+from xray.inference.settings import EVERYTHING, SUBSETS
 
 
+@command(again="run it again to go on")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Score as the command line says; 0, 1 a fault, 2 bad input, 130 stopped."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    log_warnings()
     options = _parser().parse_args(arguments)
-    try:
-        print(predict_archive(options))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; run it again to go on", file=sys.stderr)
-        return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - Spark's are pages long
-        print(f"error: {one_line(error)}; run it again to go on", file=sys.stderr)
-        return 1
+
+    from xray.inference.predict import predict_archive  # seconds, spared to --help
+
+    print(predict_archive(options))
     return 0
 
 

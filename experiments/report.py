@@ -7,21 +7,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from xray.common.errors import UserError
+from xray.common.command import command
 from xray.report.costs import PRICES, load_prices
-from xray.report.page.build import write_report
 
 
+@command()
 def main(arguments: list[str] | None = None) -> int:
     """Write the report and return the exit code, 0, or 2 after a user's error."""
     options = _parser().parse_args(arguments)
-    try:
-        prices = load_prices(options.prices)
-        paths = write_report(options.results, options.out, prices)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    for path in paths:
+
+    from xray.report.page.build import write_report  # Matplotlib, spared to --help
+
+    prices = load_prices(options.prices)
+    for path in write_report(options.results, options.out, prices):
         print(path)
     return 0
 

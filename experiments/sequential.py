@@ -3,7 +3,6 @@
 import sys
 
 from xray.runners.cli import main
-from xray.runners.sequential import run
 
 if __name__ == "__main__":
-    sys.exit(main("sequential", run, __doc__))
+    sys.exit(main("sequential", __doc__))

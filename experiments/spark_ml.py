@@ -9,51 +9,33 @@ our metric and by Spark ML's, and writes a JSON file with both to --results.
 """
 
 import argparse
-import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xray.common.command import command, log_warnings
 from xray.common.errors import UserError
 from xray.config.file import load_config
+from xray.config.options import add_config_options
 from xray.config.run import DataConfig, RunConfig
-from xray.data.dataset import find_dataset
 from xray.data.labels import FINDINGS
 from xray.records.benchmark import write_benchmark
 from xray.records.scores import Scores
 from xray.records.wording import plain_interval
-from xray.runners.cli import INTERRUPTED, add_config_options, one_line
-from xray.spark.cluster import start_cluster
-from xray.spark.ml.findings import PENALTY, findings_regression, our_scores, spark_auc
-from xray.spark.ml.frames import drop_unreadable, image_frame
-from xray.spark.settings import check_master
-from xray.storage.credentials import load_access
-from xray.storage.place import check_folder
-from xray.storage.s3 import Storage
 
 if TYPE_CHECKING:
     from pyspark.ml import Transformer
     from pyspark.sql import DataFrame
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Learn and score as the command line says; 0, 1 a fault, 2 bad input, 130."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    log_warnings()
     options = _parser().parse_args(arguments)
-    try:
-        print(_run(load_config(options.config, options.set), options))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - Spark's are pages long
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 1
+    print(_run(load_config(options.config, options.set), options))
     return 0
 
 
@@ -63,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_config_options(parser)
     parser.add_argument(
-        "--penalty", type=float, default=PENALTY, help="regParam of each regression"
+        "--penalty", type=float, default=0.01, help="regParam of each regression"
     )
     parser.add_argument(
         "--results",
@@ -78,7 +60,14 @@ def _run(config: RunConfig, options: argparse.Namespace) -> str:
     """The table, when the file is written."""
     from pyspark.sql import SparkSession
 
+    from xray.data.dataset import find_dataset
+    from xray.spark.cluster import start_cluster
+    from xray.spark.ml.frames import image_frame
     from xray.spark.ml.stages import BackboneFeaturizer
+    from xray.spark.settings import check_master
+    from xray.storage.credentials import load_access
+    from xray.storage.place import check_folder
+    from xray.storage.s3 import Storage
 
     if options.penalty < 0:
         raise UserError(f"--penalty must be 0 or more. Got {options.penalty}.")
@@ -118,6 +107,9 @@ def learn(
         UserError: too many images are unreadable, or no finding can be learned.
     """
     from pyspark.ml.classification import LogisticRegression
+
+    from xray.spark.ml.findings import findings_regression, our_scores, spark_auc
+    from xray.spark.ml.frames import drop_unreadable
 
     marks = [time.perf_counter()]
     columns = ("image", "patient", "subset", "labels", "features")

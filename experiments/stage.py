@@ -12,51 +12,46 @@ interrupted: it writes only what is missing. On a Spark cluster, one task a shar
 """
 
 import argparse
-import logging
 import sys
 import time
 from collections.abc import Sequence
 
+from xray.common.command import command, log_warnings
 from xray.common.errors import UserError
 from xray.common.processes import exit_on_sigterm
 from xray.common.progress import progress_bar
 from xray.config.file import load_config
+from xray.config.options import add_config_options
 from xray.config.run import RunConfig
 from xray.data.shard_files import FORMATS
-from xray.data.staging import plan_staging
-from xray.runners.cli import INTERRUPTED, add_config_options
-from xray.spark.cluster import start_cluster, under_spark_submit
-from xray.spark.staging import write_on_spark
-from xray.storage.credentials import load_access
 
 
+@command(again="run it again to go on")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Stage as the command line says; exit code 0, 2 after bad input, 130 stopped."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    log_warnings()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config_options(parser)
     parser.add_argument("--format", choices=tuple(FORMATS), default="parquet")
     options = parser.parse_args(arguments)
-    try:
-        config = load_config(options.config, options.set)
-        if config.data.staged is None:
-            raise UserError(
-                "data.staged is not set. Give the prefix to write to, for instance "
-                "--set data.staged=s3://BUCKET/staged-128/."
-            )
-        _stage(config, options.format)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; run it again to go on", file=sys.stderr)
-        return INTERRUPTED
+    config = load_config(options.config, options.set)
+    if config.data.staged is None:
+        raise UserError(
+            "data.staged is not set. Give the prefix to write to, for instance "
+            "--set data.staged=s3://BUCKET/staged-128/."
+        )
+    _stage(config, options.format)
     return 0
 
 
 def _stage(config: RunConfig, form: str) -> None:
+    from xray.data.staging import plan_staging  # these take seconds: not for --help
+    from xray.spark.cluster import start_cluster, under_spark_submit
+    from xray.spark.staging import write_on_spark
+    from xray.storage.credentials import load_access
+
     start, data = time.perf_counter(), config.data
     staging = plan_staging(data, load_access(data.credentials, data.endpoint_url), form)
     images = sum(len(plan.images) for plan in staging.missing)

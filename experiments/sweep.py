@@ -33,33 +33,26 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from experiments import report
-from xray.common.errors import UserError
+from xray.common.command import INTERRUPTED, command
 from xray.common.processes import exit_on_sigterm, run_command
+from xray.config.options import add_config_options
 from xray.config.run import check_runner
+from xray.config.runners import RUNNERS
 from xray.records.record import read_records
 from xray.records.wording import duration
-from xray.runners.cli import INTERRUPTED
 from xray.runners.sweep import SweepRun, find_done, plan_runs, sweep_table
 
-SCRIPTS = {
-    "sequential": "sequential.py",
-    "gpu": "gpu.py",
-    "elephas": "elephas_spark.py",
-}
 FOLDER = Path(__file__).resolve().parent
 MENDABLE = (2, 3)
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing, report, and return the exit code of the module's text."""
     options = _parser().parse_args(arguments)
-    try:
-        runs = plan_runs(options.config, options.runner, options.set, options.vary)
-        for run in runs:
-            check_runner(run.config, run.runner)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    runs = plan_runs(options.config, options.runner, options.set, options.vary)
+    for run in runs:
+        check_runner(run.config, run.runner)
     failed = run_missing(runs, options)
     if INTERRUPTED in failed.values():
         print("interrupted; the same command goes on from here", file=sys.stderr)
@@ -98,7 +91,7 @@ def _command(run: SweepRun, options: argparse.Namespace) -> list[str]:
     overrides = [
         part for text in (*options.set, *run.settings) for part in ("--set", text)
     ]
-    script = str(FOLDER / SCRIPTS[run.runner])
+    script = str(FOLDER / RUNNERS[run.runner].script)
     files = ("--config", str(options.config), "--results", str(options.results))
     return [sys.executable, script, *files, *overrides]
 
@@ -111,11 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path, required=True, help="YAML of the runs")
-    parser.add_argument("--runner", choices=SCRIPTS, nargs="+", required=True)
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="for every run"
-    )
+    add_config_options(parser)
+    parser.add_argument("--runner", choices=RUNNERS, nargs="+", required=True)
     parser.add_argument(
         "--vary",
         action="append",

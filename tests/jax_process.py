@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments import gpu
 from experiments.benchmarks.backbones import smallest
 from experiments.benchmarks.peers.gpu_stand_in import XLA_FLAGS
 from xray.common.errors import UserError
@@ -144,7 +143,7 @@ def see(config_file: str, results: str, staged: str, *backbones: str) -> None:
     seen: dict[str, Any] = {"no_gpu": see_no_gpu()}
     devices.find_gpus = stand_in
     arguments = ["--config", config_file, "--results", results]
-    seen["exit_code"] = main("gpu", gpu.run, "test", arguments)
+    seen["exit_code"] = main("gpu", "test", arguments)
     seen["backbones"] = {
         name: take_a_step(load_config(config_file, smallest(name)))
         for name in backbones

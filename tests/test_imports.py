@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.layout import CODE, modules
 
 HEAVY = {"tensorflow", "keras", "pyspark", "elephas", "boto3", "jax", "torch"}
@@ -24,6 +26,33 @@ def test_no_module_imports_a_framework():
     found = json.loads(shown)
     assert {*found["imported"], *CODE} == set(modules())
     assert HEAVY & {name.split(".")[0] for name in found["loaded"]} == set()
+
+
+# What takes a second or more to import, and no --help needs.
+SLOW = {*HEAVY, "pandas", "sklearn", "scipy", "pyarrow", "matplotlib"}
+MAIN = 'if __name__ == "__main__":'
+COMMANDS = sorted(n for n, path in modules().items() if MAIN in path.read_text())
+ASK_HELP = """
+import json, runpy, sys
+module, sys.argv[1:] = sys.argv[1], ["--help"]
+try:
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+except SystemExit as end:
+    assert not end.code, end.code
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_commands_are_found():
+    assert {"experiments.gpu", "emr.launch", "xray.webapp.__main__"} < {*COMMANDS}
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_help_imports_nothing_slow(module):
+    command = [sys.executable, "-c", ASK_HELP, module]
+    *shown, loaded = subprocess.check_output(command, text=True).splitlines()
+    assert any(line.startswith("usage:") for line in shown)
+    assert SLOW & {name.split(".")[0] for name in json.loads(loaded)} == set()
 
 
 def test_package_exports_nothing():

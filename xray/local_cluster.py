@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray.common.errors import UserError
+from xray.common.command import command, split_command
 from xray.common.java import find_java_home
 from xray.common.processes import exit_on_sigterm, run_command
 from xray.local.cluster import start_workers
@@ -28,10 +28,10 @@ def _environment(address: str) -> dict[str, str]:
     }
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command beside a cluster; the command's exit code, 2 after a UserError."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    split = arguments.index("--") if "--" in arguments else len(arguments)
+    own, beside = split_command(arguments)
     parser = argparse.ArgumentParser(
         prog="python -m xray.local_cluster",
         description="Run COMMAND beside a Spark standalone cluster on this machine.",
@@ -40,15 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--cores", type=int, default=1, help="of each worker")
     parser.add_argument("--memory", default="3g", help="Java heap of each worker")
-    options, command = parser.parse_args(arguments[:split]), arguments[split + 1 :]
-    if not command:
+    options = parser.parse_args(own)
+    if not beside:
         parser.error("give a command after --")
-    try:
-        with start_workers(options.workers, options.cores, options.memory) as address:
-            return run_command(command, _environment(address))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    with start_workers(options.workers, options.cores, options.memory) as address:
+        return run_command(beside, _environment(address))
 
 
 if __name__ == "__main__":

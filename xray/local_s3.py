@@ -10,33 +10,29 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray.common.errors import UserError
+from xray.common.command import command, split_command
 from xray.common.processes import exit_on_sigterm, run_command
 from xray.local.s3 import serve
 
 
+@command()
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C, or while a command runs.
 
     Returns:
         The exit code: the command's, 0 after Ctrl-C, 2 after a UserError.
     """
-    options, command = _parse(list(sys.argv[1:] if argv is None else argv))
-    try:
-        with serve(options.folder, options.port, options.cache_seconds) as server:
-            server.write_credentials(options.credentials)
-            buckets = sorted(p.name for p in options.folder.iterdir() if p.is_dir())
-            print(f"S3 at {server.endpoint_url}, buckets: {', '.join(buckets) or '-'}")
-            print(f"Keys in {options.credentials}", flush=True)
-            return run_command(command) if command else _sleep_until_interrupted()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    own, beside = split_command(argv)
+    options = _parser().parse_args(own)
+    with serve(options.folder, options.port, options.cache_seconds) as server:
+        server.write_credentials(options.credentials)
+        buckets = sorted(p.name for p in options.folder.iterdir() if p.is_dir())
+        print(f"S3 at {server.endpoint_url}, buckets: {', '.join(buckets) or '-'}")
+        print(f"Keys in {options.credentials}", flush=True)
+        return run_command(beside) if beside else _sleep_until_interrupted()
 
 
-def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    # Split here: argparse would take the command's own options for ours.
-    split = argv.index("--") if "--" in argv else len(argv)
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m xray.local_s3",
         description="Serve the sub-folders of FOLDER as S3 buckets on loopback.",
@@ -55,7 +51,7 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         default=0,
         help="remember directories this long; 10 for folders of 5,000 files and more",
     )
-    return parser.parse_args(argv[:split]), argv[split + 1 :]
+    return parser
 
 
 def _sleep_until_interrupted() -> int:

@@ -25,20 +25,22 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.harness import CONFIG, PEERS, Bench, start_bench
+from xray.common.command import command
 from xray.common.errors import UserError
 from xray.common.files import write_whole
 from xray.common.processes import exit_on_sigterm
 from xray.config.backbones import BACKBONES
+from xray.config.runners import ELEPHAS, GPU, SEQUENTIAL
 from xray.records.machine import describe_machine, package_versions
 from xray.records.record import RunRecord
 
-GPU = "gpu.py" if shutil.which("nvidia-smi") else str(PEERS / "gpu_stand_in.py")
-RUNNERS = {
-    "sequential": ("sequential.py", ()),
-    "gpu": (GPU, ()),
-    "gpu-jax": (GPU, ("runner.backend=jax",)),
-    "resident": ("elephas_spark.py", ("runner.workers=2",)),
-    "stock": ("elephas_spark.py", ("runner.workers=2", "runner.engine=stock")),
+ON_GPU = GPU.script if shutil.which("nvidia-smi") else str(PEERS / "gpu_stand_in.py")
+COLUMNS = {
+    "sequential": (SEQUENTIAL.script, ()),
+    "gpu": (ON_GPU, ()),
+    "gpu-jax": (ON_GPU, ("runner.backend=jax",)),
+    "resident": (ELEPHAS.script, ("runner.workers=2",)),
+    "stock": (ELEPHAS.script, ("runner.workers=2", "runner.engine=stock")),
 }
 SETTINGS = (
     "training.epochs=1",
@@ -49,15 +51,12 @@ IMAGES, DRAWN_SIZE = 40, 96
 DONE = "✓"
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing and print the table; the exit code of the module's text."""
     options = _parser().parse_args(arguments)
-    try:
-        table = Table(options.out / "backbones.json")
-        run_missing(table, options.backbones, options.runners)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    table = Table(options.out / "backbones.json")
+    run_missing(table, options.backbones, options.runners)
     print(*table.lines(), sep="\n")
     wanted = [(b, r) for b in options.backbones for r in options.runners]
     return 0 if all(table.done(*cell) for cell in wanted) else 1
@@ -78,7 +77,7 @@ def run_missing(
 
 def run_cell(bench: Bench, backbone: str, runner: str) -> dict[str, Any]:
     """What came of one run: status, and figures or the reason of its failure."""
-    script, settings = RUNNERS[runner]
+    script, settings = COLUMNS[runner]
     models = bench.folder / "models" / f"{backbone}-{runner}"
     try:
         record = bench.run(
@@ -156,9 +155,9 @@ class Table:
 
     def lines(self) -> list[str]:
         """The table in Markdown: a tick and seconds, the reason, or a dash."""
-        rows = [["backbone", *RUNNERS], ["---"] * (1 + len(RUNNERS))]
+        rows = [["backbone", *COLUMNS], ["---"] * (1 + len(COLUMNS))]
         for backbone in BACKBONES:
-            rows.append([backbone, *(self._shown(backbone, r) for r in RUNNERS)])
+            rows.append([backbone, *(self._shown(backbone, r) for r in COLUMNS)])
         return [f"| {' | '.join(row)} |" for row in rows]
 
     def _cell(self, backbone: str, runner: str) -> dict[str, Any]:
@@ -175,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = {"backbones": list(BACKBONES), "runners": list(RUNNERS)}
+    names = {"backbones": list(BACKBONES), "runners": list(COLUMNS)}
     for name, known in names.items():
         parser.add_argument(f"--{name}", nargs="+", choices=known, default=known)
     parser.add_argument("--out", type=Path, default=Path("results/backbones"))

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.harness import PEERS, median_ratio
+from xray.common.command import command
 from xray.common.errors import DeviceError, UserError
 from xray.common.processes import die_with_parent
 from xray.records.benchmark import write_benchmark
@@ -202,14 +203,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a line per figure and one JSON object, and write the file."""
-    options = _parser().parse_args(arguments)
-    try:
-        return _bench(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return _bench(_parser().parse_args(arguments))
 
 
 def _bench(options: argparse.Namespace) -> int:

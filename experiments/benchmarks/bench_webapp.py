@@ -29,7 +29,7 @@ from PIL import Image
 
 from experiments.benchmarks.fuzz_upload import encode
 from experiments.benchmarks.harness import EXPERIMENTS, median_ratio
-from xray.common.errors import UserError
+from xray.common.command import command
 from xray.config.file import load_config
 from xray.data.images import decode_image
 from xray.local.phantom import draw
@@ -44,6 +44,7 @@ NO_LIMIT = 1_000_000  # uploads a minute
 POLL_SECONDS = 0.05
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print one JSON object and write the file; 1 after a forbidden answer."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -54,12 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("results/inference"))
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            return _bench(options, options.model or _untrained(Path(folder)))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    with tempfile.TemporaryDirectory() as folder:
+        return _bench(options, options.model or _untrained(Path(folder)))
 
 
 def _bench(options: argparse.Namespace, model: str) -> int:

@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 from werkzeug.exceptions import HTTPException
 
+from xray.common.command import command
 from xray.data.images import shrink
 from xray.local.dicom import encode_dicom
 from xray.local.phantom import draw
@@ -38,6 +39,7 @@ PNG_MARK = b"\x89PNG\r\n\x1a\n"
 EDGES = (0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 50_000)
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fuzz, print one JSON object, and write the file; 1 after a fault."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])

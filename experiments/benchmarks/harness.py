@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xray.common.command import command
 from xray.common.errors import UserError
 from xray.common.processes import die_with_parent
 from xray.local.s3 import serve
@@ -43,6 +44,7 @@ def bench_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+@command()
 def run_benchmark(
     name: str,
     parser: argparse.ArgumentParser,
@@ -66,11 +68,7 @@ def run_benchmark(
     if options.quick:
         parser.set_defaults(repeats=1, **quick)
         options = parser.parse_args(arguments)
-    try:
-        figures, summary = measure(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    figures, summary = measure(options)
     # Paths tell of this machine, and nothing of what was measured.
     settings = {k: v for k, v in vars(options).items() if not isinstance(v, Path)}
     settings["config"] = CONFIG

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from xray.common.command import command
 from xray.common.errors import UserError
 from xray.webapp.child import serve_page
 
@@ -27,19 +28,16 @@ VIEWS = {
 }
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write webapp-light.png, webapp-dark.png and webapp-phone.png."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", required=True, help=".keras file")
     parser.add_argument("--out", type=Path, default=Path("results/inference"))
     options = parser.parse_args(arguments)
-    try:
-        with serve_page("--model", options.model) as page:
-            for path in take(page.address, options.out):
-                print(path)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    with serve_page("--model", options.model) as page:
+        for path in take(page.address, options.out):
+            print(path)
     return 0
 
 

@@ -13,6 +13,7 @@ from emr.settings import load_settings
 from tests.refusals import refused
 from xray.config.file import load_config
 from xray.config.run import RunConfig
+from xray.config.runners import GPU, SEQUENTIAL
 
 CONFIG = Path("experiments/configs/published.yaml")
 
@@ -22,18 +23,18 @@ def sweep(*overrides, settings=()):
     return make_sweep(load_settings(overrides=settings), config, [1, 2], 2)
 
 
-@pytest.mark.parametrize("runner", ["sequential", "gpu"])
+@pytest.mark.parametrize("runner", [SEQUENTIAL, GPU])
 def test_user_data_passes_shellcheck(runner, tmp_path):
     script = tmp_path / "user-data.sh"
     script.write_text(user_data(sweep(), runner))
     shellcheck = Path(sys.executable).with_name("shellcheck")
     done = subprocess.run([shellcheck, script], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert f"experiments/{runner}.py" in script.read_text()
+    assert f"experiments/{runner.script}" in script.read_text()
 
 
 def test_the_instance_ends_itself():
-    command = run_instances(sweep(), "sequential", "m5.xlarge")
+    command = run_instances(sweep(), SEQUENTIAL, "m5.xlarge")
     assert "--instance-initiated-shutdown-behavior terminate" in command
     assert "trap 'shutdown -h now' EXIT" in command
 

@@ -20,6 +20,7 @@ import yaml
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.conftest import assert_one_line
 from xray.common.errors import UserError
 from xray.local import rclone
 from xray.local.s3 import S3Server, serve
@@ -312,9 +313,7 @@ def test_user_error_is_one_line_and_code_2(
 ):
     monkeypatch.chdir(folder.parent)
     assert main(arguments) == 2
-    message = capsys.readouterr().err
-    assert complaint in message
-    assert message.count("\n") == 1
+    assert_one_line(capsys.readouterr().err, complaint)
 
 
 @pytest.mark.parametrize(

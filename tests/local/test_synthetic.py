@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from tests.conftest import assert_one_line
 from xray.common.errors import UserError
 from xray.local.phantom import FINDINGS, draw
 from xray.local.synthetic import CSV_NAME, NO_FINDING, generate, main
@@ -217,9 +218,7 @@ def test_command_line(tmp_path, capsys):
     assert main([str(folder), "--images", "3", "--size", "32"]) == 0
     assert "3 images" in capsys.readouterr().out
     assert main([str(tmp_path), "--images", "3"]) == 2
-    message = capsys.readouterr().err
-    assert "not demo data" in message
-    assert message.count("\n") == 1
+    assert_one_line(capsys.readouterr().err, "not demo data")
 
 
 def test_import_brings_no_framework():

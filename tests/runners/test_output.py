@@ -1,5 +1,7 @@
 """What a run leaves besides its record: refused early, never lost late."""
 
+from unittest.mock import patch
+
 import pytest
 
 from tests.conftest import assert_one_line
@@ -64,7 +66,8 @@ def run(work, bucket, tmp_path, capsys, **sections):
     config = bucket.write_config(tmp_path / "run.yaml", **sections)
     results = tmp_path / "results"
     arguments = ["--config", str(config), "--results", str(results)]
-    code = main("sequential", work, "test", arguments)
+    with patch("xray.runners.sequential.run", work):
+        code = main("sequential", "test", arguments)
     return code, capsys.readouterr().err, results
 
 

@@ -1,6 +1,7 @@
 """Checkpoints: whole or refused in one line, and never of another run."""
 
 import threading
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -299,7 +300,8 @@ class TestCommandLine:
 
         def run(work, *options):
             arguments = ["--config", str(config), "--results", str(tmp_path / "r")]
-            code = main("sequential", work, "test", [*arguments, *options])
+            with patch("xray.runners.sequential.run", work):
+                code = main("sequential", "test", [*arguments, *options])
             return code, capsys.readouterr().err
 
         return run

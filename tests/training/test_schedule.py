@@ -1,11 +1,15 @@
 """Learning rates by images trained, and the epochs that a validation set decides."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from xray.config.recipe import TrainingConfig
+from xray.model.learning_rate import learning_rate
+from xray.model.network import make_optimizer
 from xray.training.batches import Feed
-from xray.training.schedule import Course, learning_rate
+from xray.training.schedule import Course, follow_schedule
 
 COUNT, BATCH = 48, 4
 
@@ -64,6 +68,55 @@ def test_workers_see_the_rates_of_a_sequential_run_after_as_many_images(workers,
         ]
         # After n steps of each worker, workers * n batches are trained in all.
         assert shared == pytest.approx(alone[workers - 1 :: workers])
+
+
+@pytest.mark.parametrize("lost", [None, 8], ids=["whole", "begun anew"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"schedule": "cosine"},
+        {"warmup_epochs": 1.5, "schedule": "cosine", "scale_learning_rate": True},
+        {"warmup_epochs": 0.3, "frozen_epochs": 1, "unfrozen_factor": 0.1},
+        {"warmup_epochs": 2, "schedule": "plateau"},
+    ],
+    ids=str,
+)
+def test_the_optimizer_follows_the_formula_step_by_step(settings, lost):
+    """Over uneven batches and parts, and by a new optimizer after a lost worker."""
+    training, factor = recipe(epochs=3, **settings), 0.25
+    images = np.zeros((COUNT - 3, 1, 1, 1), np.uint8)
+    feed = Feed(images, np.zeros((COUNT - 3, 15)), BATCH, seed=0, parts=3)
+    model, step = SimpleNamespace(optimizer=make_optimizer(training)), 0
+    for feed.epoch in range(3):
+        for feed.part in range(3):
+            if step == lost:
+                model.optimizer = make_optimizer(training)
+            last = follow_schedule(model, feed, training, 2, factor)
+            for batch in range(len(feed._rows())):
+                progress = feed.progress(batch)
+                wanted = learning_rate(training, 2, progress, factor)
+                found = float(model.optimizer.learning_rate)
+                assert found == pytest.approx(wanted, rel=1e-5, abs=1e-7)
+                model.optimizer.iterations.assign_add(1)
+                step += 1
+            assert last == wanted
+    assert step == 3 * len(feed)
+    assert lost is None or model.optimizer.iterations == step - lost
+
+
+def test_a_constant_rate_is_no_schedule():
+    training = recipe()
+    feed = Feed(np.zeros((8, 1, 1, 1), np.uint8), np.zeros((8, 15)), 4, seed=0)
+    model = SimpleNamespace(optimizer=make_optimizer(training))
+    assert follow_schedule(model, feed, training, 1, 0.1) == pytest.approx(0.05)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.05)
+
+
+def test_a_worker_without_images_sets_nothing():
+    training = recipe(schedule="cosine")
+    feed = Feed(np.zeros((0, 1, 1, 1), np.uint8), np.zeros((0, 15)), 4, seed=0)
+    model = SimpleNamespace(optimizer=make_optimizer(training))
+    assert follow_schedule(model, feed, training, 2, 1.0) == 0
 
 
 def follow(values, **settings):

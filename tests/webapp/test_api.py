@@ -11,11 +11,12 @@ from tests.pictures import encode, huge_png, noise
 from xray.data.images import decode_image
 from xray.data.labels import FINDINGS
 from xray.local.dicom import encode_dicom
-from xray.webapp.__main__ import is_loopback, load_scorers, main
+from xray.webapp.__main__ import main
 from xray.webapp.app import HEADERS, create_app
 from xray.webapp.limits import Limits
 from xray.webapp.samples import drawn_samples
 from xray.webapp.scoring import Scorer, split_at_features
+from xray.webapp.server import is_loopback, load_scorers
 
 pytestmark = pytest.mark.slow  # imports TensorFlow
 CHEST = encode(noise(64))

@@ -28,6 +28,15 @@ def exit_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
+def interrupt_on_sigterm() -> None:
+    """Let SIGTERM end this program as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
 def stop(process: subprocess.Popen) -> None:
     """End a process and wait for it."""
     process.terminate()

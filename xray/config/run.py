@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from xray.common.errors import UserError
 from xray.config.backbones import BACKBONES
 from xray.config.recipe import ModelConfig, TrainingConfig
+from xray.config.runners import RUNNERS
 from xray.config.section import Section
 
 PLACE = re.compile(r"s3://[^/]+(/.*)?|(?!.*://).+")
@@ -106,9 +107,6 @@ class RunnerConfig(Section):
         return self
 
 
-GPU_SETTINGS = ("backend", "precision", "xla", "devices")
-
-
 class OutputConfig(Section):
     """What a run leaves besides its record; nothing here is part of the work."""
 
@@ -191,16 +189,17 @@ class RunConfig(Section):
 
 
 def check_runner(config: RunConfig, runner: str) -> None:
-    """Refuse the GPU runner's settings for another runner, which would ignore them.
+    """Refuse settings that are for another runner alone: this one would ignore them.
 
     Raises:
         UserError: one is set to other than its default.
     """
-    for name in GPU_SETTINGS if runner != "gpu" else ():
+    owners = {name: other.name for other in RUNNERS.values() for name in other.alone}
+    for name, owner in owners.items():
         value, default = getattr(config.runner, name), getattr(RunnerConfig(), name)
-        if value != default:
+        if owner != runner and value != default:
             shown = "null" if default is None else default
             raise UserError(
-                f"runner.{name} is for the gpu runner alone. Got {value} for "
+                f"runner.{name} is for the {owner} runner alone. Got {value} for "
                 f"{runner}. Remove it, or give --set runner.{name}={shown}."
             )

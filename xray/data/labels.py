@@ -4,11 +4,14 @@ import gzip
 import io
 import zlib
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from xray.common.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Wang et al., ChestX-ray8, CVPR 2017, extended to 14 findings; with No Finding, 15.
 FINDINGS = (
@@ -31,7 +34,7 @@ FINDINGS = (
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
 
 
-def read_labels(content: bytes, source: str) -> pd.DataFrame:
+def read_labels(content: bytes, source: str) -> "pd.DataFrame":
     """One row an image, indexed by its file name: `patient` and 15 columns of 0 or 1.
 
     Args:
@@ -42,6 +45,8 @@ def read_labels(content: bytes, source: str) -> pd.DataFrame:
         UserError: not a CSV, a column is missing, a label is unknown, or an image
             stands in two rows.
     """
+    import pandas as pd  # here: who wants the findings' names alone need not wait
+
     table = _parse_csv(content, source)
     names = table["Image Index"]
     if names.duplicated().any():
@@ -62,7 +67,9 @@ def read_labels(content: bytes, source: str) -> pd.DataFrame:
     return labels.set_index(pd.Index(names, name="image"))
 
 
-def _parse_csv(content: bytes, source: str) -> pd.DataFrame:
+def _parse_csv(content: bytes, source: str) -> "pd.DataFrame":
+    import pandas as pd
+
     try:
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)

@@ -9,14 +9,14 @@ import io
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from xray.data.labels import FINDINGS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class ShardFormat(NamedTuple):
@@ -28,12 +28,15 @@ class ShardFormat(NamedTuple):
         decode: those pixels, from the bytes and S; ValueError when damaged.
     """
 
-    encode: Callable[[pd.DataFrame, np.ndarray], bytes]
+    encode: Callable[["pd.DataFrame", np.ndarray], bytes]
     decode: Callable[[bytes, int], np.ndarray]
 
 
-def encode_parquet(table: pd.DataFrame, pixels: np.ndarray) -> bytes:
+def encode_parquet(table: "pd.DataFrame", pixels: np.ndarray) -> bytes:
     """A Parquet file of the images; see `ShardFormat`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     columns = {name: pa.array(table[name]) for name in ("image", "etag", "patient")}
     columns |= {name: pa.array(table[name], pa.uint8()) for name in FINDINGS}
     width = pixels.shape[1] * pixels.shape[2]
@@ -57,6 +60,9 @@ def decode_parquet(content: bytes, size: int) -> np.ndarray:
     Raises:
         ValueError: not such a file, cut short, or of another size.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.read_table(pa.BufferReader(content), columns=["pixels"])
     except (OSError, KeyError) as error:
@@ -68,7 +74,7 @@ def decode_parquet(content: bytes, size: int) -> np.ndarray:
     return pixels.reshape(-1, size, size, 1)
 
 
-def encode_tfrecord(table: pd.DataFrame, pixels: np.ndarray) -> bytes:
+def encode_tfrecord(table: "pd.DataFrame", pixels: np.ndarray) -> bytes:
     """A TFRecord file of tf.train.Example; see `ShardFormat`.
 
     Features: `image`, `etag`, `patient` and `pixels` (bytes), `labels` (15 int64).

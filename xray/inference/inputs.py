@@ -10,10 +10,9 @@ from xray.config.run import DataConfig
 from xray.data.dataset import find_dataset, load_labels
 from xray.data.labels import FINDINGS, image_name
 from xray.data.staged import read_index
+from xray.inference.settings import EVERYTHING
 from xray.storage.s3 import Storage, split_uri
 
-EVERYTHING = "all"
-SUBSETS = (EVERYTHING, "train", "validation", "test")
 # DICOM files often have no ending; that of a UID is a number.
 PICTURE = re.compile(r"\.(png|jpe?g|dcm|dicom)$|/[^./]*$|\.\d+$", re.IGNORECASE)
 

@@ -11,6 +11,8 @@ from xray.model.sidecar import ModelInfo
 from xray.storage.credentials import S3Access, load_access
 from xray.storage.place import on_s3
 
+EVERYTHING = "all"
+SUBSETS = (EVERYTHING, "train", "validation", "test")
 Settings = dict[str, dict[str, Any]]
 
 

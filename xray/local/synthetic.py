@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from xray.common.command import command
 from xray.common.errors import UserError
 from xray.common.files import write_whole
 from xray.common.progress import progress_bar
@@ -230,6 +231,7 @@ def _write(path: Path, content: bytes) -> None:
         write_whole(path, lambda file: file.write(content), sync=False)
 
 
+@command()
 def main(argv: Sequence[str] | None = None) -> int:
     """Generate as the command line says; the exit code is 2 after a UserError."""
     parser = argparse.ArgumentParser(
@@ -241,11 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=1024, help="pixels, default 1024")
     options = parser.parse_args(argv)
-    try:
-        generate(options.folder, options.images, options.seed, options.size)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    generate(options.folder, options.images, options.seed, options.size)
     print(f"{options.images} images and {CSV_NAME} in {options.folder}")
     return 0
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xray.config.backbones import BACKBONES
+from xray.config.runners import SEQUENTIAL, runner_of
 from xray.model.sidecar import ModelInfo
 from xray.records.scores import OperatingPoint
 from xray.records.wording import DASH, interval, number
@@ -21,11 +22,6 @@ tags: [chest-x-ray, multi-label, research]
 # At an AUC of 0.75, so many positives give a 95% interval of about +-0.12 (Hanley and
 # McNeil, Radiology 143, 1982).
 FEW_POSITIVES = 20
-SCRIPTS = {
-    "sequential": "sequential.py",
-    "gpu": "gpu.py",
-    "elephas": "elephas_spark.py",
-}
 WHICH = {
     "best": "the weights after the epoch with the best validation AUC",
     "last": "the weights after the last epoch",
@@ -137,7 +133,7 @@ def _training(info: ModelInfo) -> str:
     rows = ["| setting | value |", "|---|---|"]
     for section in ("data", "model", "training", "runner"):
         for key, value in info.config.get(section, {}).items():
-            if section != "runner" or info.runner == "elephas" or key == "precision":
+            if section != "runner" or runner_of(info.runner).is_told(key):
                 rows.append(f"| `{section}.{key}` | {_cell(value)} |")
     return "## Training\n\n" + "\n".join(rows)
 
@@ -225,7 +221,7 @@ Without this project: `keras.saving.load_model("{name}.keras", compile=False)`."
 
 
 def _how_to_reproduce(info: ModelInfo, name: str) -> str:
-    script = SCRIPTS.get(info.runner, "sequential.py")
+    script = runner_of(info.runner).script or SEQUENTIAL.script
     dirty = ", with uncommitted changes" if info.git.get("dirty") else ""
     packages = ", ".join(f"{key} {value}" for key, value in info.packages.items())
     text = f"""Commit `{_shown(info.git.get("commit"))}`{dirty};

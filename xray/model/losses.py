@@ -22,6 +22,16 @@ def choose_loss(training: TrainingConfig) -> Any:
     return "binary_crossentropy"
 
 
+def class_weights(training: TrainingConfig, labels: np.ndarray) -> np.ndarray | None:
+    """What each finding's images weigh, as `balanced_weights`; None weighs them alike.
+
+    Args:
+        training: the recipe.
+        labels: (N, C) of all training images, 0 or 1.
+    """
+    return balanced_weights(labels) if training.class_weights == "balanced" else None
+
+
 def balanced_weights(labels: np.ndarray) -> np.ndarray:
     """What negatives (row 0) and positives (row 1) of each finding weigh.
 
@@ -43,7 +53,7 @@ def training_targets(labels: np.ndarray, weights: np.ndarray | None) -> np.ndarr
 
     Args:
         labels: (N, C), 0 or 1.
-        weights: (2, C) of `balanced_weights`; None for the other losses.
+        weights: (2, C) of `class_weights`, or None.
 
     Returns:
         float32: the labels (N, C), or (N, 2, C) with a weight beside each.

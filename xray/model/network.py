@@ -11,6 +11,7 @@ from xray.config.recipe import AugmentConfig, ModelConfig, TrainingConfig
 from xray.config.run import RunConfig
 from xray.data.labels import FINDINGS
 from xray.model.backbones import make_backbone
+from xray.model.learning_rate import make_schedule
 from xray.model.losses import choose_loss
 from xray.model.pretrained import load_weights
 
@@ -46,8 +47,7 @@ def build_model(config: RunConfig, storage: "Storage | None" = None) -> "keras.M
     model = keras.Model(pixels, outputs, name="xray")
     if config.model.weights not in (None, "imagenet"):
         load_weights(model, config.model.weights, storage)
-    if config.training.frozen_epochs:
-        find_backbone(model).trainable = False
+    freeze(model, config.training)
     model.compile(
         make_optimizer(config.training),
         choose_loss(config.training),
@@ -171,6 +171,12 @@ def find_backbone(model: "keras.Model") -> "keras.Model":
     return next(layer for layer in model.layers if isinstance(layer, keras.Model))
 
 
+def freeze(model: "keras.Model", training: TrainingConfig) -> None:
+    """Hold the backbone as it is, where the recipe begins so; before `compile`."""
+    if training.frozen_epochs:
+        find_backbone(model).trainable = False
+
+
 def unfreeze(model: "keras.Model", optimizer: "keras.Optimizer") -> None:
     """Let the backbone be trained from now on, with a new `optimizer`."""
     find_backbone(model).trainable = True
@@ -193,7 +199,12 @@ def make_optimizer(training: TrainingConfig) -> "keras.Optimizer":
         settings["momentum"] = training.momentum
     if training.weight_decay or training.optimizer == "adamw":
         settings["weight_decay"] = training.weight_decay
-    return classes[training.optimizer](training.learning_rate, **settings)
+    if not training.rate_varies_by_step():
+        return classes[training.optimizer](training.learning_rate, **settings)
+    schedule = make_schedule(training)
+    optimizer = classes[training.optimizer](schedule, **settings)
+    schedule.attach(optimizer)
+    return optimizer
 
 
 def weights_digest(weights: list[np.ndarray]) -> str:

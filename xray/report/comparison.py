@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from xray.config.runners import Runner, runner_of
 from xray.records.record import RunRecord, work_differences
 from xray.report.configurations import Key, key_of, order, unique_labels
 from xray.report.costs import Cost, PriceTable, run_cost
@@ -40,6 +41,11 @@ class Configuration:
     """Same CPU model as the baseline, so that a speedup is not the machine's."""
     speedups: dict[str, Speedup] = field(default_factory=dict)
     """By measure, `total` or `fit`; empty without a baseline."""
+
+    @property
+    def runner(self) -> Runner:
+        """What ran it."""
+        return runner_of(self.key.runner)
 
     @property
     def processors(self) -> int:
@@ -96,8 +102,9 @@ class Group:
         """
         points = [
             (part.processors, part.speedups[measure].value)
-            for part in self.of("elephas")
-            if part.key.mode == "synchronous"
+            for part in self.configurations
+            if part.runner.has_workers
+            and part.key.mode == "synchronous"
             and part.same_cpu
             and not part.key.crowding
             and measure in part.speedups
@@ -159,7 +166,7 @@ def cpu_per_wall(record: RunRecord) -> float | None:
     For Elephas the workers' CPU seconds, since the driver only waits.
     """
     cpu = record.cpu_seconds.get("fit")
-    if record.runner == "elephas":
+    if runner_of(record.runner).has_workers:
         cpu = sum(worker.cpu_seconds for worker in record.per_worker) or None
     return cpu / record.phases.fit if cpu and record.phases.fit > 0 else None
 
@@ -189,7 +196,8 @@ def _group(records: list[RunRecord], prices: PriceTable) -> Group:
 
 def _add_speedups(group: Group) -> None:
     """Find each configuration's baseline, on its own CPU model where there is one."""
-    baselines = sorted(group.of("sequential"), key=lambda part: -len(part.records))
+    baselines = [part for part in group.configurations if part.runner.is_baseline]
+    baselines.sort(key=lambda part: -len(part.records))
     if not baselines:
         return
     group.baseline = baselines[0]
@@ -211,7 +219,7 @@ def _speedup(
         return None
     low = speedup(base, seconds.high) or value
     high = speedup(base, seconds.low) or value
-    if part.key.runner == "gpu":
+    if part.runner.has_gpu:
         return Speedup(value, low, high, None, None)
     p = part.processors
     return Speedup(value, low, high, efficiency(value, p), karp_flatt(value, p))

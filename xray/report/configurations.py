@@ -3,11 +3,10 @@
 import re
 from typing import Any, NamedTuple
 
+from xray.config.runners import RUNNERS, runner_of
 from xray.records.record import RunRecord
 from xray.records.wording import plural
 from xray.report.costs import node_count
-
-RUNNERS = ("sequential", "gpu", "elephas")
 
 
 class Key(NamedTuple):
@@ -33,7 +32,7 @@ class Key(NamedTuple):
 def key_of(record: RunRecord) -> Key:
     """The configuration of a run; what is for a GPU counts there only."""
     machine, runner = record.machine, record.config.get("runner")
-    gpu = record.runner == "gpu"
+    gpu = runner_of(record.runner).has_gpu
     runner = runner if gpu and isinstance(runner, dict) else {}
     xla = runner.get("xla")
     return Key(
@@ -55,7 +54,7 @@ def key_of(record: RunRecord) -> Key:
 
 
 def _crowding(record: RunRecord) -> str | None:
-    if record.runner != "elephas" or not record.machine.get("cores"):
+    if not (runner_of(record.runner).has_workers and record.machine.get("cores")):
         return None
     threads = (record.workers or 1) * (record.threads_per_worker or 1)
     crowded = threads > record.machine["cores"] * node_count(record)
@@ -88,10 +87,10 @@ def order(key: Key) -> tuple[Any, ...]:
 
     Numbers in names sort by value: every 5 steps before every 10.
     """
-    place = RUNNERS.index(key.runner) if key.runner in RUNNERS else len(RUNNERS)
+    names = [*RUNNERS, key.runner]
     processors = (key.workers or 1) * (key.threads_per_worker or 1)
     name = re.sub(r"\d+", lambda digits: digits[0].zfill(9), str(key))
-    return (place, key.mode != "synchronous", processors, name)
+    return (names.index(key.runner), key.mode != "synchronous", processors, name)
 
 
 def unique_labels(keys: list[Key]) -> dict[Key, str]:
@@ -110,13 +109,14 @@ def unique_labels(keys: list[Key]) -> dict[Key, str]:
 
 
 def _label(key: Key) -> str:
-    if key.runner == "sequential":
-        return "Sequential"
-    if key.runner == "gpu":
-        name = "GPU" if key.workers in (None, 1) else f"{key.workers} GPUs"
+    runner = runner_of(key.runner)
+    if runner.is_baseline:
+        return runner.label
+    if runner.has_gpu:
+        many = key.workers not in (None, 1)
+        name = f"{key.workers} {runner.label}s" if many else runner.label
         return name if key.precision in (None, "float32") else f"{name} {key.precision}"
-    name = "Elephas" if key.runner == "elephas" else plain(key.runner)
-    label = f"{name} {key.workers or 1}×{key.threads_per_worker or 1}"
+    label = f"{plain(runner.label)} {key.workers or 1}×{key.threads_per_worker or 1}"
     asynchronous = key.mode not in (None, "synchronous")
     how = [key.mode if asynchronous else key.engine]
     if asynchronous and key.frequency:

@@ -16,6 +16,7 @@ from pydantic import (
 
 from xray.common.errors import UserError
 from xray.config.file import read_yaml_mapping
+from xray.config.runners import runner_of
 from xray.records.record import RunRecord
 
 PRICES = Path(__file__).resolve().parents[2] / "experiments/configs/prices.yaml"
@@ -97,7 +98,7 @@ def run_cost(record: RunRecord, table: PriceTable) -> Cost:
     assumed = not instance_type
     name = table.outside_ec2.get(record.runner) if assumed else str(instance_type)
     price = table.instances.get(name) if name else None
-    on_emr = record.runner == "elephas"
+    on_emr = runner_of(record.runner).has_workers
     problem = _problem(name, price, on_emr, record.runner)
     if problem or price is None:
         return Cost(None, name, nodes, assumed=assumed, problem=problem)

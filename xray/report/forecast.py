@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xray.common.errors import UserError
+from xray.config.runners import runner_of
 from xray.records.record import RunRecord
 from xray.report.time_model import Job, Model, fit_model, job_of, point_of
 
@@ -72,7 +73,7 @@ def reading_seconds(records: Iterable[RunRecord], like: RunRecord) -> float | No
         record.phases.load / record.images.train
         for record in records
         if record.status == "success"
-        and record.runner == "sequential"
+        and runner_of(record.runner).is_baseline
         and record.images.train
         and record.machine.get("cpu_model") == like.machine.get("cpu_model")
         and _source(record) == _source(like)
@@ -93,7 +94,7 @@ def _is_predictable(record: RunRecord) -> bool:
     parts = ("data", "model", "training", "runner")
     return (
         record.status == "success"
-        and record.runner == "elephas"
+        and runner_of(record.runner).has_workers
         and record.engine == "resident"
         and bool(record.workers and record.epochs and record.images.train)
         and all(len(e.worker_seconds) == record.workers for e in record.epochs)

@@ -11,7 +11,8 @@ import yaml
 
 from xray.common.errors import UserError
 from xray.config.file import load_config
-from xray.config.run import GPU_SETTINGS, RunConfig, RunnerConfig
+from xray.config.run import RunConfig, RunnerConfig
+from xray.config.runners import runner_of
 from xray.records.record import RunRecord
 from xray.records.wording import DASH, interval, number
 
@@ -21,7 +22,7 @@ class SweepRun:
     """One point of the grid.
 
     Attributes:
-        runner: sequential, gpu or elephas.
+        runner: a name in RUNNERS.
         values: of the varied keys, in the order they were given.
         config: the whole resolved configuration.
     """
@@ -59,21 +60,20 @@ def _settings(values: Mapping[str, Any]) -> list[str]:
 def meaningful(runner: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without `output` and what changes nothing in section `runner`.
 
-    The local runners have no workers, and only the GPU's heeds GPU_SETTINGS; engines
-    are for the synchronous mode, and what they average for the resident one.
+    What counts is what the runner heeds. Engines are for the synchronous mode, and what
+    they average for the resident one.
 
     Args:
-        runner: sequential, gpu or elephas.
+        runner: a name in RUNNERS.
         config: as `RunConfig.to_dict` or a record holds it.
     """
     settings = dict(config.get("runner", {}))
     config = {name: part for name, part in config.items() if name != "output"}
-    if runner == "gpu":
+    heeds = runner_of(runner).heeds
+    if heeds is not None:
         defaults = RunnerConfig().model_dump()
-        kept = {name: settings.get(name, defaults[name]) for name in GPU_SETTINGS}
+        kept = {name: settings.get(name, defaults[name]) for name in heeds}
         return {**config, "runner": kept}
-    if runner == "sequential":
-        return {**config, "runner": {}}
     synchronous = settings.get("mode") == "synchronous"
     unused = ["precision", "frequency" if synchronous else "engine"]
     if not synchronous or settings.get("engine") == "stock":

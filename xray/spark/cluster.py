@@ -108,8 +108,6 @@ def start_cluster(runner: RunnerConfig, light_jvm: bool = False) -> Cluster:
     """
     from pyspark import SparkContext
 
-    if runner.master:
-        check_master(runner.master)
     if under_spark_submit():
         # Only now does SparkConf know what spark-submit was told.
         SparkContext._ensure_initialized()

@@ -190,7 +190,8 @@ def check_shapes(
     if [array.shape for array in arrays] != [tuple(shape) for shape in shapes]:
         raise UserError(
             "The checkpoint is of another model: this version of the program or of "
-            "Keras builds it differently. Start without --resume."
+            "Keras builds it differently. Start without --resume, or go on with the "
+            "version that began the run."
         )
 
 

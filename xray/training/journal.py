@@ -43,7 +43,7 @@ class Journal:
     """Filled in by a runner while it works.
 
     Attributes:
-        runner: sequential, gpu or elephas.
+        runner: a name in RUNNERS.
         config: the run.
         timer: its phases.
         skipped: unreadable images, by name, and why.

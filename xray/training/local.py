@@ -8,10 +8,11 @@ import numpy as np
 
 from xray.common.progress import progress_bar
 from xray.config.run import RunConfig
+from xray.config.runners import runner_of
 from xray.data.dataset import Subset, find_dataset
 from xray.data.pixels import PixelFile
 from xray.data.reader import ImageReader
-from xray.model.losses import balanced_weights, training_targets
+from xray.model.losses import class_weights, training_targets
 from xray.model.network import (
     build_model,
     make_optimizer,
@@ -98,7 +99,8 @@ class LocalEngine:
         self.recipe = journal.config.training
         self.sets = {"test": test, "validation": validation}
         self.feed = self._feed(train)
-        self.pipeline = training_pipeline(self.feed, timed=journal.runner == "gpu")
+        has_gpu = runner_of(journal.runner).has_gpu
+        self.pipeline = training_pipeline(self.feed, timed=has_gpu)
         journal.initial_weights = weights_digest(model.get_weights())
         check_resume(journal, loaded=True)
         self._enter_stage(journal.tries.epochs_before())
@@ -134,12 +136,10 @@ class LocalEngine:
 
     def _feed(self, train: LoadedSubset) -> Feed:
         labels, recipe = train.subset.labels, self.recipe
-        balanced = recipe.class_weights == "balanced"
-        weights = balanced_weights(labels) if balanced else None
         devices = self.journal.workers or 1
         return Feed(
             train.images,
-            training_targets(labels, weights),
+            training_targets(labels, class_weights(recipe, labels)),
             recipe.batch_size * devices,
             recipe.seed,
             devices=devices,
@@ -169,19 +169,13 @@ class LocalEngine:
         feed, model = self.feed, self.model
         feed.epoch = epoch
         start = time.perf_counter()
-        callbacks = follow_schedule(model, feed, self.recipe, feed.devices, factor)
+        rate = follow_schedule(model, feed, self.recipe, feed.devices, factor)
         text = f"epoch {epoch + 1}/{self.recipe.epochs}"
         with progress_bar(len(feed.images), text) as bar:
             feed.on_batch = bar.update
-            history = model.fit(
-                self.pipeline, callbacks=callbacks, shuffle=False, verbose=0
-            )
-        return TrainedEpoch(
-            time.perf_counter() - start,
-            history.history["loss"][0],
-            float(model.optimizer.learning_rate),
-            feed.wait_seconds,
-        )
+            history = model.fit(self.pipeline, shuffle=False, verbose=0)
+        seconds, loss = time.perf_counter() - start, history.history["loss"][0]
+        return TrainedEpoch(seconds, loss, rate, feed.wait_seconds)
 
 
 def _load(subset: Subset, reader: ImageReader, journal: Journal) -> LoadedSubset:

@@ -1,43 +1,14 @@
-"""The learning rate at every step, and what a validation set decides on the way."""
+"""What the epochs so far mean for those to come, and the rate of the next steps."""
 
-import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xray.config.recipe import TrainingConfig
+from xray.model.learning_rate import learning_rate, rate_multiplier, start_schedule
 from xray.records.record import Part
 from xray.training.batches import Feed
 
 if TYPE_CHECKING:
     import keras
-
-
-def learning_rate(
-    training: TrainingConfig, workers: int, progress: float, factor: float = 1.0
-) -> float:
-    """The rate of the step after which `progress` epochs are trained.
-
-    It depends on the images trained so far and not on the number of steps: workers who
-    share the images see the rates of a sequential run.
-
-    Args:
-        training: the recipe.
-        workers: that train at once.
-        progress: epochs trained once the step is done, a fraction, above 0.
-        factor: of the plateaus so far.
-    """
-    rate = training.learning_rate * factor
-    if training.scale_learning_rate:
-        rate *= workers
-    if progress > training.frozen_epochs > 0:
-        rate *= training.unfrozen_factor
-    if progress < training.warmup_epochs:
-        return rate * progress / training.warmup_epochs
-    if training.schedule == "cosine":
-        span = max(training.epochs - training.warmup_epochs, 1e-9)
-        done = min(1.0, (progress - training.warmup_epochs) / span)
-        rate *= 0.5 * (1 + math.cos(math.pi * done))
-    return rate
 
 
 class Course(Part):
@@ -100,23 +71,28 @@ def follow_schedule(
     training: TrainingConfig,
     workers: int,
     factor: float,
-) -> list[Any]:
-    """Set the learning rate of the feed's next part; callbacks if it varies there."""
+) -> float:
+    """Have the feed's next part trained at its learning rates; that of its last step.
 
-    def rate(batch: int) -> float:
-        return learning_rate(training, workers, feed.progress(batch), factor)
-
-    model.optimizer.learning_rate = rate(0)
-    return [_rate_setter(rate)] if training.rate_varies_by_step() else []
-
-
-def _rate_setter(rate: Callable[[int], float]) -> Any:
-    import keras
-
-    class RateSetter(keras.callbacks.Callback):
-        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-            if hasattr(self.model, "jax_state_sync"):  # else JAX keeps its own copy
-                self.model.jax_state_sync()
-            self.model.optimizer.learning_rate = rate(batch)
-
-    return RateSetter()
+    Args:
+        model: to be trained.
+        feed: of one worker; without images nothing is set.
+        training: the recipe.
+        workers: that train at once.
+        factor: of the plateaus so far.
+    """
+    steps, images = len(feed), len(feed.labels)
+    if not images:
+        return 0.0
+    first = steps * feed.part // feed.parts
+    count = steps * (feed.part + 1) // feed.parts - first
+    last = learning_rate(training, workers, feed.progress(count - 1), factor)
+    if training.rate_varies_by_step():
+        step = feed.epoch * steps + first
+        multiplier = rate_multiplier(training, workers, factor)
+        start_schedule(
+            model.optimizer, step, steps, images, feed.batch_size, multiplier
+        )
+    else:
+        model.optimizer.learning_rate = last
+    return last

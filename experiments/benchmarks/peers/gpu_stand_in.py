@@ -9,9 +9,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from experiments import gpu
 from xray.runners import cli, devices
-from xray.runners.sequential import use_one_thread
 
 # With JAX compiling takes most of the time here, and little is computed.
 XLA_FLAGS = (
@@ -27,12 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments += ["--results", tempfile.mkdtemp(prefix="xray-stand-in-")]
     os.environ.setdefault("XLA_FLAGS", " ".join(XLA_FLAGS))
     devices.find_gpus = find_stand_in
-    return cli.main("gpu", gpu.run, "A test.", arguments)
+    return cli.main("gpu", "A test.", arguments)
 
 
 def find_stand_in(backend: str) -> list[devices.Gpu]:
     """One CPU; with TensorFlow one thread of it, as the sequential runner has."""
     if backend == "tensorflow":
+        from xray.runners.sequential import use_one_thread
+
         use_one_thread()
     return [devices.Gpu("stand-in", "cpu:0", (8, 0))]
 

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from xray.common.command import command
 from xray.config.backbones import BACKBONES
 from xray.model.backbones import make_backbone
 
@@ -95,6 +96,7 @@ def work(
         print(steps * batch_size / (time.perf_counter() - start), flush=True)
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line per process count, then all of them as one JSON object."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)

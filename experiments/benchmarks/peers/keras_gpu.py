@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xray.common.command import command
 from xray.config.run import RunnerConfig
 from xray.runners.devices import choose_backend, use_gpus
 from xray.training.batches import Feed, training_pipeline
@@ -53,6 +54,7 @@ def make_feed(image_size: int, batch_size: int, steps: int) -> Feed:
     return Feed(images, labels, batch_size, seed=0)
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compile, then train once for every line on standard input."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])

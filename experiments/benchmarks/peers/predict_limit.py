@@ -12,11 +12,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from xray.model.predict import SCORE_BATCH
-from xray.model.saved import load_model
-from xray.runners.sequential import use_one_thread
+from xray.common.command import command
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print one JSON object."""
     parser = argparse.ArgumentParser(
@@ -25,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", required=True, help=".keras file")
     parser.add_argument("--images", type=int, default=1024)
     options = parser.parse_args(arguments)
+
+    from xray.runners.sequential import use_one_thread  # seconds, spared to --help
+
     use_one_thread()
     print(json.dumps({"images_per_second": measure(options.model, options.images)}))
     return 0
@@ -33,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(source: str, images: int) -> float:
     """Images per second of `model.predict`, which was traced before."""
     import numpy as np
+
+    from xray.model.predict import SCORE_BATCH
+    from xray.model.saved import load_model
 
     model, info = load_model(source)
     shape = (images, info.image_size, info.image_size, 1)

@@ -25,21 +25,17 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xray.common.command import command
 from xray.common.errors import UserError
 from xray.common.java import find_java_home
 from xray.config.file import load_config
+from xray.config.options import add_config_options
 from xray.config.run import RunConfig
-from xray.data.dataset import find_dataset
-from xray.data.images import decode_image
-from xray.model.network import build_model
 from xray.records.timing import program_age_seconds
-from xray.storage.credentials import load_access
-from xray.storage.s3 import Storage
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -52,20 +48,16 @@ ONE_THREAD = {
 }
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train and print one JSON object; 2 where the settings cannot be used."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path, required=True, help="YAML of the run")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    add_config_options(parser)
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        print(json.dumps(measure(load_config(options.config, options.set))))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    print(json.dumps(measure(load_config(options.config, options.set))))
     return 0
 
 
@@ -75,6 +67,8 @@ def measure(config: RunConfig) -> dict[str, float]:
     Raises:
         UserError: the data cannot be used, or a partition was too small to train.
     """
+    from xray.model.network import build_model
+
     start = time.perf_counter()
     images, labels = load_training_images(config)
     load_seconds = time.perf_counter() - start
@@ -108,6 +102,11 @@ def measure(config: RunConfig) -> dict[str, float]:
 
 def load_training_images(config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (N, H, W, 1) and float32 (N, 15) of the configuration's training set."""
+    from xray.data.dataset import find_dataset
+    from xray.data.images import decode_image
+    from xray.storage.credentials import load_access
+    from xray.storage.s3 import Storage
+
     storage = Storage(
         load_access(config.data.credentials, config.data.endpoint_url),
         config.data.read_threads,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.report import main
-from tests.conftest import ROOT
+from tests.conftest import ROOT, assert_one_line
 from tests.factories import make_elephas, make_gpu, make_record, make_scores, make_work
 from xray.report.comparison import compare
 from xray.report.costs import PRICES, load_prices
@@ -200,9 +200,7 @@ def test_markdown_is_escaped():
 def test_nothing_to_compare_is_one_line(tmp_path, capsys, prepare, message):
     prepare(tmp_path / "results")
     assert main([str(tmp_path / "results"), "--out", str(tmp_path / "out")]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
+    assert_one_line(capsys.readouterr().err, message)
     assert not (tmp_path / "out").exists()
 
 
@@ -210,7 +208,7 @@ def test_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
     results = write([make_record()], tmp_path / "results")
     (tmp_path / "file").write_text("")
     assert main([str(results), "--out", str(tmp_path / "file" / "out")]) == 2
-    assert "Give another folder" in capsys.readouterr().err
+    assert_one_line(capsys.readouterr().err, "Give another folder")
 
 
 def test_heavy_libraries_stay_unloaded(tmp_path):

@@ -13,10 +13,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-# Okabe and Ito's palette, told apart with every common colour blindness:
-# https://jfly.uni-koeln.de/color/
-RUNNER_COLOURS = {"sequential": "#0072B2", "gpu": "#D55E00", "elephas": "#009E73"}
-"""One colour per runner in every chart."""
+from xray.config.runners import runner_of
+
+# Of the same palette as the runners' colours.
 PHASE_COLOURS = {
     "startup": "#CC79A7",
     "load": "#56B4E9",
@@ -170,7 +169,7 @@ def inline_svg(document: str, name: str, title: str) -> str:
 
 def colour(runner: str) -> str:
     """The colour of a runner."""
-    return RUNNER_COLOURS.get(runner, INK)
+    return runner_of(runner).colour or INK
 
 
 def shades(runner: str, count: int) -> list[tuple[float, ...]]:

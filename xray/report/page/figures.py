@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
+from xray.config.runners import ELEPHAS
 from xray.records.record import RunRecord
 from xray.records.scores import Interval
 from xray.report.comparison import PHASES, Configuration, Group
@@ -20,7 +21,7 @@ from xray.report.page.drawing import (
     shades,
     shortened,
 )
-from xray.report.page.summary import fastest
+from xray.report.page.summary import contestants
 from xray.report.scaling import amdahl
 
 MODE_MARKERS = {"asynchronous": "s", "hogwild": "^"}
@@ -73,18 +74,18 @@ def speedup_chart(
         None unless something ran beside the sequential baseline.
     """
     parts = [part for part in group.configurations if measure in part.speedups]
-    if all(part.key.runner == "sequential" for part in parts):
+    if all(part.runner.is_baseline for part in parts):
         return None
     sheet = Sheet(height=3.4)
     axes = sheet.axes
-    widest = max(part.processors for part in parts if part.key.runner != "gpu")
+    widest = max(part.processors for part in parts if not part.runner.has_gpu)
     widest = max([widest, *(max(curve.processors) for curve in overlays)])
     p = np.geomspace(1, max(2, widest), 50)
     axes.plot(p, p, ":", color=MUTED, label="Ideal")
     _draw_amdahl(axes, group, measure, p)
     _draw_gpus(axes, group, measure, float(p[-1]))
     for part in parts:
-        if part.key.runner != "gpu":
+        if not part.runner.has_gpu:
             _draw_speedup(axes, part, measure)
     for curve in overlays:
         _draw_overlay(axes, curve)
@@ -178,8 +179,7 @@ def findings_chart(group: Group, name: str) -> Chart | None:
 
 def shown(group: Group, most: int = MAX_SHOWN) -> list[Configuration]:
     """At most `most` configurations: the fastest of each runner, then the first."""
-    first = [group.baseline, *(fastest(group.of(r)) for r in ("gpu", "elephas"))]
-    ordered = [part for part in first if part] + group.configurations
+    ordered = contestants(group) + group.configurations
     chosen = list({id(part): part for part in ordered}.values())[:most]
     return [part for part in group.configurations if part in chosen]
 
@@ -194,16 +194,17 @@ def _draw_amdahl(axes: Axes, group: Group, measure: str, p: np.ndarray) -> None:
     if fit:
         label = f"Amdahl, f = {fit.serial_fraction:.2f}"
         curve = amdahl(fit.serial_fraction, p)
-        axes.plot(p, curve, "-", color=colour("elephas"), linewidth=1, label=label)
+        axes.plot(p, curve, "-", color=colour(ELEPHAS.name), linewidth=1, label=label)
 
 
 def _draw_gpus(axes: Axes, group: Group, measure: str, right: float) -> None:
     """Level lines: a GPU has no number of processors to stand at."""
-    parts = [part for part in group.of("gpu") if measure in part.speedups]
+    gpus = [part for part in group.configurations if part.runner.has_gpu]
+    parts = [part for part in gpus if measure in part.speedups]
     for part, marker in zip(parts, markers(), strict=False):
-        levels = [part.speedups[measure].value] * 2
+        levels, paint = [part.speedups[measure].value] * 2, colour(part.key.runner)
         label = part.label + ("" if part.same_cpu else " †")
-        axes.plot([1, right], levels, marker=marker, color=colour("gpu"), label=label)
+        axes.plot([1, right], levels, marker=marker, color=paint, label=label)
 
 
 def _draw_overlay(axes: Axes, curve: Curve) -> None:
@@ -224,7 +225,7 @@ def _draw_overlay(axes: Axes, curve: Curve) -> None:
 
 def _draw_speedup(axes: Axes, part: Configuration, measure: str) -> None:
     found, paint = part.speedups[measure], colour(part.key.runner)
-    kind = f"{part.key.runner.capitalize()} {part.key.mode or ''}".strip()
+    kind = f"{part.runner.label} {part.key.mode or ''}".strip()
     kind += "" if part.same_cpu else " †"
     seen = axes.get_legend_handles_labels()[1]
     axes.errorbar(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from xray.common.errors import UserError
+from xray.config.runners import ELEPHAS
 from xray.records.wording import DASH, duration, scaled
 from xray.report.comparison import Group
 from xray.report.costs import PriceTable
@@ -60,7 +61,7 @@ def chart(group: Group, name: str) -> Chart | None:
     found = _predictions(predictor)
     curve = Curve(
         "Predicted Elephas resident",
-        "elephas",
+        ELEPHAS.name,
         WORKERS,
         [base / each.seconds for each in found],
         low=[base / each.high for each in found],
@@ -83,7 +84,7 @@ def table(group: Group, prices: PriceTable) -> Table | None:
         return None
     here = _predictions(predictor)
     whole = _predictions(predictor, NIH_IMAGES)
-    kind = prices.outside_ec2.get("elephas", "")
+    kind = prices.outside_ec2.get(ELEPHAS.name, "")
     kind = str(group.records[0].machine.get("instance_type") or kind)
     rows = [
         [

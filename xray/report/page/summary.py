@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from xray.config.runners import RUNNERS, Runner
 from xray.records.scores import Interval
 from xray.records.wording import duration, interval, number, plural
 from xray.report.comparison import Configuration, Group, macro_auc
@@ -21,9 +22,9 @@ class Answer(NamedTuple):
 
 def answers(group: Group) -> list[Answer]:
     """Time on Spark, on a GPU and on one machine; cost; accuracy."""
+    asked = [runner for runner in reversed(RUNNERS.values()) if runner.question]
     return [
-        Answer("Will it go faster on Spark?", _speed(group, "elephas", "Elephas")),
-        Answer("On one GPU?", _speed(group, "gpu", "GPU")),
+        *(Answer(runner.question, _speed(group, runner)) for runner in asked),
         Answer("Is one machine enough?", _one_machine(group)),
         Answer("What does it cost?", _cost(group)),
         Answer("What happens to accuracy?", _accuracy(group)),
@@ -56,12 +57,20 @@ def _with_unit(value: Any, unit: str) -> str | None:
     return None if value is None else f"{value} {unit}"
 
 
-def _speed(group: Group, runner: str, name: str) -> str:
-    best = fastest(group.of(runner))
+def contestants(group: Group) -> list[Configuration]:
+    """The baseline and the fastest configuration of every other runner."""
+    others = [runner for runner in RUNNERS.values() if not runner.is_baseline]
+    chosen = [fastest(group.of(runner.name)) for runner in others]
+    return [part for part in [group.baseline, *chosen] if part]
+
+
+def _speed(group: Group, runner: Runner) -> str:
+    found = group.of(runner.name)
+    best = fastest(found)
     if best is None:
         return (
-            f"Not measured: no successful {name} run of this work. "
-            f"Run the {runner} runner with the same configuration."
+            f"Not measured: no successful {runner.label} run of this work. "
+            f"Run the {runner.name} runner with the same configuration."
         )
     total = best.seconds("total")
     took = f"{best.label} took {duration(total.median)} from start to end"
@@ -74,8 +83,8 @@ def _speed(group: Group, runner: str, name: str) -> str:
     if "fit" in best.speedups:
         fit = best.speedups["fit"].value
         parts.append(f"Training alone: {times(fit)}.")
-    if len(group.of(runner)) > 1:
-        parts.append(f"It is the fastest of {len(group.of(runner))} configurations.")
+    if len(found) > 1:
+        parts.append(f"It is the fastest of {len(found)} configurations.")
     return " ".join(parts + _cautions(group, best))
 
 
@@ -165,13 +174,12 @@ def _price(part: Configuration) -> str:
 
 
 def _accuracy(group: Group) -> str:
-    chosen = [fastest(group.of(name)) for name in ("gpu", "elephas")]
-    parts = [part for part in [group.baseline, *chosen] if part]
+    parts = contestants(group)
     scored = [part for part in parts if macro_auc(part.representative) is not None]
     if not scored:
         return "No run of this work has a defined macro AUC."
     sentences = [_auc_sentence(part, group.baseline) for part in scored]
-    if group.of("elephas"):
+    if any(part.runner.has_workers for part in group.configurations):
         sentences.append(
             "Equal epochs on more workers is another algorithm, so read time and AUC "
             "together."

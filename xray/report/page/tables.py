@@ -76,7 +76,7 @@ def headline(group: Group) -> Table:
 
 def scaling(group: Group) -> Table | None:
     """Speedup per processor; None without a baseline or a second configuration."""
-    parts = [part for part in group.configurations if part.key.runner != "gpu"]
+    parts = [part for part in group.configurations if not part.runner.has_gpu]
     if not group.baseline or len(parts) < 2:
         return None
     columns: list[Column] = [("Processors p", lambda part: str(part.processors))]

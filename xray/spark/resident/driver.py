@@ -11,7 +11,7 @@ from xray.common.progress import progress_bar
 from xray.data.dataset import Dataset
 from xray.data.partition import cut_partitions
 from xray.data.reader import ImageReader
-from xray.model.losses import balanced_weights
+from xray.model.losses import class_weights
 from xray.spark.cluster import Cluster
 from xray.spark.resident.coordinator import Abandoned, Coordinator
 from xray.spark.resident.messages import Share, Task
@@ -101,8 +101,7 @@ def _cut(journal: Journal, workers: int, dataset: "Future[Dataset]") -> list[Sha
         if subset is not None
     }
     parts = _parts_per_epoch(journal, workers)
-    balanced = journal.config.training.class_weights == "balanced"
-    weights = balanced_weights(found.train.labels) if balanced else None
+    weights = class_weights(journal.config.training, found.train.labels)
     return [
         Share({name: cut[worker] for name, cut in partitions.items()}, parts, weights)
         for worker in range(workers)

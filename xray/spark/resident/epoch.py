@@ -1,7 +1,6 @@
 """What one resident worker trained in one epoch."""
 
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from xray.records.machine import peak_memory_bytes
@@ -21,22 +20,14 @@ class Tally:
         self.fit_seconds = self.cpu_seconds = 0.0
         self.started = self.ended = 0.0
 
-    def fit(
-        self,
-        model: "keras.Model",
-        pipeline: Any,
-        feed: Feed,
-        callbacks: Sequence[Any] = (),
-    ) -> int:
+    def fit(self, model: "keras.Model", pipeline: Any, feed: Feed) -> int:
         """Train one part of the epoch; the images trained."""
         images = feed.count()
         if not images:
             return 0
         self.started = self.started or time.time()
         wall, cpu = time.perf_counter(), time.process_time()
-        history = model.fit(
-            pipeline, callbacks=list(callbacks), shuffle=False, verbose=0
-        )
+        history = model.fit(pipeline, shuffle=False, verbose=0)
         self.fit_seconds += time.perf_counter() - wall
         self.cpu_seconds += time.process_time() - cpu
         self.ended = time.time()
@@ -44,14 +35,14 @@ class Tally:
         self.loss_sum += images * history.history["loss"][0]
         return images
 
-    def report(self, model: "keras.Model") -> EpochReport:
-        """The epoch as the driver notes it."""
+    def report(self, learning_rate: float) -> EpochReport:
+        """The epoch as the driver notes it; the rate is that of its last step."""
         return EpochReport(
             self.worker,
             self.epoch,
             self.images,
             self.loss_sum / self.images if self.images else float("nan"),
-            float(model.optimizer.learning_rate),
+            learning_rate,
             self.fit_seconds,
             self.cpu_seconds,
             self.started,

@@ -7,6 +7,7 @@ Importing TensorFlow and tracing run beside the driver's listing, and reading an
 decoding here.
 """
 
+import json
 import pickle
 import warnings
 from collections.abc import Iterator
@@ -20,8 +21,8 @@ import numpy as np
 from xray.common.background import in_background
 from xray.common.errors import UserError
 from xray.data.partition import read_partition
-from xray.model.losses import choose_loss, training_targets
-from xray.model.network import find_backbone, make_optimizer, trace, unfreeze
+from xray.model.losses import choose_loss, class_weights, training_targets
+from xray.model.network import freeze, make_optimizer, trace, unfreeze
 from xray.model.predict import predict
 from xray.spark.environment import describe_worker
 from xray.spark.resident.client import Link
@@ -65,14 +66,16 @@ def make_resident_model(model: "keras.Model", task: Task) -> "SparkModel":
             self._fit(rdd)  # Elephas' own would print, and cut the partitions anew
 
         def _fit(self, rdd: "RDD", **_: Any) -> None:
-            from keras import optimizers
             from pyspark import cloudpickle
 
+            network = json.loads(self._master_network.to_json())
+            # Without its optimizer: each worker makes its own of the recipe.
+            network.pop("compile_config", None)
             worker = SparkWorker(
-                self._master_network.to_json(),
+                json.dumps(network),
                 None,  # the weights come from the server, also after a failure
                 {},
-                optimizers.serialize(self.master_optimizer),
+                None,
                 self.master_loss,
                 self.master_metrics,
                 self.custom_objects,
@@ -170,9 +173,8 @@ class ResidentTraining:
 
         choose_loss(self.task.training)  # before Keras meets its name in the JSON
         model = keras.models.model_from_json(worker.json, worker.custom_objects)
-        if self.task.training.frozen_epochs:
-            find_backbone(model).trainable = False
-        optimizer = keras.optimizers.deserialize(worker.master_optimizer)
+        freeze(model, self.task.training)
+        optimizer = make_optimizer(self.task.training)
         model.compile(optimizer, worker.master_loss, metrics=worker.master_metrics)
         self.model, self.frozen = model, self.task.training.frozen_epochs > 0
         self._trace()
@@ -183,8 +185,7 @@ class ResidentTraining:
         size, findings = self.task.reader.image_size, self.model.output_shape[-1]
         blank = np.zeros((1, size, size, 1), np.uint8)
         labels = np.zeros((1, findings), np.float32)
-        balanced = self.task.training.class_weights == "balanced"
-        weights = np.ones((2, findings), np.float32) if balanced else None
+        weights = class_weights(self.task.training, labels)
         targets = training_targets(labels, weights)
         trace(self.model, training_pipeline(Feed(blank, targets, 1, 0)))
         predict(self.model, blank)
@@ -201,12 +202,12 @@ class ResidentTraining:
         tally = Tally(self.number, order.epoch)
         for part in range(order.part, feed.parts):
             feed.part = part
-            callbacks = follow_schedule(
+            rate = follow_schedule(
                 self.model, feed, recipe, self.task.workers, order.factor
             )
-            images = tally.fit(self.model, self.pipeline, feed, callbacks)
+            images = tally.fit(self.model, self.pipeline, feed)
             if part == feed.parts - 1:
-                self.link.gather(tally.report(self.model))
+                self.link.gather(tally.report(rate))
             self._average(images)
 
     def _take_weights(self) -> None:
