@@ -76,10 +76,6 @@ class Sweep:
         """The address of something of this sweep."""
         return self.settings.uri("sweeps", self.name, *parts)
 
-    def records_uri(self, run: Run) -> str:
-        """Where the step of `run` puts its record."""
-        return self.uri("runs", run.name, "")
-
     def config_yaml(self) -> str:
         """The configuration that the steps read."""
         return yaml.safe_dump(self.config.to_dict(), sort_keys=False)

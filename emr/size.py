@@ -28,7 +28,7 @@ from xray.common.errors import UserError
 from xray.config.options import add_set_option
 from xray.records.record import RunRecord, read_records
 from xray.report.costs import PRICES, load_prices
-from xray.report.forecast import NIH_IMAGES, Prediction, Predictor, families, knee
+from xray.report.forecast import NIH_IMAGES, Forecast, Predictor, families, knee
 
 MOST_EXECUTORS = 128
 MEMORY_RESERVE = 1.25
@@ -47,7 +47,7 @@ class Advice(NamedTuple):
     """What the workers of one executor need outside the Java heap."""
     node_mib: int
     """The least memory of a node that holds it all."""
-    prediction: Prediction
+    prediction: Forecast
     meets_deadline: bool
     knee: int
     """Executors beyond which more gain less than they cost."""
@@ -172,7 +172,7 @@ def advise(
 
 
 def _memory(
-    records: Sequence[RunRecord], prediction: Prediction, settings: ClusterSettings
+    records: Sequence[RunRecord], prediction: Forecast, settings: ClusterSettings
 ) -> int:
     """MiB of Python in one executor: cores x (TensorFlow and model + shard).
 

@@ -3,6 +3,7 @@
 import ast
 import configparser
 import tomllib
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -86,6 +87,17 @@ def f():
     from e.f import g as h
 """
     assert [*imported_names(source)] == ["a.b", "c.d", "e.f.g"]
+
+
+def test_no_two_classes_share_a_name():
+    found = [
+        node.name
+        for name, path in modules().items()
+        if name.startswith("xray.")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert [name for name, count in Counter(found).items() if count > 1] == []
 
 
 LINT = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]

@@ -1,6 +1,6 @@
 """Staged shards: the same pixels and work as raw images, written once, checked.
 
-A whole run that reads them is in test_runners.py.
+A whole run that reads them is in tests/runners/test_runners.py.
 """
 
 import dataclasses

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.conftest import assert_one_line
 from xray.common.errors import UserError
-from xray.local.phantom import FINDINGS, draw
+from xray.local.phantom import DRAWN_FINDINGS, draw
 from xray.local.synthetic import CSV_NAME, NO_FINDING, generate, main
 
 IMAGES, SIZE = 80, 64
@@ -87,8 +87,8 @@ def test_several_images_a_patient(table):
 
 def test_every_finding_is_frequent(table):
     share = positives(table).mean()
-    assert set(share.index) == {*FINDINGS, NO_FINDING}
-    assert share[list(FINDINGS)].between(0.08, 0.20).all()
+    assert set(share.index) == {*DRAWN_FINDINGS, NO_FINDING}
+    assert share[list(DRAWN_FINDINGS)].between(0.08, 0.20).all()
     assert 0.2 < share[NO_FINDING] < 0.4
 
 
@@ -103,7 +103,7 @@ def test_no_finding_stands_alone(table):
 
 
 def test_images_of_a_patient_are_alike_but_not_the_same(table):
-    hits = positives(table)[list(FINDINGS)]
+    hits = positives(table)[list(DRAWN_FINDINGS)]
     again = table["Patient ID"].eq(table["Patient ID"].shift())
     before = hits.shift().eq(1).loc[again]
     now = hits.loc[again].eq(1)
@@ -195,7 +195,7 @@ def test_number_out_of_range(tmp_path, settings, message):
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("finding", FINDINGS)
+@pytest.mark.parametrize("finding", DRAWN_FINDINGS)
 def test_each_finding_is_visible_when_small(finding):
     def average(findings):
         pictures = [draw(findings, 64, np.random.default_rng(i)) for i in range(8)]

@@ -14,7 +14,7 @@ from xray.report.forecast import (
     knee,
     knee_sentence,
 )
-from xray.report.time_model import Job, fit_model, largest_of, point_of
+from xray.report.time_model import ForecastJob, fit_model, largest_of, point_of
 
 TRAIN, TEST, EPOCHS, WEIGHT_BYTES = 4000, 1000, 5, 10**7
 FIXED, LOAD, IMAGE, EXCHANGE, EVALUATE = 20.0, (15, 0.01), 0.02, (0.1, 0.05), (2, 0.01)
@@ -190,7 +190,7 @@ def test_rounds_follow_the_steps_of_a_shard():
     record.exchange["rounds"] = EPOCHS * 10
     predictor = Predictor([run(1), record])
     assert predictor.job(4).rounds == 5
-    assert predictor.job(4) == Job(4, TRAIN, TEST, EPOCHS, 5)
+    assert predictor.job(4) == ForecastJob(4, TRAIN, TEST, EPOCHS, 5)
 
 
 def test_epochs_beyond_the_first_are_what_counts():

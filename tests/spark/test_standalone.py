@@ -28,7 +28,7 @@ def master():
 
 
 def submit(master, *arguments):
-    """Plain spark-submit with the options that the README gives."""
+    """Plain spark-submit with the options that xray/spark/README.md gives."""
     environment = _environment(master)
     environment.pop("PYSPARK_PYTHON", None)
     return subprocess.run(

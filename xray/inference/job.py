@@ -1,8 +1,8 @@
 """A job that scores an archive: parts that are written once, then one table of all.
 
-An image's part follows from its key (`shards.spread`), so that parts are runs of staged
-shards too, and the name of a part's file from the model and the images in it. So a
-second run finds what it would write; a new or changed image costs its part alone.
+An image's part follows from its key (`partition.spread`), so that parts are runs of
+staged shards too, and the name of a part's file from the model and the images in it. So
+a second run finds what it would write; a new or changed image costs its part alone.
 
 Only the driving process writes, when a part is scored: whatever Spark tries again, each
 part is there once, whole.
@@ -188,7 +188,7 @@ def run_on_spark(
 
     Args:
         job: to be done.
-        archive: the model, of `xray.model.archive.pack`.
+        archive: the model, of `archive.pack`.
         cluster: whose Python workers load it once each.
         progress: called with the number of images of each part.
 

@@ -24,7 +24,7 @@ from xray.inference.settings import (
     user_settings,
 )
 from xray.inference.summary import (
-    Rates,
+    ScoringRates,
     Summary,
     auc_difference,
     auc_rows,
@@ -150,7 +150,7 @@ def _summary(
         parts=len(job.parts),
         parts_scored=len(job.missing),
         images_scored=scored,
-        images_per_second=Rates(
+        images_per_second=ScoringRates(
             overall=scored / seconds["score"] if scored else None,
             steady=steady_rate(paces),
         ),

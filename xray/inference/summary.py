@@ -13,7 +13,7 @@ from xray.records.scores import Interval, Part, Scores
 from xray.records.wording import plain_interval
 
 
-class Rates(Part):
+class ScoringRates(Part):
     """Images per second of what this run of the job scored; null for nothing."""
 
     overall: float | None = None
@@ -44,7 +44,7 @@ class Summary(Part):
     """By this run of the job; the others stood there already."""
     images_scored: int
     """In those parts, unreadable ones too."""
-    images_per_second: Rates
+    images_per_second: ScoringRates
     data_wait_seconds: float
     """For which models waited for images, over all workers."""
     seconds: dict[str, float]

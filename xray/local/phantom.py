@@ -114,7 +114,7 @@ def draw(findings: Collection[str], size: int, rng: np.random.Generator) -> np.n
     """One chest X-ray.
 
     Args:
-        findings: names out of FINDINGS; empty for a healthy chest.
+        findings: names out of DRAWN_FINDINGS; empty for a healthy chest.
         size: height and width in pixels.
         rng: makes everything that differs between pictures with equal findings.
 
@@ -262,4 +262,4 @@ _MARKS: dict[str, Callable[[Thorax], None]] = {
     "Hernia": _hernia,
 }
 # The 14 findings as NIH spells them, in alphabetical order.
-FINDINGS = tuple(sorted(_MARKS))
+DRAWN_FINDINGS = tuple(sorted(_MARKS))

@@ -32,7 +32,7 @@ from xray.common.command import command
 from xray.common.errors import UserError
 from xray.common.files import write_whole
 from xray.common.progress import progress_bar
-from xray.local.phantom import FINDINGS, draw
+from xray.local.phantom import DRAWN_FINDINGS, draw
 
 CSV_NAME = "Data_Entry_2017_v2020.csv"
 STAMP_NAME = ".synthetic.json"
@@ -181,23 +181,26 @@ def _chronic_findings(patient: int, rng: np.random.Generator) -> set[str] | None
     """What a patient's images tend to show; None for a healthy patient."""
     if rng.random() < HEALTHY_PATIENTS:
         return None
-    drawn = rng.random(len(FINDINGS)) < 0.07
+    drawn = rng.random(len(DRAWN_FINDINGS)) < 0.07
     # One finding by turns: each is there in a small set too, and on both of its sides.
-    own = FINDINGS[patient % len(FINDINGS)]
-    return {own, *(name for name, has in zip(FINDINGS, drawn, strict=True) if has)}
+    own = DRAWN_FINDINGS[patient % len(DRAWN_FINDINGS)]
+    return {
+        own,
+        *(name for name, has in zip(DRAWN_FINDINGS, drawn, strict=True) if has),
+    }
 
 
 def _image_findings(
     chronic: set[str] | None, first: bool, rng: np.random.Generator
 ) -> list[str]:
     """The findings of one image: most of the patient's own, at times a new one."""
-    chance = rng.random(len(FINDINGS))
+    chance = rng.random(len(DRAWN_FINDINGS))
     if chronic is None or (not first and rng.random() < 0.12):
         return []
     kept = 0.95 if first else 0.75
     return [
         name
-        for name, value in zip(FINDINGS, chance, strict=True)
+        for name, value in zip(DRAWN_FINDINGS, chance, strict=True)
         if value < (kept if name in chronic else 0.06)
     ]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from xray.records.scores import Finding, Interval, Scores
+from xray.records.scores import FindingScores, Interval, Scores
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -131,13 +131,13 @@ def _weighted_auc(
 
 def _score_finding(
     labels: np.ndarray, scores: np.ndarray, drawn: np.ndarray, defined: bool
-) -> Finding:
+) -> FindingScores:
     positives = int(labels.sum())
     if not defined:
-        return Finding(
+        return FindingScores(
             positives=positives, negatives=len(labels) - positives, auc=Interval()
         )
-    return Finding(
+    return FindingScores(
         positives=positives,
         negatives=len(labels) - positives,
         auc=percentile_interval(roc_auc_score(labels, scores), drawn),
@@ -146,7 +146,7 @@ def _score_finding(
 
 
 def _macro(
-    table: dict[str, Finding], drawn: np.ndarray, defined: np.ndarray
+    table: dict[str, FindingScores], drawn: np.ndarray, defined: np.ndarray
 ) -> Interval:
     if not defined.any():
         return Interval()

@@ -17,7 +17,7 @@ class Interval(Part):
     high: float | None = None
 
 
-class Finding(Part):
+class FindingScores(Part):
     """How well one finding is told from the rest of the test set."""
 
     positives: int
@@ -34,7 +34,7 @@ class Scores(Part):
     """Mean over the findings that have both values."""
     macro_average_precision: float | None = None
     findings_scored: int
-    findings: dict[str, Finding]
+    findings: dict[str, FindingScores]
     """In the order of the 15 labels."""
     resamples: int
     """Bootstrap resamples by patient behind the intervals."""

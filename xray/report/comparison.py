@@ -7,13 +7,13 @@ from typing import Any
 
 from xray.config.runners import Runner, runner_of
 from xray.records.record import RunRecord, work_differences
+from xray.records.timing import PHASES
 from xray.report.configurations import Key, key_of, order, unique_labels
 from xray.report.costs import Cost, PriceTable, run_cost
 from xray.report.scaling import AmdahlFit, efficiency, fit_amdahl, karp_flatt, speedup
 from xray.report.spread import Spread, spread_of
 
 MEASURES = ("total", "fit")
-PHASES = ("startup", "load", "warmup", "fit", "evaluate")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from xray.common.errors import UserError
 from xray.config.runners import runner_of
 from xray.records.record import RunRecord
-from xray.report.time_model import Job, Model, fit_model, job_of, point_of
+from xray.report.time_model import ForecastJob, TimeModel, fit_model, job_of, point_of
 
 NIH_IMAGES = 112_120
 """Images of ChestX-ray14."""
@@ -24,10 +24,10 @@ MIN_ERROR = 0.05
 BOTTOM, TOP = 2.5, 97.5
 
 
-class Prediction(NamedTuple):
+class Forecast(NamedTuple):
     """Seconds of a whole run with a 95% interval, and of its parts."""
 
-    job: Job
+    job: ForecastJob
     seconds: float
     low: float
     high: float
@@ -138,14 +138,14 @@ class Predictor:
         self._models = [self._redrawn(generator) for _ in range(DRAWS)]
         self._noise = generator.standard_normal(DRAWS)
 
-    def _redrawn(self, generator: np.random.Generator) -> Model:
+    def _redrawn(self, generator: np.random.Generator) -> TimeModel:
         points = []
         for count in sorted({point.job.workers for point in self.points}):
             same = [point for point in self.points if point.job.workers == count]
             points += [same[i] for i in generator.integers(len(same), size=len(same))]
         return fit_model(points, self.reading)
 
-    def predict(self, job: Job) -> Prediction:
+    def predict(self, job: ForecastJob) -> Forecast:
         """Seconds of `job` with a 95% interval."""
         beyond = max(0.0, math.log2(job.workers / self.largest))
         beyond += max(0.0, math.log10(job.train / self.most_images))
@@ -154,7 +154,7 @@ class Predictor:
         low, high = np.percentile(drawn, [BOTTOM, TOP])
         seconds = self.model.seconds(job)
         parts = self.model.parts(job)
-        return Prediction(
+        return Forecast(
             job, seconds, min(float(low), seconds), max(float(high), seconds), parts
         )
 
@@ -163,7 +163,7 @@ class Predictor:
         workers: int,
         images: int | None = None,
         bytes_per_second: float = math.inf,
-    ) -> Job:
+    ) -> ForecastJob:
         """The measured job with another number of workers, each with its own core.
 
         Args:
@@ -178,7 +178,7 @@ class Predictor:
         train = round(total * share)
         shards = train / like.train * like.workers / workers
         rounds = 1 if like.rounds == 1 else max(1, round(like.rounds * shards))
-        return Job(
+        return ForecastJob(
             workers,
             train,
             total - train,
@@ -214,7 +214,7 @@ class HeldOut(NamedTuple):
     runs: int
     measured: float
     """Median seconds."""
-    predicted: Prediction
+    predicted: Forecast
 
     @property
     def error(self) -> float:

@@ -4,9 +4,9 @@ from typing import Any
 
 from xray.records.record import RunRecord
 from xray.records.scores import Interval
+from xray.records.timing import PHASES
 from xray.report.comparison import (
     MEASURES,
-    PHASES,
     Comparison,
     Configuration,
     Group,

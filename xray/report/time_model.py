@@ -30,7 +30,7 @@ from xray.common.errors import UserError
 from xray.records.record import RunRecord
 
 
-class Job(NamedTuple):
+class ForecastJob(NamedTuple):
     """What is asked of the model."""
 
     workers: int
@@ -49,7 +49,7 @@ class Job(NamedTuple):
 class Point:
     """One record in the model's terms; all seconds."""
 
-    job: Job
+    job: ForecastJob
     fixed: float
     load: float
     image: float
@@ -93,14 +93,14 @@ def point_of(record: RunRecord) -> Point:
     )
 
 
-def job_of(record: RunRecord) -> Job:
+def job_of(record: RunRecord) -> ForecastJob:
     """What the record's run was asked to do."""
     workers, epochs = record.workers or 1, len(record.epochs)
     rounds = (record.exchange or {}).get("rounds", epochs)
     machine = record.machine
     cores = (machine.get("cores") or 1) * (machine.get("nodes") or 1)
     crowding = max(1.0, workers * (record.threads_per_worker or 1) / cores)
-    return Job(
+    return ForecastJob(
         workers,
         record.images.train,
         record.images.test,
@@ -125,7 +125,7 @@ def _spread(epochs: Sequence[Any], means: Sequence[float]) -> float:
 
 
 @dataclass(frozen=True)
-class Model:
+class TimeModel:
     """The fitted numbers of the module's formula."""
 
     fixed: float
@@ -136,7 +136,7 @@ class Model:
     weight_bytes: float
     evaluate: tuple[float, float]
 
-    def parts(self, job: Job) -> dict[str, float]:
+    def parts(self, job: ForecastJob) -> dict[str, float]:
         """Seconds of each part of `job`."""
         shard = math.ceil(job.train / job.workers)
         slowest = 1 + self.spread * largest_of(job.workers)
@@ -151,12 +151,12 @@ class Model:
             "evaluate": crowded * (self.evaluate[0] + self.evaluate[1] * job.test / n),
         }
 
-    def seconds(self, job: Job) -> float:
+    def seconds(self, job: ForecastJob) -> float:
         """Seconds of the whole run."""
         return sum(self.parts(job).values())
 
 
-def fit_model(points: Sequence[Point], reading: float | None = None) -> Model:
+def fit_model(points: Sequence[Point], reading: float | None = None) -> TimeModel:
     """The model that fits the points best; two worker counts at least.
 
     Args:
@@ -176,7 +176,7 @@ def fit_model(points: Sequence[Point], reading: float | None = None) -> Model:
     crowding = np.array([job.crowding for job in jobs])
     shards = [math.ceil(job.train / job.workers) for job in jobs]
     spreads = [point.spread for point in points if point.spread is not None]
-    return Model(
+    return TimeModel(
         fixed=statistics.median(point.fixed for point in points),
         load=_line(shards, np.array([p.load for p in points]) / crowding, reading),
         image=statistics.median(point.image for point in points),

@@ -7,13 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Answer(BaseModel):
+class ApiAnswer(BaseModel):
     """A closed group of values."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-class Threshold(Answer):
+class Threshold(ApiAnswer):
     """Where a probability starts to count as found."""
 
     value: Share
@@ -21,7 +21,7 @@ class Threshold(Answer):
     """Chosen on validation images; otherwise 0.5, for want of a better one."""
 
 
-class Finding(Answer):
+class Finding(ApiAnswer):
     """One of the 15 labels of NIH ChestX-ray14."""
 
     name: str
@@ -29,7 +29,7 @@ class Finding(Answer):
     threshold: Threshold
 
 
-class Box(Answer):
+class Box(ApiAnswer):
     """The part of the picture that the model looks at, in shares of its sides."""
 
     left: Share
@@ -38,7 +38,7 @@ class Box(Answer):
     height: Share
 
 
-class HeatMap(Answer):
+class HeatMap(ApiAnswer):
     """Grad-CAM: where the model's features speak for one finding."""
 
     finding: str
@@ -48,7 +48,7 @@ class HeatMap(Answer):
     box: Box
 
 
-class Image(Answer):
+class Image(ApiAnswer):
     """The picture as it was read."""
 
     kind: Literal["PNG", "JPEG", "DICOM"]
@@ -59,7 +59,7 @@ class Image(Answer):
     """When asked for: a grey PNG of at most 1024x1024 pixels, as data: address."""
 
 
-class Prediction(Answer):
+class Prediction(ApiAnswer):
     """What a model says of one picture."""
 
     model_id: str
@@ -68,7 +68,7 @@ class Prediction(Answer):
     heat_map: HeatMap | None
 
 
-class Model(Answer):
+class Model(ApiAnswer):
     """A saved model that is served here."""
 
     model_id: str
@@ -86,19 +86,19 @@ class Model(Answer):
     """Path of its model card."""
 
 
-class Models(Answer):
+class Models(ApiAnswer):
     """Every model that is served here, the default first."""
 
     models: list[Model]
 
 
-class Health(Answer):
+class Health(ApiAnswer):
     """The server answers."""
 
     status: Literal["ok"]
 
 
-class Problem(Answer):
+class Problem(ApiAnswer):
     """What was wrong with a request (RFC 9457)."""
 
     status: int

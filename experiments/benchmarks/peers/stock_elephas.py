@@ -1,9 +1,9 @@
 """Elephas as it comes, used as its own tutorial shows: the benchmark's baseline.
 
 `to_simple_rdd` on the training images and `SparkModel(model).fit`, with single-threaded
-workers and nothing of what this project does about Elephas (README, "On Spark"). The
-images, the model and the optimizer are those of the configuration, so that it does
-the same work as a runner.
+workers and nothing of what this project does about Elephas (xray/spark/README.md,
+"Sharp edges"). The images, the model and the optimizer are those of the configuration,
+so that it does the same work as a runner.
 
 Two things are in this baseline's favour. The images are in memory, decoded, when the
 clock starts, where a runner reads them from S3 and decodes them on the clock; and its

@@ -19,7 +19,7 @@ from xray.report.costs import PriceTable
 from xray.report.page import calibration, forecast, notes, tables
 from xray.report.page.drawing import Chart
 from xray.report.page.figures import charts
-from xray.report.page.summary import Answer, answers, group_title
+from xray.report.page.summary import PlainAnswer, answers, group_title
 from xray.report.page.tables import Table
 from xray.report.rows import run_rows
 
@@ -31,7 +31,7 @@ MAX_CHARTED = 5
 
 
 @dataclass(frozen=True)
-class Section:
+class GroupSection:
     """Everything the templates show of one group."""
 
     number: int
@@ -39,7 +39,7 @@ class Section:
     facts: str
     differences: list[str]
     warnings: list[str]
-    answers: list[Answer]
+    answers: list[PlainAnswer]
     charts: list[Chart]
     tables: list[tuple[str, list[Table]]]
 
@@ -103,8 +103,8 @@ def _content(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _section(group: Group, comparison: Comparison) -> Section:
-    return Section(
+def _section(group: Group, comparison: Comparison) -> GroupSection:
+    return GroupSection(
         number=group.number,
         title=plain(group_title(group)) or "",
         facts=f"{plural(len(group.records), 'run')}, "

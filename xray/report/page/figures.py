@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from xray.config.runners import ELEPHAS
 from xray.records.record import RunRecord
 from xray.records.scores import Interval
-from xray.report.comparison import PHASES, Configuration, Group
+from xray.records.timing import PHASES
+from xray.report.comparison import Configuration, Group
 from xray.report.page.drawing import (
     MUTED,
     PHASE_COLOURS,

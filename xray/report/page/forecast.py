@@ -9,7 +9,7 @@ from xray.report.comparison import Group
 from xray.report.costs import PriceTable
 from xray.report.forecast import (
     NIH_IMAGES,
-    Prediction,
+    Forecast,
     Predictor,
     families,
     hold_out,
@@ -113,8 +113,8 @@ def table(group: Group, prices: PriceTable) -> Table | None:
 
 def _notes(
     predictor: Predictor,
-    here: list[Prediction],
-    whole: list[Prediction],
+    here: list[Forecast],
+    whole: list[Forecast],
     kind: str,
 ) -> list[str]:
     measured = sorted({record.workers or 0 for record in predictor.records})
@@ -161,16 +161,16 @@ def _predictor(group: Group) -> Predictor | None:
     return None
 
 
-def _predictions(predictor: Predictor, images: int | None = None) -> list[Prediction]:
+def _predictions(predictor: Predictor, images: int | None = None) -> list[Forecast]:
     return [predictor.predict(predictor.job(count, images)) for count in WORKERS]
 
 
-def _with_interval(found: Prediction) -> str:
+def _with_interval(found: Forecast) -> str:
     low, high = duration(found.low), duration(found.high)
     return f"{duration(found.seconds)} ({low}–{high})"
 
 
-def _cost(found: Prediction, prices: PriceTable, kind: str) -> str:
+def _cost(found: Forecast, prices: PriceTable, kind: str) -> str:
     price = prices.instances.get(kind)
     if price is None or price.emr_usd_per_hour is None:
         return DASH

@@ -13,21 +13,21 @@ ABOUT_EQUAL = 0.05
 """A speedup within 5% of 1 is called about as fast."""
 
 
-class Answer(NamedTuple):
+class PlainAnswer(NamedTuple):
     """One question of the reader with what the runs say about it."""
 
     question: str
     text: str
 
 
-def answers(group: Group) -> list[Answer]:
+def answers(group: Group) -> list[PlainAnswer]:
     """Time on Spark, on a GPU and on one machine; cost; accuracy."""
     asked = [runner for runner in reversed(RUNNERS.values()) if runner.question]
     return [
-        *(Answer(runner.question, _speed(group, runner)) for runner in asked),
-        Answer("Is one machine enough?", _one_machine(group)),
-        Answer("What does it cost?", _cost(group)),
-        Answer("What happens to accuracy?", _accuracy(group)),
+        *(PlainAnswer(runner.question, _speed(group, runner)) for runner in asked),
+        PlainAnswer("Is one machine enough?", _one_machine(group)),
+        PlainAnswer("What does it cost?", _cost(group)),
+        PlainAnswer("What happens to accuracy?", _accuracy(group)),
     ]
 
 

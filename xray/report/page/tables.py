@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from xray.records.record import RunRecord
+from xray.records.timing import PHASES
 from xray.records.wording import DASH, interval, number, scaled
 from xray.report.comparison import (
-    PHASES,
     Configuration,
     Group,
     cpu_per_wall,

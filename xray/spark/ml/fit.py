@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xray.common.errors import UserError
+from xray.config.file import parse_config
 from xray.config.run import RunConfig
 from xray.data.dataset import Dataset, Subset, set_apart
 from xray.model.network import build_model
@@ -17,6 +18,22 @@ from xray.training.journal import Journal
 
 if TYPE_CHECKING:
     import keras
+
+# Params of the estimator that stand for a setting, so that a ParamGridBuilder can vary
+# them; what they are is told in xray/config/run.py.
+SETTINGS = {
+    "epochs": ("training", "epochs"),
+    "batchSize": ("training", "batch_size"),
+    "learningRate": ("training", "learning_rate"),
+    "seed": ("training", "seed"),
+    "numWorkers": ("runner", "workers"),
+}
+
+
+def to_settings(config: RunConfig | dict[str, Any]) -> dict[str, Any]:
+    """The sections of a configuration by name, checked."""
+    settings = config.to_dict() if isinstance(config, RunConfig) else config
+    return parse_config(settings, "config").to_dict()
 
 
 def check_trainable(config: RunConfig, spark_setting: Callable[..., str]) -> None:
