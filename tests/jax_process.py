@@ -148,6 +148,8 @@ def see(config_file: str, results: str, staged: str, *backbones: str) -> None:
         name: take_a_step(load_config(config_file, smallest(name)))
         for name in backbones
     }
+    efficient_net = build_model(load_config(config_file, smallest("EfficientNetB0")))
+    seen["truncated_normal"] = weights_digest(efficient_net.get_weights())
     config = load_config(config_file)
     seen["uneven"] = [train_uneven(1)]
     seen["two"] = train_on_two(config)

@@ -9,7 +9,7 @@ import yaml
 from xray.common.errors import UserError
 from xray.data.dataset import find_dataset
 from xray.data.images import load_images
-from xray.data.partition import check_partitions, cut_partitions, spread
+from xray.data.partition import check_partitions, cut_partitions, cut_runs, spread
 from xray.data.reader import ImageReader
 from xray.spark.stock.rows import load_rows
 from xray.storage.credentials import load_access
@@ -50,6 +50,24 @@ def test_names_are_spread_evenly():
     places = spread([f"{number:08d}_000.png" for number in range(8000)])
     counts = np.bincount((places >> np.uint64(61)).astype(int), minlength=8)
     assert counts.min() > 880  # of 1000, eight times
+
+
+@pytest.mark.parametrize(("count", "cut"), [(0.2, 1), (3, 4), (8, 8), (9, 16)])
+def test_runs_hold_each_image_once_in_the_order_of_places(count, cut):
+    names = [f"{number:08d}_000.png" for number in range(2000)]
+    runs = cut_runs(names, count)
+    assert [number for number, _ in runs] == [*range(cut)]
+    rows = np.concatenate([rows for _, rows in runs])
+    np.testing.assert_array_equal(rows, np.argsort(spread(names), kind="stable"))
+
+
+def test_a_new_image_changes_one_run_alone():
+    names = [f"{number:08d}_000.png" for number in range(2001)]
+    before, after = (
+        [[names[row] for row in rows] for _, rows in cut_runs(names[:count], 8)]
+        for count in (2000, 2001)
+    )
+    assert sum(one != other for one, other in zip(before, after, strict=True)) == 1
 
 
 def test_order_within_a_shard_is_seeded(subset):

@@ -22,7 +22,7 @@ from xray.config.run import RunConfig
 from xray.data.dataset import Dataset, Subset, find_dataset
 from xray.data.partition import cut_partitions
 from xray.data.reader import ImageReader
-from xray.model.network import build_model, weights_digest
+from xray.model.network import build_model, find_backbone, weights_digest
 from xray.model.predict import predict
 from xray.model.saved import load_model
 from xray.runners.output import save_models
@@ -115,6 +115,21 @@ def test_it_takes_grey_bytes_and_gives_a_probability_a_finding(work, model):
     scores = np.asarray(model(work.pixels["test"]))
     assert scores.dtype == np.float32
     assert ((scores > 0) & (scores < 1)).all()
+
+
+def test_its_initial_weights_are_what_tensorflow_draws(model):
+    import keras
+
+    scaling = keras.initializers.VarianceScaling
+    for layer in [*model.layers, *find_backbone(model).layers]:
+        if isinstance(layer, keras.Model):
+            continue
+        drawn = [value for value in vars(layer).values() if isinstance(value, scaling)]
+        kernels = [w for w in layer.weights if w.name.endswith("kernel")]
+        for kernel, initializer in zip(kernels, drawn, strict=True):
+            expected = np.asarray(initializer(kernel.shape))
+            tolerance = 0 if initializer.distribution == "uniform" else 1e-6
+            np.testing.assert_allclose(kernel, expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("work", QUICK, indirect=True, scope="module")

@@ -39,6 +39,26 @@ def spread(names: Sequence[str]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
 
 
+def cut_runs(names: Sequence[str], count: float) -> list[tuple[int, np.ndarray]]:
+    """Images in runs that stay what they are when others come or go.
+
+    Args:
+        names: of the images, one at least.
+        count: how many runs to cut, rounded up to a power of two.
+
+    Returns:
+        For each run that has images its number, which is the leading bits of their
+        places, and their rows, in the order of their places.
+    """
+    places = spread(names)
+    rows = np.argsort(places, kind="stable")
+    bits = max(0, int(np.ceil(np.log2(count))))
+    # numpy would not shift by all 64 bits at once
+    numbers = (places[rows] >> np.uint64(32)) >> np.uint64(32 - bits)
+    found, starts = np.unique(numbers, return_index=True)
+    return list(zip(found.tolist(), np.split(rows, starts[1:]), strict=True))
+
+
 def cut_partitions(
     subset: Subset, shards: int, order_seed: int | None = None
 ) -> list[Partition]:

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
@@ -22,7 +21,7 @@ from xray.common.errors import UserError
 from xray.config.run import DataConfig
 from xray.data.dataset import check_bad_images, match_images
 from xray.data.labels import FINDINGS
-from xray.data.partition import spread
+from xray.data.partition import cut_runs
 from xray.data.reader import ImageReader
 from xray.data.shard_files import FORMATS
 from xray.data.staged import (
@@ -176,13 +175,9 @@ def plan_shards(table: pd.DataFrame, size: int, form: str) -> list[ShardPlan]:
         form: parquet or tfrecord.
     """
     table = table.rename_axis("image").reset_index()
-    places = spread(table["image"])
-    table = table.iloc[np.argsort(places, kind="stable")]
-    bits = max(0, int(np.ceil(np.log2(len(table) * size * size / SHARD_BYTES))))
-    # The leading bits of an image's place; numpy would not shift by all 64.
-    numbers = (np.sort(places) >> np.uint64(32)) >> np.uint64(32 - bits)
     plans = []
-    for number, images in table.groupby(numbers, sort=True):
+    for number, rows in cut_runs(table["image"], len(table) * size**2 / SHARD_BYTES):
+        images = table.iloc[rows]
         columns = images.drop(columns="uri")
         content = f"{FORMAT_VERSION} {size} {form} {columns.to_csv(index=False)}"
         digest = hashlib.sha256(content.encode()).hexdigest()[:16]

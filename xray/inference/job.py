@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xray.common.errors import UserError
-from xray.data.partition import spread
+from xray.data.partition import cut_runs
 from xray.data.reader import ImageReader
 from xray.data.staging import SHARD_BYTES
 from xray.inference.scoring import ImagePart, Pace, encode_table, score_parts
@@ -148,19 +147,15 @@ def cut_parts(images: pd.DataFrame, size: int, folder: str) -> list[ImagePart]:
         size: height and width in pixels.
         folder: of the parts' files.
     """
-    places = spread(images["key"])
-    order = np.argsort(places, kind="stable")
     wanted = max(PART_IMAGES, SHARD_BYTES // size**2)
     wanted = max(LEAST_IMAGES, min(wanted, len(images) / LEAST_PARTS))
-    bits = max(0, int(np.ceil(np.log2(len(images) / wanted))))
-    # The leading bits of an image's place; numpy would not shift by all 64.
-    numbers = (places[order] >> np.uint64(32)) >> np.uint64(32 - bits)
     parts = []
-    for number, rows in images.iloc[order].groupby(numbers, sort=True):
-        content = rows[["key", "etag"]].to_csv(index=False)
+    for number, rows in cut_runs(images["key"], len(images) / wanted):
+        part = images.iloc[rows]
+        content = part[["key", "etag"]].to_csv(index=False)
         digest = hashlib.sha256(f"{FORMAT_VERSION} {content}".encode()).hexdigest()
         name = f"{folder}/{number:05d}-{digest[:16]}.parquet"
-        parts.append(ImagePart(name, rows))
+        parts.append(ImagePart(name, part))
     return parts
 
 

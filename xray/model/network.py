@@ -11,6 +11,7 @@ from xray.config.recipe import AugmentConfig, ModelConfig, TrainingConfig
 from xray.config.run import RunConfig
 from xray.data.labels import FINDINGS
 from xray.model.backbones import make_backbone
+from xray.model.initial_weights import check_layers, drawn_in_numpy
 from xray.model.learning_rate import make_schedule
 from xray.model.losses import choose_loss
 from xray.model.pretrained import load_weights
@@ -25,7 +26,8 @@ def build_model(config: RunConfig, storage: "Storage | None" = None) -> "keras.M
     """The compiled model: uint8 (N, H, W, 1) to probabilities (N, 15).
 
     Equal configurations give equal architectures and equal initial weights, in any
-    process, since every random number comes from `training.seed`. Without `runner.xla`
+    process and with either backend, since every random number comes from
+    `training.seed` and those of the weights are drawn in numpy. Without `runner.xla`
     Keras chooses: XLA with JAX, and with TensorFlow if the machine has a GPU.
 
     Args:
@@ -42,9 +44,11 @@ def build_model(config: RunConfig, storage: "Storage | None" = None) -> "keras.M
     pixels = keras.Input((size, size, 1), dtype="uint8", name="pixels")
     grey = _augment(pixels, config.model.augment, seed)
     rgb = _scale(_crop(grey, size, config.model.crop), config.model.backbone)
-    features = _backbone(config.model, config.model.crop or size)(rgb)
-    outputs = _head(features, config.model, seed)
+    with drawn_in_numpy():
+        features = _backbone(config.model, config.model.crop or size)(rgb)
+        outputs = _head(features, config.model, seed)
     model = keras.Model(pixels, outputs, name="xray")
+    check_layers(model.layers)
     if config.model.weights not in (None, "imagenet"):
         load_weights(model, config.model.weights, storage)
     freeze(model, config.training)
@@ -208,10 +212,14 @@ def make_optimizer(training: TrainingConfig) -> "keras.Optimizer":
 
 
 def weights_digest(weights: list[np.ndarray]) -> str:
-    """Hash of weights as `model.get_weights()` gives them, 16 hexadecimal digits."""
+    """Hash of weights as `model.get_weights()` gives them, 16 hexadecimal digits.
+
+    All as float32: the one counter among them, in EfficientNetB0, has 64 bits with
+    TensorFlow and 32 with JAX.
+    """
     content = hashlib.sha256()
     for array in weights:
-        content.update(np.ascontiguousarray(array).tobytes())
+        content.update(np.ascontiguousarray(array, np.float32).tobytes())
     return content.hexdigest()[:16]
 
 

@@ -10,7 +10,6 @@ from importlib.abc import MetaPathFinder
 
 from xray.common.errors import DeviceError, UserError
 from xray.config.run import RunnerConfig
-from xray.model.initial_weights import draw_as_tensorflow
 
 # Compute capability from which a GPU has tensor cores for the type: Volta for float16,
 # Ampere for bfloat16 (NVIDIA, CUDA C++ Programming Guide, "Compute Capabilities").
@@ -49,8 +48,6 @@ def use_gpus(runner: RunnerConfig) -> str:
     import keras
 
     keras.config.set_dtype_policy(runner.precision)
-    if runner.backend == "jax":
-        draw_as_tensorflow()
     if len(gpus) > 1:
         distribute(gpus)
     return gpus[0].name

@@ -107,10 +107,8 @@ def load_training_images(config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
     from xray.storage.credentials import load_access
     from xray.storage.s3 import Storage
 
-    storage = Storage(
-        load_access(config.data.credentials, config.data.endpoint_url),
-        config.data.read_threads,
-    )
+    access = load_access(config.data.credentials, config.data.endpoint_url)
+    storage = Storage(access, config.data.read_threads)
     train = find_dataset(config.data, storage).train
 
     def read(uri: str) -> np.ndarray:
