@@ -1,4 +1,4 @@
-"""A folder and a prefix on S3 are used alike."""
+"""A folder and a prefix on S3: joined, listed, read, written and refused alike."""
 
 from pathlib import Path
 
@@ -6,7 +6,31 @@ import pytest
 
 from tests.refusals import refused
 from xray.storage.credentials import load_access
-from xray.storage.place import Place, access_for
+from xray.storage.place import Place, access_for, under
+
+
+@pytest.mark.parametrize(
+    ("address", "root", "name"),
+    [
+        ("m.keras", ".", "m.keras"),
+        ("/m.keras", "/", "m.keras"),
+        ("a/b/m.keras", "a/b", "m.keras"),
+        ("s3://bucket/m.keras", "s3://bucket", "m.keras"),
+        ("s3://bucket/a/m.keras", "s3://bucket/a", "m.keras"),
+    ],
+)
+def test_a_file_is_found_again_at_its_place(address, root, name):
+    place, found = Place.of_file(address)
+    assert (place.root, found) == (root, name)
+    assert place.at(found) == under(root, name) == address
+
+
+def test_a_missing_file_is_told_with_its_setting_and_what_to_do(tmp_path):
+    place = Place(str(tmp_path))
+    with refused(f"^model.weights {tmp_path}/none does not exist. Check the path.$"):
+        place.read("none", "model.weights", ". Check the path")
+    with refused(f"^{tmp_path}/none does not exist.$"):
+        place.read("none")
 
 
 @pytest.mark.parametrize("prefix", ["nih", "nih/", "nih/deep/er", "nih/deep/er/"])
@@ -31,22 +55,6 @@ def test_a_folder_lists_whole_files_alone(tmp_path):
         place.read("a")
     with refused("cannot be written: "):
         place.write("parts/b/c", b"")
-
-
-@pytest.mark.parametrize(
-    ("address", "place", "name"),
-    [
-        ("m.keras", ".", "m.keras"),
-        ("models/m.keras", "models", "m.keras"),
-        ("/m.keras", "/", "m.keras"),
-        ("s3://nih/models/m.keras", "s3://nih/models", "m.keras"),
-        ("s3://nih/m.keras", "s3://nih", "m.keras"),
-    ],
-)
-def test_a_file_has_its_place(address, place, name):
-    found, its_name = Place.of_file(address)
-    assert (found.root, its_name) == (place, name)
-    assert found.at(name) == address
 
 
 def test_a_path_needs_no_access(own_bucket):
