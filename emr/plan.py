@@ -13,6 +13,7 @@ from emr.settings import ClusterSettings
 from xray.common.errors import UserError
 from xray.config.run import RunConfig, check_runner
 from xray.config.runners import ELEPHAS
+from xray.storage.place import on_s3
 
 SWEEP_NAME = re.compile("xray-[0-9a-f]{10}")
 MAX_STEPS = 256
@@ -112,7 +113,7 @@ def cluster_config(config: RunConfig) -> RunConfig:
     """
     check_runner(config, ELEPHAS.name)
     weights = config.model.weights
-    if weights and weights != "imagenet" and not weights.startswith("s3://"):
+    if weights and weights != "imagenet" and not on_s3(weights):
         raise UserError(
             f"model.weights must be imagenet or on S3 for EMR. Got {weights!r}; copy "
             "the file to your bucket."
@@ -122,7 +123,7 @@ def cluster_config(config: RunConfig) -> RunConfig:
             "data.endpoint_url must not be set for EMR, whose nodes read Amazon S3. "
             f"Got {config.data.endpoint_url!r}."
         )
-    if config.output.models and not config.output.models.startswith("s3://"):
+    if config.output.models and not on_s3(config.output.models):
         raise UserError(
             "output.models must be on S3 for EMR, whose nodes are gone after the run. "
             f"Got {config.output.models!r}; take a prefix that the nodes may write."

@@ -22,13 +22,12 @@ from xray.config.options import add_config_options
 from xray.config.run import DataConfig, RunConfig
 from xray.data.labels import FINDINGS
 from xray.records.benchmark import write_benchmark
+from xray.records.scores import Scores
 from xray.records.wording import plain_interval
 
 if TYPE_CHECKING:
     from pyspark.ml import Transformer
     from pyspark.sql import DataFrame
-
-    from xray.records.scores import Scores
 
 
 @command()

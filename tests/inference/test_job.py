@@ -13,7 +13,6 @@ from xray.inference.scoring import Pace
 from xray.inference.settings import job_config, knows_labels, user_settings
 from xray.model.sidecar import ModelInfo
 from xray.storage.credentials import load_access
-from xray.storage.place import Place
 from xray.storage.s3 import Storage
 
 
@@ -133,18 +132,3 @@ def test_settings_are_the_runs_and_the_users_on_top(tmp_path):
     )
     with refused("data.image_size must be the model's, 32. Got 64"):
         settle("data.image_size=64")
-
-
-def test_a_folder_lists_whole_files_alone(tmp_path):
-    place = Place(f"{tmp_path}/")
-    place.write("parts/b", b"2")
-    place.write("a", b"1")
-    (tmp_path / "c.x.tmp").touch()
-    assert place.names() == ["a", "parts/b"]
-    assert place.read("parts/b") == b"2"
-    place.delete("a")
-    place.delete("a")
-    with refused("/a does not exist"):
-        place.read("a")
-    with refused("cannot be written: "):
-        place.write("parts/b/c", b"")

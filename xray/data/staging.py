@@ -34,7 +34,7 @@ from xray.data.staged import (
 )
 from xray.records.record import utc_now
 from xray.storage.credentials import S3Access
-from xray.storage.place import under
+from xray.storage.place import Place
 from xray.storage.s3 import Storage
 
 logger = logging.getLogger(__name__)
@@ -89,9 +89,18 @@ class Staging:
     missing: Sequence[ShardPlan]
     before: Manifest | None
 
+    @property
+    def place(self) -> Place:
+        """Where everything goes."""
+        return Place(self.data.staged, self.reader.access, self.data.read_threads)
+
     def write(self, plan: ShardPlan) -> int:
-        """Write one shard; the number of its images, unreadable ones too."""
-        return write_shard(self.reader, self.data.staged, self.form, plan)
+        """Write one shard and its note; the number of images, unreadable ones too.
+
+        Raises:
+            UserError: S3 fails or refuses.
+        """
+        return _write_shard(self.reader, self.place, self.form, plan)
 
     def finish(self) -> Manifest:
         """Write index and manifest once every shard is there, and remove old files.
@@ -99,8 +108,9 @@ class Staging:
         Raises:
             UserError: too many images are unreadable, or S3 fails.
         """
-        data, storage = self.data, Storage(self.reader.access, self.data.read_threads)
-        notes = _read_notes(self.plans, data, storage)
+        data, place = self.data, self.place
+        storage = Storage(self.reader.access, data.read_threads)
+        notes = _read_notes(self.plans, place, data.read_threads)
         bad = {name: why for note in notes for name, why in note.unreadable.items()}
         images = sum(len(plan.images) for plan in self.plans)
         check_bad_images(bad, images, data.max_bad_fraction)
@@ -116,12 +126,11 @@ class Staging:
             listed=self.listed,
             images=images - len(bad),
             unreadable=len(bad),
-            index=_write_index(self.plans, notes, data.staged, storage),
+            index=_write_index(self.plans, notes, place),
             shards=[note.shard for note in notes],
         )
-        content = manifest.model_dump_json(indent=1).encode()
-        storage.write(under(data.staged, MANIFEST), content)
-        _remove_stale(self.before, manifest, data.staged, storage)
+        place.write(MANIFEST, manifest.model_dump_json(indent=1).encode())
+        _remove_stale(self.before, manifest, place)
         return manifest
 
 
@@ -138,10 +147,12 @@ def plan_staging(data: DataConfig, access: S3Access, form: str) -> Staging:
             be written.
     """
     storage = Storage(access, data.read_threads)
+    place = Place(data.staged, access, data.read_threads)
     before = _check_prefix(data, form, storage)
+    place.try_to_write()
     table, listed = match_images(data, storage)
     plans = plan_shards(table, data.image_size, form)
-    there = {"/".join(o.key.split("/")[-2:]) for o in storage.list_objects(data.staged)}
+    there = {*place.names()}
     missing = [
         plan for plan in plans if not {plan.shard_name(form), plan.note_name} <= there
     ]
@@ -150,7 +161,7 @@ def plan_staging(data: DataConfig, access: S3Access, form: str) -> Staging:
 
 
 def _check_prefix(data: DataConfig, form: str, storage: Storage) -> Manifest | None:
-    """The manifest that will be replaced, after everything that can be checked."""
+    """The manifest that will be replaced, where it is one of such data."""
     before = read_manifest(storage, data.staged)
     if before:
         data = data.model_copy(update={"limit": before.limit, "seed": before.seed})
@@ -160,9 +171,6 @@ def _check_prefix(data: DataConfig, form: str, storage: Storage) -> Manifest | N
                 f"{data.staged} holds {before.form} shards. Got --format {form}. "
                 "Choose another data.staged."
             )
-    probe = under(data.staged, ".writable")
-    storage.write(probe, b"")
-    storage.delete(probe)
     return before
 
 
@@ -185,44 +193,36 @@ def plan_shards(table: pd.DataFrame, size: int, form: str) -> list[ShardPlan]:
     return plans
 
 
-def write_shard(reader: ImageReader, prefix: str, form: str, plan: ShardPlan) -> int:
-    """Write one shard and its note; the number of images, unreadable ones too.
-
-    Raises:
-        UserError: S3 fails or refuses.
-    """
+def _write_shard(reader: ImageReader, place: Place, form: str, plan: ShardPlan) -> int:
     images = plan.images
     uris, etags = images["uri"].to_numpy(), images["etag"].to_numpy()
     pixels, good, bad = reader.load(uris, etags)
     content = FORMATS[form].encode(images.iloc[good], pixels[:])
     name = plan.shard_name(form)
-    storage = Storage(reader.access, reader.threads)
-    etag = storage.write(under(prefix, name), content)
+    etag = place.write(name, content)
     note = ShardNote(
         shard=Shard(name=name, images=len(good), bytes=len(content), etag=etag),
         unreadable={images["image"].iloc[row]: why for row, why in bad.items()},
     )
-    storage.write(under(prefix, plan.note_name), note.model_dump_json().encode())
+    place.write(plan.note_name, note.model_dump_json().encode())
     return len(images)
 
 
 def _read_notes(
-    plans: Sequence[ShardPlan], data: DataConfig, storage: Storage
+    plans: Sequence[ShardPlan], place: Place, threads: int
 ) -> list[ShardNote]:
-    uris = [under(data.staged, plan.note_name) for plan in plans]
-    with ThreadPoolExecutor(data.read_threads) as pool:
-        return [
-            ShardNote.model_validate_json(note) for note in pool.map(storage.read, uris)
-        ]
+    names = [plan.note_name for plan in plans]
+    with ThreadPoolExecutor(threads) as pool:
+        notes = pool.map(place.read, names)
+        return [ShardNote.model_validate_json(note) for note in notes]
 
 
 def _write_index(
     plans: Sequence[ShardPlan],
     notes: Sequence[ShardNote],
-    prefix: str,
-    storage: Storage,
+    place: Place,
 ) -> str:
-    """The name of the index, written under `prefix`."""
+    """The name of the index, which is written."""
     parts = []
     for plan, note in zip(plans, notes, strict=True):
         reasons = plan.images["image"].map(note.unreadable)
@@ -238,20 +238,19 @@ def _write_index(
     pd.concat(parts).to_parquet(file, index=False)
     digest = hashlib.sha256(file.getvalue()).hexdigest()[:16]
     name = f"index-{digest}.parquet"
-    storage.write(under(prefix, name), file.getvalue())
+    place.write(name, file.getvalue())
     return name
 
 
-def _remove_stale(
-    before: Manifest | None, now: Manifest, prefix: str, storage: Storage
-) -> None:
+def _remove_stale(before: Manifest | None, now: Manifest, place: Place) -> None:
     """Remove what only the manifest before names; a failure is only told."""
     stale = _names(before) - _names(now) if before else set()
     try:
         for name in sorted(stale):
-            storage.delete(under(prefix, name))
+            place.delete(name)
     except UserError as error:
-        logger.warning("%d old files remain under %s: %s", len(stale), prefix, error)
+        where = place.root
+        logger.warning("%d old files remain under %s: %s", len(stale), where, error)
 
 
 def _names(manifest: Manifest) -> set[str]:

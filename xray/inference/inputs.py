@@ -11,6 +11,7 @@ from xray.data.dataset import find_dataset, load_labels
 from xray.data.labels import FINDINGS, image_name
 from xray.data.staged import read_index
 from xray.inference.settings import EVERYTHING
+from xray.storage.place import on_s3
 from xray.storage.s3 import Storage, split_uri
 
 # DICOM files often have no ending; that of a UID is a number.
@@ -72,8 +73,7 @@ def _of_set(data: DataConfig, storage: Storage, subset: str) -> Inputs:
 def _inputs(table: pd.DataFrame) -> Inputs:
     """Of labelled images, by name, as `dataset.match_images` gives them."""
     keys = [
-        split_uri(uri)[1] if uri.startswith("s3://") else name
-        for name, uri in table["uri"].items()
+        split_uri(uri)[1] if on_s3(uri) else name for name, uri in table["uri"].items()
     ]
     table = table.assign(key=keys).sort_values("key")
     labels = table.set_index("key")[["patient", *FINDINGS]]

@@ -8,8 +8,8 @@ from xray.common.errors import UserError
 from xray.config.file import apply_override, load_config, parse_config
 from xray.config.run import RunConfig
 from xray.model.sidecar import ModelInfo
-from xray.storage.credentials import S3Access, load_access
-from xray.storage.place import on_s3
+from xray.storage.credentials import S3Access
+from xray.storage.place import access_for
 
 EVERYTHING = "all"
 SUBSETS = (EVERYTHING, "train", "validation", "test")
@@ -56,11 +56,9 @@ def model_access(model: str, data: Mapping[str, Any]) -> S3Access | None:
     Raises:
         UserError: the credentials cannot be used.
     """
-    if not on_s3(model):
-        return None
     credentials = data.get("credentials")
     file = Path(str(credentials)) if credentials else None
-    return load_access(file, data.get("endpoint_url"))
+    return access_for(model, file, data.get("endpoint_url"))
 
 
 def knows_labels(data: Mapping[str, Any]) -> bool:

@@ -19,29 +19,24 @@ def scaled(value: float | None) -> str:
     return number(value, 0 if size >= 100 else 1 if size >= 10 else 2)
 
 
-def interval(found: Interval | None) -> str:
-    """A score with its 95% interval."""
+def interval(found: Interval | None, digits: int = 3) -> str:
+    """A score with its 95% interval.
+
+    Args:
+        found: the score.
+        digits: of its value; the ends of the interval have three.
+    """
     if found is None or found.value is None:
         return DASH
-    text = number(found.value, 3)
+    text = number(found.value, digits)
     if found.low is not None and found.high is not None:
         text += f" ({number(found.low, 3)}–{number(found.high, 3)})"
     return text
 
 
 def plain_interval(found: Interval, digits: int) -> str:
-    """A score with its 95% interval in the characters that every terminal shows.
-
-    Args:
-        found: the score.
-        digits: of its value; the ends of the interval have three.
-    """
-    if found.value is None:
-        return "-"
-    text = number(found.value, digits)
-    if found.low is not None and found.high is not None:
-        text += f" ({number(found.low, 3)}-{number(found.high, 3)})"
-    return text
+    """What `interval` gives, in the characters that every terminal shows."""
+    return interval(found, digits).replace(DASH, "-")
 
 
 def duration(seconds: float) -> str:

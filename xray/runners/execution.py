@@ -13,6 +13,7 @@ from xray.config.run import RunConfig, check_runner
 from xray.config.runners import RUNNERS
 from xray.records.record import RunRecord
 from xray.records.timing import Timer, program_age_seconds
+from xray.records.wording import plain_interval
 from xray.runners.output import check_output, open_events, save_models
 from xray.storage.place import check_folder
 from xray.training.checkpoint import (
@@ -112,13 +113,12 @@ def _tell(error: BaseException, reason: str, options: argparse.Namespace) -> int
 
 
 def _print_summary(record: RunRecord) -> None:
-    macro, steady = record.scores.macro_auc, record.images_per_second.steady
-    interval = f" (95% {macro.low:.3f}-{macro.high:.3f})" if macro.low else ""
-    auc = f"{macro.value:.3f}{interval}" if macro.value is not None else "undefined"
+    scores, steady = record.scores, record.images_per_second.steady
     steady_text = f", {steady:.1f} from the second epoch" if steady else ""
     print(
         f"{record.runner}, {record.workers} worker(s): fit {record.phases.fit:.1f} s, "
         f"total {record.phases.total:.1f} s, "
         f"{record.images_per_second.overall:.1f} images/s{steady_text}; "
-        f"macro AUC {auc} over {record.scores.findings_scored} findings"
+        f"macro AUC (95%) {plain_interval(scores.macro_auc, 3)} over "
+        f"{scores.findings_scored} findings"
     )

@@ -7,8 +7,7 @@ from xray.config.run import RunConfig
 from xray.model.saved import save_model
 from xray.model.sidecar import ModelInfo
 from xray.records.record import RunRecord, SavedModel, utc_now
-from xray.storage.credentials import S3Access, load_access
-from xray.storage.place import Place, on_s3, under
+from xray.storage.place import Place, access_for, under
 from xray.training.journal import Journal
 from xray.training.tensorboard import TensorBoardLog
 
@@ -49,16 +48,15 @@ def save_models(journal: Journal, record: RunRecord, results: Path) -> str | Non
     Raises:
         UserError: that failed as well.
     """
-    failure = None
+    failure, data = None, journal.config.data
     for which, kept in journal.models.items():
         journal.model.set_weights(kept.weights)
         info = ModelInfo.of_run(record, which, kept.epoch, kept.scored)
         name = f"{record.run_id}_{which}"
         place = journal.config.output.models
         try:
-            saved = save_model(
-                journal.model, info, under(place, name), _access(journal.config)
-            )
+            access = access_for(place, data.credentials, data.endpoint_url)
+            saved = save_model(journal.model, info, under(place, name), access)
         except UserError as error:
             place = str(results / "models")
             saved = save_model(journal.model, info, under(place, name))
@@ -67,9 +65,3 @@ def save_models(journal: Journal, record: RunRecord, results: Path) -> str | Non
         models = {which: SavedModel(path=path, model_id=saved.model_id)}
         record.models = {**(record.models or {}), **models}
     return failure
-
-
-def _access(config: RunConfig) -> S3Access | None:
-    if not on_s3(config.output.models):
-        return None
-    return load_access(config.data.credentials, config.data.endpoint_url)

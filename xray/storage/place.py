@@ -65,13 +65,17 @@ class Place:
             return cls(root)
         try:
             access = load_access(data.credentials, data.endpoint_url)
-            cls(root, access, connections=1, attempts=2)._try_to_write()
+            cls(root, access, connections=1, attempts=2).try_to_write()
         except UserError as error:
             raise UserError(f"{setting} {root} cannot be written: {error}") from None
         return cls(root, access, connections)
 
-    def _try_to_write(self) -> None:
-        """Write an empty file, since only writing shows the right to write."""
+    def try_to_write(self) -> None:
+        """Write an empty file, since only writing shows the right to write.
+
+        Raises:
+            UserError: disk or S3 refuses.
+        """
         self.write(".writable", b"")
         with contextlib.suppress(UserError):  # the keys may not allow to delete
             self.delete(".writable")
@@ -83,9 +87,9 @@ class Place:
             UserError: S3 refuses.
         """
         if self._on_s3:
-            start = len(split_uri(self.root)[1]) + 1
-            listed = self._storage.list_objects(f"{self.root}/")
-            return [one.key[start:] for one in listed]
+            prefix = self.at("")
+            start = len(split_uri(prefix)[1])
+            return [o.key[start:] for o in self._storage.list_objects(prefix)]
         root = Path(self.root)
         paths = (p for p in root.rglob("*") if p.is_file() and p.suffix != ".tmp")
         return sorted(path.relative_to(root).as_posix() for path in paths)
@@ -113,17 +117,17 @@ class Place:
         except UnreadableObject as error:
             raise UserError(f"{file} cannot be read: {error}{hint}.") from None
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file, whole or not at all.
+    def write(self, name: str, content: bytes) -> str:
+        """Write a file, whole or not at all; its ETag on S3, empty on a disk.
 
         Raises:
             UserError: disk or S3 refuses.
         """
         if self._on_s3:
-            self._storage.write(self.at(name), content)
-            return
+            return self._storage.write(self.at(name), content)
         try:
             write_whole(Path(self.at(name)), lambda file: file.write(content))
+            return ""
         except OSError as error:
             raise UserError(
                 f"{self.at(name)} cannot be written: {error.strerror}."
@@ -175,6 +179,22 @@ def under(place: str, name: str) -> str:
     if on_s3(place):
         return f"{place.rstrip('/')}/{name}"
     return str(Path(place, name))
+
+
+def access_for(
+    address: str, credentials: Path | None = None, endpoint_url: str | None = None
+) -> S3Access | None:
+    """The access that an address on S3 needs; None for a path, which needs none.
+
+    Args:
+        address: path or s3:// address.
+        credentials: as `load_access` takes them.
+        endpoint_url: likewise.
+
+    Raises:
+        UserError: the credentials cannot be used.
+    """
+    return load_access(credentials, endpoint_url) if on_s3(address) else None
 
 
 def on_s3(place: str) -> bool:

@@ -13,8 +13,7 @@ from waitress import create_server
 from xray.common.errors import UserError
 from xray.data.images import silence_decoders
 from xray.model.saved import load_model
-from xray.storage.credentials import S3Access, load_access
-from xray.storage.place import on_s3
+from xray.storage.place import access_for
 from xray.webapp.app import create_app
 from xray.webapp.limits import Limits
 from xray.webapp.samples import drawn_samples, folder_samples
@@ -93,15 +92,11 @@ def load_scorers(sources: Sequence[str], credentials: Path | None) -> list[Score
     """
     scorers: dict[str, Scorer] = {}
     for source in sources:
-        model, info = load_model(source, _access(source, credentials))
+        model, info = load_model(source, access_for(source, credentials))
         if info.model_id in scorers:
             raise UserError(f"--model {source} is given twice. Name each model once.")
         scorers[info.model_id] = Scorer(model, info, PurePosixPath(source).stem)
     return list(scorers.values())
-
-
-def _access(source: str, credentials: Path | None) -> S3Access | None:
-    return load_access(credentials) if on_s3(source) else None
 
 
 def is_loopback(host: str) -> bool:
