@@ -59,6 +59,12 @@ def test_a_package_imports_what_the_table_allows(package):
     assert wrong == []
 
 
+def test_the_readme_shows_these_packages_in_this_order():
+    rows = (ROOT / "xray" / "README.md").read_text().splitlines()
+    shown = [row.split("[")[1].split("]")[0] for row in rows if row.startswith("| [")]
+    assert shown == [*TABLE]
+
+
 def test_no_package_is_lower_than_what_it_imports():
     order = [*TABLE]
     for package, allowed in TABLE.items():
