@@ -24,10 +24,10 @@ from tests.conftest import (
 )
 from xray.config.file import load_config
 from xray.config.runners import RUNNERS
+from xray.data.labels import FINDINGS
 from xray.local.s3 import serve
 from xray.local.synthetic import generate
 from xray.model.saved import load_model
-from xray.records.metrics import macro_auc
 from xray.records.record import RunRecord, read_records, work_differences
 
 pytestmark = pytest.mark.slow
@@ -237,10 +237,13 @@ class TestContract:
         assert info.scores == record.scores
         test, pixels = held_out(train.config)
         scores = model.predict(pixels, verbose=0)
-        # Batches and threads differ, and so do the last digits.
-        assert macro_auc(test.labels, scores) == pytest.approx(
-            record.scores.macro_auc.value, abs=0.005
-        )
+        # Batches and threads differ, and so do the last digits. After two epochs that
+        # is enough to change ranks, and with them the AUC; it moves no Brier score.
+        for column, name in enumerate(FINDINGS):
+            brier = record.calibration.findings[name].brier.value
+            if brier is not None:
+                found = ((scores[:, column] - test.labels[:, column]) ** 2).mean()
+                assert found == pytest.approx(brier, abs=1e-4)
 
     def test_events_are_written(self, record):
         (file,) = Path(record.tensorboard).iterdir()
