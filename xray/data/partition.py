@@ -14,7 +14,7 @@ from xray.data.reader import ImageReader
 
 @dataclass(frozen=True)
 class Partition:
-    """Images of one shard before they are read: their rows of a subset and more."""
+    """A worker's share of a subset before it is read: rows of the subset, and more."""
 
     rows: np.ndarray
     uris: np.ndarray
@@ -31,9 +31,9 @@ class Partition:
 def spread(names: Sequence[str]) -> np.ndarray:
     """uint64 (N,): a place for each image, spread evenly and decided by its name.
 
-    Staged shards and workers' shards are both runs of images in this order. So every
-    worker gets a random sample of images, the same from raw images and staged ones,
-    and reads few staged shards besides its own share.
+    Staged shards and workers' partitions are cut along this order. So every worker gets a
+    random sample of images, the same from raw images and staged ones, and reads few
+    staged shards besides its own share.
     """
     digests = (hashlib.blake2b(str(n).encode(), digest_size=8).digest() for n in names)
     return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
@@ -60,17 +60,17 @@ def cut_runs(names: Sequence[str], count: float) -> list[tuple[int, np.ndarray]]
 
 
 def cut_partitions(
-    subset: Subset, shards: int, order_seed: int | None = None
+    subset: Subset, workers: int, order_seed: int | None = None
 ) -> list[Partition]:
     """`subset` in parts of equal size, give or take one.
 
     Args:
         subset: the images.
-        shards: how many parts.
+        workers: how many parts.
         order_seed: of the order within each part; None is that of the subset.
     """
     whole = Partition(np.arange(len(subset)), subset.uris, subset.etags, subset.labels)
-    parts = np.array_split(np.argsort(spread(subset.names), kind="stable"), shards)
+    parts = np.array_split(np.argsort(spread(subset.names), kind="stable"), workers)
     if order_seed is None:
         return [whole.take(np.sort(part)) for part in parts]
     rng = np.random.default_rng(order_seed)

@@ -107,7 +107,6 @@ class Coordinator:
             self._changed.wait_for(lambda: self._outcome is not None or self._ended)
             if self._ended:
                 raise Abandoned from self._ended
-            self._order = None
             return self._outcome
 
     # --- For the server.
