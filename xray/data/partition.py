@@ -31,9 +31,9 @@ class Partition:
 def spread(names: Sequence[str]) -> np.ndarray:
     """uint64 (N,): a place for each image, spread evenly and decided by its name.
 
-    Staged shards and workers' partitions are cut along this order. So every worker gets a
-    random sample of images, the same from raw images and staged ones, and reads few
-    staged shards besides its own share.
+    Staged shards and workers' partitions are cut along this order. So every worker
+    gets a random sample of images, the same from raw images and staged ones, and reads
+    few staged shards besides its own share.
     """
     digests = (hashlib.blake2b(str(n).encode(), digest_size=8).digest() for n in names)
     return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
