@@ -1,5 +1,6 @@
 """Shared parts: a small data set in NIH's format, a real S3 server, a Spark context."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.faulty_s3 import FaultyS3
 from xray.config.run import RunConfig, RunnerConfig
 from xray.data.dataset import Subset, find_dataset
 from xray.data.reader import ImageReader
@@ -26,6 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Before anything imports TensorFlow in this process.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# A dead S3 is waited for so long; tests of the patience itself set their own.
+os.environ.setdefault("XRAY_S3_PATIENCE_SECONDS", "1")
 # Spark's Java processes live for seconds here: compiling them well takes longer than it
 # saves. `java-opts` in this folder is for all but the one that starts the others.
 os.environ.setdefault("SPARK_CONF_DIR", str(ROOT / "tests" / "spark_conf"))
@@ -103,6 +107,17 @@ def own_bucket(tmp_path) -> Bucket:
         credentials = tmp_path / "credentials.yaml"
         server.write_credentials(credentials)
         yield Bucket(server, tmp_path / "s3" / "nih", credentials)
+
+
+@pytest.fixture
+def faulty(bucket, tmp_path, monkeypatch) -> tuple[FaultyS3, Bucket]:
+    """A proxy before `bucket`, and that bucket through it, with 30 s of patience."""
+    monkeypatch.setenv("XRAY_S3_PATIENCE_SECONDS", "30")
+    with FaultyS3(bucket.server.endpoint_url) as proxy:
+        server = dataclasses.replace(bucket.server, endpoint_url=proxy.endpoint_url)
+        credentials = tmp_path / "faulty.yaml"
+        server.write_credentials(credentials)
+        yield proxy, Bucket(server, bucket.folder, credentials)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The images of a run, joined with their labels and split."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -167,14 +168,42 @@ def test_identity_is_that_of_the_content_not_of_the_place(own_bucket):
 
 def test_identity_follows_content_labels_seed_and_size(own_bucket):
     fill(own_bucket)
-    seen = [identity(own_bucket), identity(own_bucket, seed=5)]
-    seen += [identity(own_bucket, image_size=64), identity(own_bucket, limit=8)]
-    (own_bucket.folder / "images" / "00000004.png").write_bytes(encode(noise(8, 99)))
-    seen.append(identity(own_bucket))
+    before = identity(own_bucket)
+    one = find(own_bucket).train.names[0]  # its side's content alone may change
+    # The seed in itself is part of the work, and so is what it chooses.
+    other = identity(own_bucket, seed=5)
+    assert changed(before, other) >= {"seed", "train_content", "test_content"}
+    assert changed(before, identity(own_bucket, image_size=64)) == {"image_size"}
+    assert "images" in changed(before, identity(own_bucket, limit=8))
+    (own_bucket.folder / "images" / one).write_bytes(encode(noise(8, 99)))
+    after = identity(own_bucket)
+    assert changed(before, after) == {"train_content"}
     labels = own_bucket.folder / "Data_Entry_2017_v2020.csv"
-    labels.write_text(labels.read_text().replace("05.png,Mass", "05.png,Edema"))
-    seen.append(identity(own_bucket))
-    assert all(seen.count(one) == 1 for one in seen)
+    text = labels.read_text()
+    labels.write_text(text.replace(f"{one},Mass,", f"{one},Mass,9"))
+    assert changed(after, identity(own_bucket)) >= {"train_content"}
+
+
+@pytest.mark.parametrize("column", ["names", "etags", "patients", "labels"])
+def test_digest_follows_every_column_and_not_the_place(own_bucket, column):
+    fill(own_bucket)
+    train = find(own_bucket).train
+    other = getattr(train, column).copy()
+    other[0] = 1 - other[0] if column == "labels" else "9"
+    changed_one = dataclasses.replace(train, **{column: other})
+    assert changed_one.digest() != train.digest()
+    elsewhere = dataclasses.replace(train, uris=train.uris + "x")
+    assert elsewhere.digest() == train.digest()
+
+
+def changed(before: dict, after: dict) -> set[str]:
+    """Names of the fields that differ."""
+    return {
+        name
+        for section in before
+        for name in before[section]
+        if before[section][name] != after[section][name]
+    }
 
 
 def test_few_bad_images_are_warned_of(caplog):

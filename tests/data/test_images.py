@@ -1,6 +1,9 @@
 """Decoding, and loading with and without a cache."""
 
+import hashlib
+import time
 import warnings
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -137,16 +140,18 @@ class Shelf:
     def __init__(self, bucket, cache_dir=None) -> None:
         self.storage = Storage(load_access(bucket.credentials))
         self.folder, self.cache_dir = bucket.folder, cache_dir
+        self.etags = defaultdict(str)
 
     def add(self, name: str, content: bytes) -> None:
         (self.folder / name).write_bytes(content)
+        self.etags[name] = hashlib.md5(content).hexdigest()
 
     def load(self, *names: str, size: int = 32):
         return list(
             load_images(
                 self.storage,
                 [f"s3://nih/{name}" for name in names],
-                [f"etag-{name}" for name in names],
+                [self.etags[name] for name in names],
                 size,
                 threads=4,
                 cache_dir=self.cache_dir,
@@ -227,3 +232,45 @@ def test_cache_folder_that_is_a_file(shelf):
     shelf.cache_dir.parent.write_text("")
     with refused("data.cache_dir .* cannot be written: .* Choose another folder"):
         shelf.load("a.png")
+
+
+def test_a_cached_copy_is_of_one_content(shelf):
+    shelf.add("a.png", encode(grey()))
+    shelf.load("a.png")
+    shelf.add("a.png", encode(np.full((32, 32), 7, np.uint8)))
+    assert (shelf.load("a.png")[0] == 7).all()
+    shelf.add("a.png", encode(grey()))
+    assert (shelf.load("a.png")[0][..., 0] == PIXELS).all()
+
+
+def test_an_image_replaced_since_its_listing_ends_the_reading(shelf):
+    shelf.add("a.png", encode(grey()))
+    (shelf.folder / "a.png").write_bytes(encode(np.zeros((32, 32), np.uint8)))
+    with refused("s3://nih/a.png was replaced since it was listed"):
+        shelf.load("a.png")
+
+
+def test_each_image_is_read_once(faulty, tmp_path):
+    proxy, bucket = faulty
+    shelf = Shelf(bucket, tmp_path / "cache")
+    names = sorted(f"images/{p.name}" for p in (bucket.folder / "images").iterdir())[
+        :40
+    ]
+    for name in names:
+        content = (bucket.folder / name).read_bytes()
+        shelf.etags[name] = hashlib.md5(content).hexdigest()
+    shelf.load(*names)
+    assert len(proxy.requests) == len(names)
+    shelf.load(*names)
+    assert len(proxy.requests) == len(names)  # the second time from the cache
+
+
+def test_an_s3_that_stays_away_ends_many_reads_soon(faulty, monkeypatch):
+    """Reads that wait behind the first failure do not each wait as long again."""
+    proxy, bucket = faulty
+    monkeypatch.setenv("XRAY_S3_PATIENCE_SECONDS", "3")
+    proxy.plan = lambda request: "503"
+    start = time.monotonic()
+    with refused("answers 503 .* and did so for 3 s"):
+        Shelf(bucket).load(*(f"images/{n}.png" for n in range(100)))
+    assert time.monotonic() - start < 5

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import assert_one_line, run_script
 from tests.data.test_dataset import fill
+from tests.faulty_s3 import FaultyS3, burst
 from tests.pictures import encode, noise
 from tests.refusals import refused
 from xray.data.dataset import find_dataset
@@ -37,13 +38,14 @@ class Stage:
         fill(bucket)
         monkeypatch.setattr("xray.data.staging.SHARD_BYTES", 32 * 32 * 3)  # four shards
         self.bucket, self.folder = bucket, bucket.folder / "staged"
+        self.endpoint_url = None
 
     def data(self, **data):
         data = {"staged": PREFIX, "max_bad_fraction": 0.5, **data}
         return self.bucket.config(data=data).data
 
     def access(self):
-        return load_access(self.bucket.credentials)
+        return load_access(self.bucket.credentials, self.endpoint_url)
 
     def plan(self, form="parquet", **data) -> Staging:
         return plan_staging(self.data(**data), self.access(), form)
@@ -62,6 +64,14 @@ class Stage:
         dataset = find_dataset(data, Storage(self.access()))
         reader = ImageReader.of(data, self.access())
         return dataset, *reader.load(dataset.train.uris, dataset.train.etags)
+
+    def forget_md5(self) -> None:
+        """Leave manifest and notes as earlier versions wrote them."""
+        for path in (*self.folder.glob("notes/*"), self.folder / MANIFEST):
+            content = json.loads(path.read_text())
+            for shard in content.get("shards") or [content["shard"]]:
+                del shard["md5"]
+            path.write_text(json.dumps(content))
 
     def files(self) -> dict[str, bytes]:
         paths = sorted(p for p in self.folder.rglob("*") if p.is_file())
@@ -238,26 +248,108 @@ def test_another_format_in_the_same_place_is_refused(stage):
         stage.run("tfrecord")
 
 
-@pytest.mark.parametrize("form", ["parquet", "tfrecord"])
-@pytest.mark.parametrize("damage", ["cut", "gone", "other"])
-def test_a_damaged_shard_is_named_after_three_tries(stage, form, damage, monkeypatch):
+@pytest.mark.parametrize(
+    ("form", "damage", "earlier"),
+    [
+        *(("parquet", damage, False) for damage in ("cut", "gone", "other", "pixel")),
+        ("parquet", "pixel", True),
+        ("tfrecord", "pixel", False),
+    ],
+)
+def test_a_damaged_shard_is_named_and_staged_anew(stage, form, damage, earlier):
+    """Earlier versions wrote no MD5: their shards are known by ETag and size."""
     stage.run(form)
-    monkeypatch.setattr("xray.data.staged.RETRY_SECONDS", 0)
+    if earlier:
+        stage.forget_md5()
+    expected = stage.files()
     shards = sorted(stage.folder.glob(f"shards/part-*.{form}"))
     for shard in shards:
         if damage == "cut":
             shard.write_bytes(shard.read_bytes()[:-200])
         elif damage == "gone":
             shard.unlink()
+        elif damage == "pixel":
+            content = bytearray(shard.read_bytes())
+            content[content.find(bytes(stage.load(staged=None)[1][0])) + 5] ^= 1
+            shard.write_bytes(content)
         else:
             table = pd.DataFrame({"image": ["a"], "etag": ["b"], "patient": ["c"]})
             table = table.assign(**dict.fromkeys(FINDINGS, 0))
             pixels = np.zeros((1, 16, 16, 1), np.uint8)
             shard.write_bytes(FORMATS[form].encode(table, pixels))
     with refused(
-        rf"Staged shard s3://nih/staged/shards/part-.*\.{form} cannot .*; 3 tries"
+        rf"Staged shard s3://nih/staged/shards/part-.*\.{form} cannot .*stage.py with"
     ):
         stage.load()
+    assert stage.run(form) == len(shards)
+    stage.load()
+    shards_of = {name: expected[name] for name in expected if name[:6] == "shards"}
+    assert shards_of.items() <= stage.files().items()
+
+
+def test_one_damaged_shard_costs_itself_alone(stage):
+    stage.run()
+    first = sorted(stage.folder.glob("shards/*"))[0]
+    first.write_bytes(first.read_bytes()[:-1])
+    sorted(stage.folder.glob("notes/*"))[1].write_bytes(b"{")
+    assert stage.run() == 2
+    stage.load()
+
+
+def test_shards_of_an_earlier_version_are_read(stage):
+    stage.run()
+    pixels = stage.load()[1]
+    stage.forget_md5()
+    assert stage.run() == 0
+    np.testing.assert_array_equal(stage.load()[1], pixels)
+
+
+def test_a_copy_with_other_etags_is_read(stage):
+    stage.run()
+    manifest = stage.folder / MANIFEST
+    content = json.loads(manifest.read_text())
+    for shard in content["shards"]:
+        shard["etag"] = "0" * 32 + "-2"
+    manifest.write_text(json.dumps(content))
+    stage.load()
+
+
+def test_a_prefix_beside_one_of_a_longer_name_is_its_own(stage):
+    stage.run(staged="s3://nih/staged-old/")
+    assert stage.run(staged="s3://nih/staged") > 1
+    stage.load(staged="s3://nih/staged")
+
+
+def test_keys_that_may_not_delete_stage_all_the_same(stage, caplog):
+    """As the policies in emr/ have it."""
+    with FaultyS3(stage.bucket.server.endpoint_url) as proxy:
+        proxy.plan = lambda request: "denied" if request.method == "DELETE" else None
+        stage.endpoint_url = proxy.endpoint_url
+        stage.run()
+        stage.image(5).write_bytes(encode(noise(8, seed=99)))
+        assert stage.run() == 1
+        assert proxy.count("DELETE", "/nih/") > 1
+    assert "3 old files remain under s3://nih/staged" in caplog.text
+
+
+def test_staging_through_a_faulty_s3_is_staging(stage, monkeypatch):
+    monkeypatch.setenv("XRAY_S3_PATIENCE_SECONDS", "60")
+    stage.run()
+    raw, staged = stage.load(staged=None), stage.load()
+    expected = stage.files()
+    shutil.rmtree(stage.folder)
+    with FaultyS3(stage.bucket.server.endpoint_url, burst(seed=3)) as proxy:
+        stage.endpoint_url = proxy.endpoint_url
+        stage.run()
+        written = stage.files()
+        through = stage.load(staged=None), stage.load()
+    for files in (expected, written):
+        del files[MANIFEST]  # it holds the time
+    assert written == expected
+    for plain, faulty in zip((raw, staged), through, strict=True):
+        assert faulty[0].identity(stage.data()) == plain[0].identity(stage.data())
+        np.testing.assert_array_equal(faulty[1], plain[1])
+        assert faulty[3] == plain[3] == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff"])

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from experiments.predict import main
 from tests.conftest import assert_one_line, held_out
 from tests.factories import make_record
+from tests.faulty_s3 import burst
 from tests.pictures import encode, huge_png, noise
 from xray.data.images import decode_image, decode_picture
 from xray.data.labels import FINDINGS
@@ -332,6 +334,69 @@ def test_a_damaged_part_is_named(zoo, score, tmp_path):
     code, said = score(zoo)
     assert code == 2
     assert_one_line(said, part.name, "is damaged", "Remove it and run again")
+
+
+@pytest.mark.parametrize("change", ["twice", "lost"])
+def test_a_part_without_exactly_one_row_an_image_is_refused(
+    zoo, score, tmp_path, small_parts, change
+):
+    out = tmp_path / "out"
+    assert score(zoo)[0] == 0
+    part = next(out.glob("parts/*/*"))
+    rows = pd.read_parquet(part)
+    # As many rows as before, or one less.
+    rows = rows.iloc[[0, *range(len(rows) - 1)]] if change == "twice" else rows[1:]
+    rows.to_parquet(part, index=False)
+    before = (out / "predictions.csv").read_bytes()
+    code, said = score(zoo)
+    assert code == 2
+    assert_one_line(said, "not one for each of the 16 images", "parts/ and run again")
+    assert (out / "predictions.csv").read_bytes() == before
+
+
+def test_scoring_through_a_faulty_s3_is_scoring(
+    faulty, score, saved_model, tmp_path, bucket
+):
+    proxy, disturbed = faulty
+    assert score(bucket, images="images")[0] == 0
+    proxy.plan = burst(seed=5)
+    out = tmp_path / "disturbed"
+    code, said = score(disturbed, images="images", out=out)
+    assert code == 0, said
+    pd.testing.assert_frame_equal(read(out), read(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("kind", ["truncate", "wrong", "503"])
+def test_a_transfer_that_stays_broken_is_no_answer(
+    faulty, score, tmp_path, monkeypatch, kind
+):
+    proxy, bucket = faulty
+    monkeypatch.setenv("XRAY_S3_PATIENCE_SECONDS", "0.5")
+    proxy.plan = lambda request: kind if "/images/" in request.path else None
+    code, said = score(bucket, images="images")
+    assert code == 2
+    assert_one_line(said, "and did so for 0 s", "run again")
+    assert not list((tmp_path / "out").glob("parts/*/*"))
+    proxy.plan = lambda request: None
+    assert score(bucket, images="images")[0] == 0
+    assert set(read(tmp_path / "out")["status"]) == {"ok"}
+
+
+def test_keys_that_may_not_delete_score_all_the_same(
+    trained, faulty, score, saved_model, tmp_path, monkeypatch, caplog
+):
+    proxy, bucket = faulty
+    proxy.plan = lambda request: "denied" if request.method == "DELETE" else None
+    labels = ("--labels", "s3://nih/Data_Entry_2017_v2020.csv")
+    out = "s3://nih/scored/"
+    try:
+        assert (
+            score(bucket, *labels, model=trained[0], images="images", out=out)[0] == 0
+        )
+        assert score(bucket, model=trained[0], images="images", out=out)[0] == 0
+    finally:
+        shutil.rmtree(bucket.folder / "scored")
+    assert "auc.csv is of an earlier run and remains: S3 denies access" in caplog.text
 
 
 class TestOnSpark:

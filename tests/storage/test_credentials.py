@@ -1,7 +1,12 @@
 """Credentials: the file, boto3's chain, and what never shows."""
 
+import json
 import logging
 import os
+import pickle
+import threading
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -9,6 +14,7 @@ import yaml
 
 from tests.refusals import SECRET, refused
 from xray.storage.credentials import S3Access, load_access
+from xray.storage.s3 import Storage, _make_client
 
 FILE = {"aws_access_key_id": "AKID", "aws_secret_key_id": SECRET}
 
@@ -150,3 +156,52 @@ def test_half_an_environment(no_credentials, monkeypatch, name, value, message):
     monkeypatch.setenv(name, value)
     with refused(message):
         load_access()
+
+
+class Metadata(BaseHTTPRequestHandler):
+    """The metadata service of an EC2 machine whose role has the server's keys."""
+
+    def do_PUT(self) -> None:
+        self.answer(b"token")
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/security-credentials/"):
+            return self.answer(b"role")
+        return self.answer(json.dumps(self.server.role).encode())
+
+    def answer(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("X-aws-ec2-metadata-token-ttl-seconds", "21600")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_keys_of_an_instance_role_are_asked_for_by_each_machine(
+    no_credentials, monkeypatch, bucket
+):
+    """So that executors renew them, and none travels from the driver."""
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    expires = datetime.now(UTC) + timedelta(hours=6)
+    with HTTPServer(("127.0.0.1", 0), Metadata) as server:
+        server.role = {
+            "Code": "Success",
+            "Type": "AWS-HMAC",
+            "AccessKeyId": bucket.server.access_key,
+            "SecretAccessKey": bucket.server.secret_key,
+            "Token": "T",
+            "Expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
+        access = load_access(endpoint_url=bucket.server.endpoint_url)
+        assert access == S3Access(endpoint_url=bucket.server.endpoint_url)
+        assert bucket.server.secret_key.encode() not in pickle.dumps(access)
+        labels = Storage(access).read("s3://nih/Data_Entry_2017_v2020.csv")
+        server.shutdown()
+    _make_client.cache_clear()  # the next test has no such machine
+    assert labels == (bucket.folder / "Data_Entry_2017_v2020.csv").read_bytes()

@@ -1,16 +1,22 @@
 """Reading S3: a real server, and a web server that misbehaves as told."""
 
 import hashlib
+import re
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.faulty_s3 import TRANSIENT, FaultyS3, outage
 from tests.refusals import SECRET, refused
 from xray.local.s3 import serve
+from xray.storage import patience
 from xray.storage.credentials import S3Access, load_access
+from xray.storage.failures import ReplacedObject
+from xray.storage.patience import LONGEST_PAUSE_SECONDS, patience_seconds
 from xray.storage.s3 import Storage, UnreadableObject, split_uri
 
 
@@ -183,17 +189,138 @@ def test_vanished_object_is_one_bad_object(own_bucket):
         storage.read(f"s3://nih/{listed.key}")
 
 
-def test_body_that_is_cut_short_is_read_again(web):
-    web.replies = [(200, b"hel", 5), (200, b"hello", 5)]
-    assert Storage(web.access()).read("s3://nih/a.png") == b"hello"
-    assert web.requests == 2
+def first_file(bucket) -> tuple[str, bytes]:
+    file = next((bucket.folder / "images").iterdir())
+    return f"s3://nih/images/{file.name}", file.read_bytes()
 
 
-def test_body_that_stays_cut_short_is_one_bad_object(web):
-    web.replies = [(200, b"hel", 5)]
-    with refused("IncompleteRead|ResponseStreaming", UnreadableObject):
-        Storage(web.access()).read("s3://nih/a.png")
-    assert web.requests == 4
+@pytest.mark.parametrize("kind", [*TRANSIENT, "slow"])
+def test_a_fault_that_passes_by_is_not_seen(faulty, kind):
+    proxy, bucket = faulty
+    uri, content = first_file(bucket)
+    proxy.plan = lambda request: kind if request.number < 2 else None
+    storage = Storage(load_access(bucket.credentials))
+    assert storage.read(uri) == content
+    assert proxy.count("GET", "/images/") == (1 if kind == "slow" else 3)
+
+
+@pytest.mark.parametrize("call", ["list_objects", "check", "write", "delete"])
+def test_every_request_bears_a_busy_s3(own_bucket, monkeypatch, call, caplog):
+    monkeypatch.setenv("XRAY_S3_PATIENCE_SECONDS", "30")
+    monkeypatch.setattr(patience, "_words", patience._Words())
+    arguments = {"write": [b"x"]}.get(call, [])
+    plan = outage(2, ["503", "SlowDown", "500", "drop"])
+    with FaultyS3(own_bucket.server.endpoint_url, plan) as proxy:
+        access = access_of(own_bucket.server, endpoint_url=proxy.endpoint_url)
+        getattr(Storage(access), call)("s3://nih/a.png", *arguments)
+        assert proxy.requests[-1].seconds >= 2
+    (word,) = {record.getMessage() for record in caplog.records}
+    assert re.search(
+        "answers 503 ServiceUnavailable; trying again for up to 30 s", word
+    )
+
+
+def test_many_threads_bear_a_busy_s3(faulty):
+    """boto3's own quota of retries, shared by its threads, would be used up."""
+    proxy, bucket = faulty
+    uri, content = first_file(bucket)
+    proxy.plan = outage(2, ["503"])
+    storage = Storage(load_access(bucket.credentials))
+    with ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(storage.read, [uri] * 64)) == {content}
+
+
+def test_refused_connections_are_borne_until_a_server_listens(bucket, monkeypatch):
+    monkeypatch.setenv("XRAY_S3_PATIENCE_SECONDS", "30")
+    uri, content = first_file(bucket)
+    proxy = FaultyS3(bucket.server.endpoint_url, bind_and_activate=False)
+    proxy.server_bind()  # and not listening: connections are refused
+    late = threading.Timer(2, proxy.server_activate)
+    late.start()
+    access = access_of(bucket.server, endpoint_url=proxy.endpoint_url)
+    with proxy:
+        assert Storage(access).read(uri) == content
+    assert proxy.requests[0].seconds > 1.5
+
+
+@pytest.mark.parametrize("kind", ["truncate", "reset", "wrong", "503"])
+def test_what_never_comes_whole_is_an_error_of_s3_not_of_the_object(
+    faulty, monkeypatch, kind
+):
+    proxy, bucket = faulty
+    monkeypatch.setenv("XRAY_S3_PATIENCE_SECONDS", "0.5")
+    proxy.plan = lambda request: kind
+    start = time.monotonic()
+    with refused(r"S3 .* and did so for 0 s \(XRAY_S3_.*s3://nih/images/.*run again"):
+        Storage(load_access(bucket.credentials)).read(first_file(bucket)[0])
+    assert time.monotonic() - start < 3
+    assert len(proxy.requests) > 2
+
+
+def test_nobody_waits_for_what_was_given_up(faulty):
+    proxy, bucket = faulty
+    proxy.plan = lambda request: "503"
+    storage = Storage(load_access(bucket.credentials))
+    threading.Timer(0.5, storage.give_up).start()
+    start = time.monotonic()
+    with refused("answers 503 Service"):
+        storage.read("s3://nih/a.png")
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan"])
+def test_patience_that_is_no_number_of_seconds(monkeypatch, text):
+    monkeypatch.setenv("XRAY_S3_PATIENCE_SECONDS", text)
+    with refused("XRAY_S3_PATIENCE_SECONDS must be seconds from 0 to 86400. Got"):
+        patience_seconds()
+
+
+def test_the_default_patience_is_longer_than_a_minute(monkeypatch):
+    monkeypatch.delenv("XRAY_S3_PATIENCE_SECONDS")
+    assert patience_seconds() - LONGEST_PAUSE_SECONDS > 60
+
+
+def test_an_object_that_was_replaced_since_its_listing_is_refused(own_bucket):
+    file = own_bucket.folder / "a.png"
+    file.write_bytes(b"one")
+    storage = Storage(access_of(own_bucket.server))
+    (listed,) = storage.list_objects("s3://nih/")
+    assert storage.read("s3://nih/a.png", listed.etag) == b"one"
+    file.write_bytes(b"two")
+    with refused(
+        "s3://nih/a.png was replaced since it was listed. Run again", ReplacedObject
+    ):
+        storage.read("s3://nih/a.png", listed.etag)
+
+
+def test_a_listing_is_allowed_where_only_its_prefix_is(faulty):
+    """As by a bucket policy with a condition on s3:prefix."""
+    proxy, bucket = faulty
+    proxy.plan = lambda request: None if "prefix=images" in request.path else "denied"
+    storage = Storage(load_access(bucket.credentials))
+    storage.check("s3://nih/images/")
+    assert len(storage.list_objects("s3://nih/images/")) == 160
+    with refused("S3 denies access to s3://nih/ .403"):
+        storage.check("s3://nih/")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("expired", "session token for S3 has expired .ExpiredToken.. Get new"),
+        ("skewed", "clock is too far from that of S3 .RequestTimeTooSkewed.. Set it"),
+        ("archived", "images/.* is archived .InvalidObjectState.. Restore it"),
+    ],
+)
+def test_refusals_are_told_at_once_with_what_mends_them(faulty, kind, message):
+    proxy, bucket = faulty
+    uri, _ = first_file(bucket)
+    storage = Storage(load_access(bucket.credentials))
+    storage.read(uri)
+    proxy.plan = lambda request: kind
+    with refused(message):
+        storage.read(uri)
+    assert len(proxy.requests) == 2
 
 
 def test_listing_from_something_other_than_s3(web):
@@ -210,7 +337,7 @@ def test_listing_from_something_other_than_s3(web):
             "AccessDenied",
             "S3 denies access to s3://nih/a.*s3:ListBucket and s3",
         ),
-        (400, "ExpiredToken", "S3 refuses these credentials .400 ExpiredToken"),
+        (400, "InvalidToken", "S3 refuses these credentials .400 InvalidToken"),
         (400, "AuthorizationHeaderMalformed", "S3 failed on s3://nih/a .400 Authoriz"),
     ],
 )

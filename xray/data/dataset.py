@@ -26,7 +26,7 @@ class Subset:
     Attributes:
         names: (N,) file names.
         uris: (N,) where the pixels are: s3://BUCKET/KEY of an image,
-            staged+s3://BUCKET/KEY#ROW of one in a shard, or unreadable:REASON.
+            that of one in a shard (`staged.ShardAddress`), or unreadable:REASON.
         etags: (N,) ETags.
         patients: (N,) patient ids.
         labels: uint8 (N, 15), 0 or 1, columns as in `labels.FINDINGS`.

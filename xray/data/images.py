@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -164,14 +165,16 @@ def load_images(
     Args:
         storage: where the images are.
         uris: their addresses.
-        etags: their ETags, which name the cached copies.
+        etags: their ETags as listed, which name the cached copies; an image that has
+            another one by now is refused.
         size: height and width in pixels.
         threads: reads under way at once.
         cache_dir: folder of decoded images kept between runs; None keeps nothing.
         decode: content and size to pixels, or ValueError.
 
     Raises:
-        UserError: S3 itself fails, or `cache_dir` cannot be written.
+        UserError: S3 itself fails, an image was replaced or does not arrive whole, or
+            `cache_dir` cannot be written.
     """
 
     def load(pair: tuple[str, str]) -> np.ndarray | str:
@@ -182,10 +185,20 @@ def load_images(
 
     pairs = zip(uris, etags, strict=True)
     batch_size = max(threads, AHEAD_BYTES // size**2)
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool, ending_reads(storage):
         # In batches, so that reading never runs far ahead of whoever consumes this.
         while batch := list(islice(pairs, batch_size)):
             yield from pool.map(load, batch)
+
+
+@contextmanager
+def ending_reads(storage: Storage) -> Iterator[None]:
+    """After an error in the block, or Ctrl-C, no thread waits on for a busy S3."""
+    try:
+        yield
+    except BaseException:
+        storage.give_up()
+        raise
 
 
 def _load_one(
@@ -197,12 +210,12 @@ def _load_one(
     decode: Callable[[bytes, int], np.ndarray],
 ) -> np.ndarray:
     if cache_dir is None:
-        return decode(storage.read(uri), size)
+        return decode(storage.read(uri, etag), size)
     path = cache_dir / f"{etag}-{size}.raw"
     try:
         return np.frombuffer(path.read_bytes(), np.uint8).reshape(size, size, 1)
     except (OSError, ValueError):  # absent, or cut short by a full disk
-        pixels = decode(storage.read(uri), size)
+        pixels = decode(storage.read(uri, etag), size)
         _keep(path, pixels)
         return pixels
 

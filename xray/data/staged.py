@@ -8,15 +8,15 @@
 - `notes/part-*.json`: one a shard, by which staging goes on after an interruption.
 """
 
+import hashlib
 import io
 import os
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,16 +24,16 @@ from pydantic import BaseModel, ValidationError
 
 from xray.common.errors import UserError
 from xray.config.run import DataConfig
+from xray.data.images import ending_reads
 from xray.data.labels import FINDINGS
 from xray.data.shard_files import FORMATS
+from xray.storage.failures import ReplacedObject
 from xray.storage.place import under
 from xray.storage.s3 import Storage, UnreadableObject
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 STAGED, UNREADABLE = "staged+", "unreadable:"
-READ_ATTEMPTS = 3
-RETRY_SECONDS = 0.25
 SHARDS_AHEAD = 4
 
 
@@ -45,6 +45,8 @@ class Shard(BaseModel):
     images: int
     bytes: int
     etag: str
+    md5: str = ""
+    """Of its content; empty in shards of earlier versions, known by `etag` alone."""
 
 
 class Manifest(BaseModel):
@@ -118,16 +120,26 @@ def read_index(data: DataConfig, storage: Storage) -> tuple[pd.DataFrame, int]:
             f"{data.staged} holds TFRecord shards, which TensorFlow alone reads. Got "
             "runner.backend=jax. Stage to another prefix with --format parquet."
         )
-    uri = under(data.staged, manifest.index)
+    table = _read_table(under(data.staged, manifest.index), storage)
+    addresses = _addresses(table, data.staged, manifest.shards)
+    return table.assign(uri=addresses).set_index("image"), manifest.listed
+
+
+def index_name(content: bytes) -> str:
+    """The name of an index, which its content gives it."""
+    return f"index-{hashlib.sha256(content).hexdigest()[:16]}.parquet"
+
+
+def _read_table(uri: str, storage: Storage) -> pd.DataFrame:
     try:
-        table = pd.read_parquet(io.BytesIO(storage.read(uri)))
+        content = storage.read(uri)
+        if not uri.endswith(f"/{index_name(content)}"):
+            raise ValueError("it is damaged")
+        return pd.read_parquet(io.BytesIO(content))
     except (UnreadableObject, ValueError, OSError) as error:
         raise UserError(
             f"Index {uri} cannot be read: {error}. Run experiments/stage.py again."
         ) from None
-    return table.assign(uri=_addresses(table, data.staged)).set_index("image"), (
-        manifest.listed
-    )
 
 
 def check_same_source(manifest: Manifest, data: DataConfig) -> None:
@@ -157,10 +169,41 @@ def check_same_source(manifest: Manifest, data: DataConfig) -> None:
         )
 
 
-def _addresses(table: pd.DataFrame, prefix: str) -> list[str]:
-    shards = f"{STAGED}{under(prefix, '')}"
+class ShardAddress(NamedTuple):
+    """A shard and what it must be, as `Subset.uris` names it with a row.
+
+    Attributes:
+        uri: s3://BUCKET/KEY
+        bytes: its size.
+        md5: of its content, empty where nobody knows.
+        etag: its ETag.
+    """
+
+    uri: str
+    bytes: int
+    md5: str
+    etag: str
+
+    @classmethod
+    def of(cls, shard: Shard, prefix: str) -> "ShardAddress":
+        """Of a shard in a manifest under `prefix`."""
+        return cls(under(prefix, shard.name), shard.bytes, shard.md5, shard.etag)
+
+    @classmethod
+    def parse(cls, text: str) -> tuple["ShardAddress", int]:
+        """The shard and the row of one image."""
+        uri, size, md5, etag, row = text.removeprefix(STAGED).rsplit("#", 4)
+        return cls(uri, int(size), md5, etag), int(row)
+
+    def __str__(self) -> str:
+        """Without a row."""
+        return f"{STAGED}{self.uri}#{self.bytes}#{self.md5}#{self.etag}"
+
+
+def _addresses(table: pd.DataFrame, prefix: str, shards: Sequence[Shard]) -> list[str]:
+    known = {shard.name: str(ShardAddress.of(shard, prefix)) for shard in shards}
     return [
-        f"{UNREADABLE}{reason}" if reason else f"{shards}{shard}#{row}"
+        f"{UNREADABLE}{reason}" if reason else f"{known[shard]}#{row}"
         for shard, row, reason in zip(
             table["shard"], table["row"], table["reason"], strict=True
         )
@@ -179,48 +222,55 @@ def staged_pixels(
         threads: reads under way at once, four at most: a shard is large.
 
     Raises:
-        UserError: a shard is missing or damaged, after three tries.
+        UserError: S3 fails, or a shard is missing or not what the manifest says.
     """
-    wanted: dict[str, list[tuple[int, int]]] = {}
+    wanted: dict[ShardAddress, list[tuple[int, int]]] = {}
     for number, address in addresses:
-        uri, _, row = address.removeprefix(STAGED).rpartition("#")
-        wanted.setdefault(uri, []).append((number, int(row)))
+        shard, row = ShardAddress.parse(address)
+        wanted.setdefault(shard, []).append((number, row))
     rows = [max(row for _, row in images) + 1 for images in wanted.values()]
     read = partial(_read_shard, storage, size=size)
-    for uri, pixels in _read_ahead(read, list(zip(wanted, rows, strict=True)), threads):
-        for number, row in wanted.pop(uri):
-            yield number, pixels[row]
+    shards = list(zip(wanted, rows, strict=True))
+    with ending_reads(storage):
+        for shard, pixels in _read_ahead(read, shards, threads):
+            for number, row in wanted.pop(shard):
+                yield number, pixels[row]
 
 
 def _read_ahead(
-    read: partial, shards: list[tuple[str, int]], threads: int
-) -> Iterator[tuple[str, np.ndarray]]:
+    read: partial, shards: list[tuple[ShardAddress, int]], threads: int
+) -> Iterator[tuple[ShardAddress, np.ndarray]]:
     ahead = min(threads, SHARDS_AHEAD)
     with ThreadPoolExecutor(ahead) as pool:
         waiting = deque()
-        for uri, rows in shards:
+        for shard, rows in shards:
             if len(waiting) == ahead:
                 yield waiting.popleft().result()
-            waiting.append(pool.submit(read, uri, rows))
+            waiting.append(pool.submit(read, shard, rows))
         while waiting:
             yield waiting.popleft().result()
 
 
 def _read_shard(
-    storage: Storage, uri: str, rows: int, size: int
-) -> tuple[str, np.ndarray]:
-    """The address again, and the pixels, of which there are at least `rows`."""
-    decode = FORMATS[uri.rpartition(".")[2]].decode
-    for attempt in range(READ_ATTEMPTS):
-        try:
-            pixels = decode(storage.read(uri), size)
-            if len(pixels) >= rows:
-                return uri, pixels
-            reason = f"it has {len(pixels)} images instead of {rows} or more"
-        except (UnreadableObject, ValueError) as error:
-            reason = str(error)[:200]
-        time.sleep(RETRY_SECONDS * 2**attempt)
+    storage: Storage, shard: ShardAddress, rows: int, size: int
+) -> tuple[ShardAddress, np.ndarray]:
+    """The shard again, and its pixels, of which there are at least `rows`."""
+    decode = FORMATS[shard.uri.rpartition(".")[2]].decode
+    try:
+        # A copy of the prefix has other ETags and the same content.
+        etag = "" if shard.md5 else shard.etag
+        content = storage.read(shard.uri, etag, shard.md5)
+        if len(content) != shard.bytes:
+            raise ValueError(f"it has {len(content)} bytes instead of {shard.bytes}")
+        pixels = decode(content, size)
+        if len(pixels) >= rows:
+            return shard, pixels
+        reason = f"it has {len(pixels)} images instead of {rows} or more"
+    except ReplacedObject:
+        reason = "its ETag is not that of the manifest"
+    except (UnreadableObject, ValueError) as error:
+        reason = str(error)[:200]
     raise UserError(
-        f"Staged shard {uri} cannot be read ({reason}; {READ_ATTEMPTS} tries). Run "
-        "experiments/stage.py again."
+        f"Staged shard {shard.uri} cannot be read: {reason}. Run experiments/stage.py "
+        "with this configuration: it writes such shards anew."
     )

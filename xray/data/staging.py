@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from xray.common.errors import UserError
 from xray.config.run import DataConfig
@@ -30,12 +30,13 @@ from xray.data.staged import (
     Manifest,
     Shard,
     check_same_source,
+    index_name,
     read_manifest,
 )
 from xray.records.record import utc_now
 from xray.storage.credentials import S3Access
 from xray.storage.place import Place
-from xray.storage.s3 import Storage
+from xray.storage.s3 import Storage, StoredObject, split_uri
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,10 @@ class ShardNote(BaseModel):
     shard: Shard
     unreadable: dict[str, str]
     """Image to reason."""
+
+    def describes(self, found: StoredObject) -> bool:
+        """Whether the shard under the prefix is still the one that was written."""
+        return (found.size, found.etag) == (self.shard.bytes, self.shard.etag)
 
 
 @dataclass(frozen=True)
@@ -152,10 +157,7 @@ def plan_staging(data: DataConfig, access: S3Access, form: str) -> Staging:
     place.try_to_write()
     table, listed = match_images(data, storage)
     plans = plan_shards(table, data.image_size, form)
-    there = {*place.names()}
-    missing = [
-        plan for plan in plans if not {plan.shard_name(form), plan.note_name} <= there
-    ]
+    missing = _find_missing(plans, form, place, storage, data.read_threads)
     reader = ImageReader.of(data, access)
     return Staging(data, form, reader, listed, plans, missing, before)
 
@@ -172,6 +174,25 @@ def _check_prefix(data: DataConfig, form: str, storage: Storage) -> Manifest | N
                 "Choose another data.staged."
             )
     return before
+
+
+def _find_missing(
+    plans: Sequence[ShardPlan],
+    form: str,
+    place: Place,
+    storage: Storage,
+    threads: int,
+) -> list[ShardPlan]:
+    """Those without a note, or whose shard is not what its note says."""
+    start = len(split_uri(place.at(""))[1])
+    there = {o.key[start:]: o for o in storage.list_objects(place.at(""))}
+    noted = [plan for plan in plans if plan.note_name in there]
+    whole = set()
+    for plan, note in zip(noted, _read_notes(noted, place, threads), strict=True):
+        found = there.get(plan.shard_name(form))
+        if note and found and note.describes(found):
+            whole.add(plan.name)
+    return [plan for plan in plans if plan.name not in whole]
 
 
 def plan_shards(table: pd.DataFrame, size: int, form: str) -> list[ShardPlan]:
@@ -200,8 +221,11 @@ def _write_shard(reader: ImageReader, place: Place, form: str, plan: ShardPlan) 
     content = FORMATS[form].encode(images.iloc[good], pixels[:])
     name = plan.shard_name(form)
     etag = place.write(name, content)
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     note = ShardNote(
-        shard=Shard(name=name, images=len(good), bytes=len(content), etag=etag),
+        shard=Shard(
+            name=name, images=len(good), bytes=len(content), etag=etag, md5=md5
+        ),
         unreadable={images["image"].iloc[row]: why for row, why in bad.items()},
     )
     place.write(plan.note_name, note.model_dump_json().encode())
@@ -210,11 +234,17 @@ def _write_shard(reader: ImageReader, place: Place, form: str, plan: ShardPlan) 
 
 def _read_notes(
     plans: Sequence[ShardPlan], place: Place, threads: int
-) -> list[ShardNote]:
-    names = [plan.note_name for plan in plans]
+) -> list[ShardNote | None]:
+    """Of each plan; None where it is damaged."""
+
+    def read(plan: ShardPlan) -> ShardNote | None:
+        try:
+            return ShardNote.model_validate_json(place.read(plan.note_name))
+        except ValidationError:
+            return None
+
     with ThreadPoolExecutor(threads) as pool:
-        notes = pool.map(place.read, names)
-        return [ShardNote.model_validate_json(note) for note in notes]
+        return list(pool.map(read, plans))
 
 
 def _write_index(
@@ -236,8 +266,7 @@ def _write_index(
         )
     file = io.BytesIO()
     pd.concat(parts).to_parquet(file, index=False)
-    digest = hashlib.sha256(file.getvalue()).hexdigest()[:16]
-    name = f"index-{digest}.parquet"
+    name = index_name(file.getvalue())
     place.write(name, file.getvalue())
     return name
 

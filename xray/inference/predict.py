@@ -1,6 +1,7 @@
 """Scoring an archive from end to end: find, score what is missing, sum up."""
 
 import argparse
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from xray.common.errors import UserError
 from xray.common.progress import progress_bar
 from xray.config.run import RunConfig, RunnerConfig
 from xray.data.images import decode_picture
@@ -44,6 +46,8 @@ from xray.storage.credentials import S3Access, load_access
 from xray.storage.place import Place
 from xray.storage.s3 import Storage
 
+logger = logging.getLogger(__name__)
+
 AUC_TABLE = "auc.csv"
 
 
@@ -71,9 +75,16 @@ def predict_archive(options: argparse.Namespace) -> str:
     if summary.scores:
         out.write(AUC_TABLE, auc_rows(summary.scores).to_csv(index=False).encode())
     elif AUC_TABLE in out.names():  # of an earlier run, with labels
-        out.delete(AUC_TABLE)
+        _remove_old(AUC_TABLE, out)
     out.write("summary.json", (summary.model_dump_json(indent=1) + "\n").encode())
     return f"{report(summary)}\n{out.at('predictions.csv')}"
+
+
+def _remove_old(name: str, out: Place) -> None:
+    try:
+        out.delete(name)
+    except UserError as error:  # the keys may not allow to delete
+        logger.warning("%s is of an earlier run and remains: %s", out.at(name), error)
 
 
 @contextmanager

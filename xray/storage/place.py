@@ -18,7 +18,6 @@ class Place:
         root: folder or s3://bucket/prefix/
         access: to S3, not asked for a folder; None asks boto3's own chain.
         connections: S3 requests under way at once.
-        attempts: tries of an S3 request, as `Storage` takes them.
     """
 
     def __init__(
@@ -26,11 +25,10 @@ class Place:
         root: str,
         access: S3Access | None = None,
         connections: int = 16,
-        attempts: int = 6,
     ) -> None:
         self._on_s3 = on_s3(root)
         self.root = root.rstrip("/") or "/"
-        self._storage = Storage(access or S3Access(), connections, attempts)
+        self._storage = Storage(access or S3Access(), connections)
 
     @classmethod
     def of_file(
@@ -65,7 +63,7 @@ class Place:
             return cls(root)
         try:
             access = load_access(data.credentials, data.endpoint_url)
-            cls(root, access, connections=1, attempts=2).try_to_write()
+            cls(root, access, connections=1).try_to_write()
         except UserError as error:
             raise UserError(f"{setting} {root} cannot be written: {error}") from None
         return cls(root, access, connections)

@@ -1,23 +1,23 @@
-"""Listing and reading S3, with retries and errors that say which thing is wrong."""
+"""Listing and reading S3: patient with a busy one, and sure of what it gets."""
 
+import hashlib
+import re
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from xray.common.errors import UserError
 from xray.storage.credentials import S3Access
+from xray.storage.failures import UnreadableObject, replaced, split_uri, translated
+from xray.storage.patience import BrokenBody, patiently
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
 
-BODY_ATTEMPTS = 4
+T = TypeVar("T")
+
 CLIENTS_LOCK = threading.Lock()
-RIGHTS = {"PutObject": "s3:PutObject", "DeleteObject": "s3:DeleteObject"}
-
-
-class UnreadableObject(Exception):
-    """One object that is gone or refused; the others may be fine."""
 
 
 @dataclass(frozen=True)
@@ -29,26 +29,25 @@ class StoredObject:
     etag: str
 
 
-def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key (or prefix) of an s3:// address."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
-
-
 class Storage:
     """Reads from S3 with retries; one connection pool, safe to share by threads.
+
+    A request that meets an S3 that is busy or away is made again, as
+    `patience.patiently` says. A refusal is told at once.
 
     Args:
         access: credentials and endpoint.
         connections: requests under way at once.
-        attempts: tries of a request; six bear an S3 that is busy for a minute.
     """
 
-    def __init__(
-        self, access: S3Access, connections: int = 16, attempts: int = 6
-    ) -> None:
+    def __init__(self, access: S3Access, connections: int = 16) -> None:
         self.access = access
-        self._connections, self._attempts = connections, attempts
+        self._connections = connections
+        self._given_up = threading.Event()
+
+    def give_up(self) -> None:
+        """Let every request end with its present try: nobody waits for the answers."""
+        self._given_up.set()
 
     def list_objects(self, uri: str, with_empty: bool = False) -> list[StoredObject]:
         """Every object under the prefix `uri`, sorted by key.
@@ -60,46 +59,40 @@ class Storage:
         Raises:
             UserError: refused, unreachable, or no such bucket.
         """
-        self.check(uri)
-        bucket, prefix = split_uri(uri)
-        objects = []
-        with _translated(self.access, uri):
-            pages = self.client.get_paginator("list_objects_v2").paginate(
-                Bucket=bucket, Prefix=prefix
-            )
-            for page in pages:
-                objects += [
-                    StoredObject(item["Key"], item["Size"], item["ETag"].strip('"'))
-                    for item in page.get("Contents", ())
-                ]
+        objects = [
+            StoredObject(item["Key"], item["Size"], item["ETag"].strip('"'))
+            for page in self._pages(uri)
+            for item in page.get("Contents", ())
+        ]
         kept = [o for o in objects if o.size or with_empty and o.key[-1] != "/"]
         return sorted(kept, key=lambda o: o.key)
 
-    def read(self, uri: str) -> bytes:
-        """The bytes of one object.
+    def read(self, uri: str, etag: str = "", md5: str = "") -> bytes:
+        """The bytes of one object, as S3 holds them.
+
+        Args:
+            uri: s3://bucket/key
+            etag: that it was listed with; empty takes it as it is.
+            md5: of the content that it must have; empty takes any.
 
         Raises:
-            UserError: S3 is unreachable or refuses these credentials.
-            UnreadableObject: this object alone is gone or refused.
+            UserError: S3 is unreachable, refuses these credentials or does not send
+                the object whole.
+            ReplacedObject: its ETag is another.
+            UnreadableObject: this object alone is gone, or its content not `md5`.
         """
-        import botocore.exceptions as errors
-
         bucket, key = split_uri(uri)
-        broken_body = (
-            errors.IncompleteReadError,
-            errors.ReadTimeoutError,
-            errors.ResponseStreamingError,
-            errors.ConnectionClosedError,
-        )
-        for attempt in range(1, BODY_ATTEMPTS + 1):
-            with _translated(self.access, uri):
-                try:
-                    reply = self.client.get_object(Bucket=bucket, Key=key)
-                    return reply["Body"].read()
-                except broken_body as error:  # botocore retries requests, not bodies
-                    if attempt == BODY_ATTEMPTS:
-                        raise UnreadableObject(type(error).__name__) from None
-        raise AssertionError("unreachable")
+        condition = {"IfMatch": f'"{etag}"'} if etag else {}
+
+        def get() -> bytes:
+            reply = self.client.get_object(Bucket=bucket, Key=key, **condition)
+            if etag and reply["ETag"].strip('"') != etag:  # not every S3 knows IfMatch
+                raise replaced(uri)
+            content = reply["Body"].read()
+            _check_content(reply, content, md5)
+            return content
+
+        return self._ask(uri, get)
 
     def write(self, uri: str, content: bytes) -> str:
         """Write one object, whole or not at all; its ETag.
@@ -108,8 +101,9 @@ class Storage:
             UserError: refused or unreachable.
         """
         bucket, key = split_uri(uri)
-        with _translated(self.access, uri):
-            reply = self.client.put_object(Bucket=bucket, Key=key, Body=content)
+        reply = self._ask(
+            uri, lambda: self.client.put_object(Bucket=bucket, Key=key, Body=content)
+        )
         return reply["ETag"].strip('"')
 
     def delete(self, uri: str) -> None:
@@ -119,30 +113,59 @@ class Storage:
             UserError: refused or unreachable.
         """
         bucket, key = split_uri(uri)
-        with _translated(self.access, uri):
-            self.client.delete_object(Bucket=bucket, Key=key)
+        self._ask(uri, lambda: self.client.delete_object(Bucket=bucket, Key=key))
 
     def check(self, uri: str) -> None:
-        """Fail within seconds, where the patient client would retry for a minute.
+        """Ask for one name under the prefix `uri`, and no more.
 
         Raises:
-            UserError: the bucket of `uri` is refused, unreachable or missing.
+            UserError: refused, unreachable, or no such bucket.
         """
-        bucket, _ = split_uri(uri)
-        with _translated(self.access, f"s3://{bucket}/"):
-            _make_client(self.access, 1, attempts=2).list_objects_v2(
-                Bucket=bucket, MaxKeys=1
-            )
+        next(self._pages(uri, MaxKeys=1))
+
+    def _pages(self, uri: str, **settings: int) -> Iterator[dict[str, Any]]:
+        bucket, prefix = split_uri(uri)
+        settings = {"Bucket": bucket, "Prefix": prefix, **settings}
+        while True:
+            page = self._ask(uri, lambda: self.client.list_objects_v2(**settings))
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            settings["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _ask(self, uri: str, request: Callable[[], T]) -> T:
+        with translated(self.access, uri):
+            where = self.access.endpoint_url or "AWS S3"
+            return patiently(request, where, self._given_up)
 
     @property
     def client(self) -> "BaseClient":
         """The boto3 S3 client, made at first use (an executor makes its own)."""
         with CLIENTS_LOCK:
-            return _make_client(self.access, self._connections, self._attempts)
+            return _make_client(self.access, self._connections)
+
+
+def _check_content(reply: dict[str, Any], content: bytes, md5: str) -> None:
+    """Of one answer: whether it came whole, and is what it should be."""
+    etag = reply["ETag"].strip('"')
+    told = bool(re.fullmatch("[0-9a-f]{32}", etag)) and not _encrypted(reply)
+    if not (told or md5):
+        return
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if told and found != etag:
+        raise BrokenBody("its MD5 is not its ETag")
+    if md5 and found != md5:
+        raise UnreadableObject(f"its content has MD5 {found} instead of {md5}")
+
+
+def _encrypted(reply: dict[str, Any]) -> bool:
+    """Whether S3 encrypts the object so that its ETag is no MD5."""
+    kms = reply.get("ServerSideEncryption", "").startswith("aws:")
+    return kms or "SSECustomerAlgorithm" in reply
 
 
 @lru_cache(maxsize=16)  # boto3 reads its models anew for each, a fifth of a second
-def _make_client(access: S3Access, connections: int, attempts: int) -> "BaseClient":
+def _make_client(access: S3Access, connections: int) -> "BaseClient":
     import boto3
     from botocore.config import Config
 
@@ -154,73 +177,7 @@ def _make_client(access: S3Access, connections: int, attempts: int) -> "BaseClie
         connect_timeout=3,
         read_timeout=30,
         max_pool_connections=connections,
-        retries={"mode": "standard", "total_max_attempts": attempts},
+        retries={"mode": "legacy", "total_max_attempts": 1},  # see patience.py
         s3={"addressing_style": "path"} if access.endpoint_url else None,
     )
     return session.client("s3", endpoint_url=access.endpoint_url, config=config)
-
-
-class _translated:
-    """Turns boto3's errors into one line that says which thing is wrong."""
-
-    def __init__(self, access: S3Access, uri: str) -> None:
-        self._access, self._uri = access, uri
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        import botocore.exceptions as errors
-
-        if isinstance(error, errors.ClientError):
-            self._raise_refusal(error)
-        if isinstance(
-            error, errors.NoCredentialsError | errors.CredentialRetrievalError
-        ):
-            raise UserError(
-                "No S3 credentials on this machine. Set data.credentials to a YAML "
-                "file, or give the machine an instance role."
-            ) from None
-        if isinstance(error, errors.HTTPClientError | errors.ConnectionError):
-            where = self._access.endpoint_url or "AWS S3"
-            raise UserError(
-                f"S3 endpoint {where} does not answer ({type(error).__name__}). Check "
-                "data.endpoint_url, or endpoint_url in the credentials file, and the "
-                "network."
-            ) from None
-        if isinstance(error, errors.BotoCoreError | ValueError):
-            reason = " ".join(str(error).split())  # botocore's may have several lines
-            raise UserError(
-                f"S3 request for {self._uri} is not valid: {reason}"
-            ) from None
-
-    def _raise_refusal(self, error: Any) -> NoReturn:
-        code = error.response["Error"].get("Code", "")
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        bucket, key = split_uri(self._uri)
-        if code == "NoSuchBucket":
-            raise UserError(
-                f"Bucket {bucket!r} does not exist at "
-                f"{self._access.endpoint_url or 'AWS S3'}. Check data.images, "
-                "data.labels and output.models."
-            ) from None
-        if code in ("NoSuchKey", "404") or status == 404:
-            if error.operation_name == "GetObject":
-                raise UnreadableObject("no such key") from None
-            raise UserError(
-                f"{self._access.endpoint_url or 'AWS S3'} does not list "
-                f"s3://{bucket}/ ({status} {code}). Check data.endpoint_url: it may "
-                "not be an S3 server."
-            ) from None
-        if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch") or "Token" in code:
-            raise UserError(
-                f"S3 refuses these credentials ({status} {code}). Check the key id and "
-                "the secret in data.credentials."
-            ) from None
-        if status == 403:
-            needed = RIGHTS.get(error.operation_name, "s3:ListBucket and s3:GetObject")
-            raise UserError(
-                f"S3 denies access to {self._uri} (403 {code}). The keys need "
-                f"{needed} there."
-            ) from None
-        raise UserError(f"S3 failed on {self._uri} ({status} {code}).") from None
