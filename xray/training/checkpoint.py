@@ -3,13 +3,14 @@
 import hashlib
 import json
 import logging
+import os
 import threading
 import zipfile
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -33,6 +34,7 @@ CHANGEABLE = {
 }
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 PROGRESS = "progress"  # entry of the file beside the arrays
+ENTRY_BYTES = 1024  # more than the headers of one array take
 
 
 class Progress(Part):
@@ -95,8 +97,7 @@ class CheckpointFile:
         content = np.frombuffer(progress, np.uint8)
         try:
             write_whole(
-                self.path,
-                lambda file: np.savez(file, **{PROGRESS: content}, **numbered),
+                self.path, lambda file: _savez(file, {PROGRESS: content, **numbered})
             )
         except OSError as error:
             logger.warning(
@@ -143,6 +144,14 @@ class CheckpointFile:
             return reason
         kept = f"Epoch {self.saved_epochs} is kept: --resume goes on from there."
         return f"{reason.removesuffix('.')}. {kept}"
+
+
+def _savez(file: IO[bytes], arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays, with room for all of them first: np.savez leaves a full disk loudly."""
+    room = sum(array.nbytes + ENTRY_BYTES for array in arrays.values())
+    os.posix_fallocate(file.fileno(), 0, room)
+    np.savez(file, **arrays)
+    file.truncate()
 
 
 def check_resumable(config: RunConfig) -> None:
