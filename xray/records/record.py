@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -217,9 +218,13 @@ class RunRecord(Part):
 
 
 def new_run_id(created: datetime, runner: str, workers: int | None, commit: str) -> str:
-    """A name that sorts by time and says what ran; two runs never share one."""
+    """A name that sorts by time, says what ran, and ends in 32 random bits.
+
+    So runs that end within a millisecond keep a record each.
+    """
     stamp = created.strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
-    return f"{stamp}_{runner}_w{workers or 0}_{commit[:7] or 'nogit'}"
+    what = f"{runner}_w{workers or 0}_{commit[:7] or 'nogit'}"
+    return f"{stamp}_{what}_{secrets.token_hex(4)}"
 
 
 def utc_now() -> datetime:

@@ -26,13 +26,21 @@ def execute(runner: str, options: argparse.Namespace) -> int:
     """Run a runner as its options say; the exit code, as `cli.main` tells it.
 
     Raises:
-        UserError: the configuration or a folder is refused; nothing was started.
+        UserError: the configuration or a folder is refused, or another run of this
+            configuration is under way; nothing was started.
     """
     config = load_config(options.config, options.set)
     check_runner(config, runner)
     check_folder(options.results, "--results")
     check_output(config)
     file = CheckpointFile(options.results, runner, config)
+    with file.held():
+        return _execute(runner, config, file, options)
+
+
+def _execute(
+    runner: str, config: RunConfig, file: CheckpointFile, options: argparse.Namespace
+) -> int:
     resume = _load_checkpoint(file, config) if options.resume else None
     events = open_events(config, runner)
     run = importlib.import_module(RUNNERS[runner].module).run

@@ -1,5 +1,6 @@
 """What a run leaves besides its record: checked at its start, written at its end."""
 
+import secrets
 import tempfile
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def open_events(config: RunConfig, runner: str) -> TensorBoardLog | None:
     if config.output.tensorboard is None:
         return None
     started = utc_now().strftime("%Y%m%dT%H%M%S.%f")[:-3]
-    return TensorBoardLog(config.output.tensorboard, f"{started}Z_{runner}")
+    name = f"{started}Z_{runner}_{secrets.token_hex(4)}"
+    return TensorBoardLog(config.output.tensorboard, name)
 
 
 def save_models(

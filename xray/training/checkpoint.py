@@ -7,15 +7,17 @@ import os
 import threading
 import zipfile
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from xray.common.errors import UserError
-from xray.common.files import write_whole
+from xray.common.files import Held, locked, write_whole
 from xray.config.run import RunConfig
 from xray.records.record import Epoch, Part, Resume, Retry, Worker, work_differences
 from xray.training.schedule import Course
@@ -75,6 +77,9 @@ class Checkpoint:
 class CheckpointFile:
     """The one checkpoint of a configuration and runner below a results folder.
 
+    Without `--resume` a file that an earlier run left is set aside when this one has
+    something to put in its place.
+
     Attributes:
         path: where it is, in `checkpoints/`.
         saved_epochs: finished epochs in the file that this process wrote or read.
@@ -90,15 +95,39 @@ class CheckpointFile:
         self.path = results / "checkpoints" / f"{runner}_{digest}.npz"
         self.saved_epochs = 0
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other runs off the file while the block runs.
+
+        Raises:
+            UserError: another run of this configuration is under way.
+        """
+        lock = self.path.with_suffix(".lock")
+        with ExitStack() as stack:
+            stack.callback(self._remove_folder)
+            try:
+                stack.enter_context(locked(lock))
+            except Held as error:
+                raise UserError(
+                    f"Another run of this configuration ({error}) keeps its checkpoint "
+                    f"in {self.path}. Wait for its end, or give another --results."
+                ) from None
+            except OSError as error:
+                logger.warning("%s cannot be locked: %s", lock, error.strerror)
+            yield
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the file, whole or not at all; a full disk is no reason to stop."""
         numbered = {f"{n:04}": array for n, array in enumerate(checkpoint.arrays)}
         progress = checkpoint.progress.model_dump_json().encode()
         content = np.frombuffer(progress, np.uint8)
+
+        def write(file: IO[bytes]) -> None:
+            _savez(file, {PROGRESS: content, **numbered})
+            self._set_aside()
+
         try:
-            write_whole(
-                self.path, lambda file: _savez(file, {PROGRESS: content, **numbered})
-            )
+            write_whole(self.path, write)
         except OSError as error:
             logger.warning(
                 "Checkpoint %s cannot be written: %s", self.path, error.strerror
@@ -132,11 +161,34 @@ class CheckpointFile:
         return Checkpoint(progress, list(arrays.values()))
 
     def remove(self) -> None:
-        """Delete the file, and the folder when it was the last one."""
-        for path in self.path.parent.glob(f"{self.path.name}*"):
+        """Delete the file, if this run wrote or read it, and the folder if it is empty.
+
+        What killed runs left of unfinished writes goes as well.
+        """
+        if self.saved_epochs:
+            self.path.unlink(missing_ok=True)
+        for path in self.path.parent.glob(f"{self.path.name}.*.tmp"):
             path.unlink(missing_ok=True)
-        if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        with suppress(OSError):  # it holds something, or there is none
             self.path.parent.rmdir()
+
+    def _set_aside(self) -> None:
+        """Move a file that this process neither wrote nor read out of the way."""
+        if self.saved_epochs or not self.path.exists():
+            return
+        began = datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
+        name = f"{self.path.stem}_{began:%Y%m%dT%H%M%S.%f}Z{self.path.suffix}"
+        aside = self.path.with_name(name)
+        self.path.rename(aside)
+        logger.warning(
+            "The checkpoint of an unfinished run of this configuration is set aside: "
+            "to go on from it, move %s to %s and give --resume",
+            aside,
+            self.path.name,
+        )
 
     def with_hint(self, reason: str) -> str:
         """Why a run ended early, and how it can go on if an epoch was finished."""
@@ -147,7 +199,7 @@ class CheckpointFile:
 
 
 def _savez(file: IO[bytes], arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays, with room for all of them first: np.savez leaves a full disk loudly."""
+    """Write arrays once the disk has room for all: np.savez dies untidily without."""
     room = sum(array.nbytes + ENTRY_BYTES for array in arrays.values())
     os.posix_fallocate(file.fileno(), 0, room)
     np.savez(file, **arrays)
