@@ -5,7 +5,7 @@ import pytest
 from tests.refusals import SECRET
 from xray.config.run import RunConfig
 from xray.data.dataset import find_dataset
-from xray.records.record import RunRecord, Worker
+from xray.records.record import Retry, RunRecord, Worker, work_differences
 from xray.records.timing import PHASES
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
@@ -164,6 +164,33 @@ def test_secrets_are_absent(own_bucket):
     assert str(own_bucket.credentials) in text
     assert SECRET not in text
     assert "AKID" not in text
+
+
+def test_secrets_and_hosts_of_the_configuration_are_hidden(bucket, dataset):
+    spark_conf = {
+        "spark.authenticate": "true",
+        "spark.authenticate.secret": SECRET,
+        "spark.ssl.keyStorePassword": SECRET,
+        "spark.hadoop.fs.s3a.secret.key": SECRET,
+        "spark.driver.extraJavaOptions": f"-Dproxy.password={SECRET}",
+        "spark.driver.host": "node7.example.org",
+    }
+    endpoint = f"http://me:{SECRET}@node7.example.org:9000"
+    journal = make_journal(bucket, dataset, runner={"spark_conf": spark_conf})
+    plain = build_record(journal)
+    data = journal.config.data.model_copy(update={"endpoint_url": endpoint})
+    journal.config = journal.config.model_copy(update={"data": data})
+    journal.machine["spark_master"] = "spark://node7.example.org:7077"
+    journal.skipped["a.png"] = f"{endpoint} broke off"
+    journal.log.retries = [Retry(epoch=1, rounds=0, reason="on host node7.example.org")]
+    record = build_record(journal, "failed", f"S3 at {endpoint} does not answer")
+    text = record.model_dump_json()
+    assert SECRET not in text
+    assert "node7" not in text
+    assert record.config["runner"]["spark_conf"]["spark.authenticate"] == "true"
+    assert record.config["data"]["endpoint_url"].startswith("http://***@host-")
+    # Nothing but the refused image tells the two works apart.
+    assert work_differences(plain.work, record.work) == ["dataset.skipped"]
 
 
 def test_events_follow_the_epochs(bucket, dataset, tmp_path):

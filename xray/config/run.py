@@ -184,7 +184,7 @@ class RunConfig(Section):
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting as JSON values; it holds a credentials path, never a secret."""
+        """Every setting as JSON values, with whatever secrets the user put there."""
         return self.model_dump(mode="json")
 
 

@@ -173,7 +173,7 @@ class RunRecord(Part):
     """Images per step of all workers together."""
     seed: int
     config: dict[str, Any]
-    """The resolved configuration; it holds no secret."""
+    """The resolved configuration; secrets and hosts are hidden (common.redaction)."""
     work_id: str | None = None
     """Hash of `work`: equal for two runs exactly when they did the same work."""
     work: dict[str, Any] = {}
