@@ -61,7 +61,6 @@ def test_a_secret_is_known_by_its_shape(secret):
         ("s3://bucket/a@b", "s3://bucket/a@b"),
         ("http://[::1]:80/a", "http://[::1]:80/a"),
         ("s3://bucket/prefix/", "s3://bucket/prefix/"),
-        ("local[2]", "local[2]"),
     ],
 )
 def test_an_address_loses_its_user(url, shown):
@@ -112,6 +111,7 @@ def test_own_name_and_named_hosts_become_hashes():
         ("spark.executor.cores", 2),
         ("error", "The loss is nan after epoch 3. Lower training.learning_rate=0.1."),
         ("weights", None),
+        ("master", "local[2]"),
     ],
 )
 def test_anything_else_stays(name, value):
