@@ -15,7 +15,9 @@ _SECRET_WORDS = (
     r"credential(?!s$|s\.provider$)|(?:access|account|private|encryption)[._-]?key(?!size)"
 )
 SECRET_NAME = re.compile(rf"{_SECRET_WORDS}|[._](?:key|auth)$", re.IGNORECASE)
-HOST_NAME = re.compile(r"(?:host(?:name)?s?|address(?:es)?|endpoint(?:_url)?)$", re.IGNORECASE)
+HOST_NAME = re.compile(
+    r"(?:host(?:name)?s?|address(?:es)?|endpoint(?:_url)?)$", re.IGNORECASE
+)
 SECRET_SHAPES = re.compile(
     r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS access key
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # JSON web token

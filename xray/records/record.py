@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from xray.common.files import write_whole
 from xray.records.scores import Calibration, Part, Scores
+from xray.records.shape import find_oddity
 
 SCHEMA_VERSION = 1
 BENCHMARK_MARK = 64  # bytes within which a benchmark's file names itself
@@ -275,6 +276,10 @@ def read_records(folder: Path) -> tuple[list[RunRecord], list[str]]:
             left_out.append(
                 f"{path}: schema {record.schema_version}, newer than {SCHEMA_VERSION}"
             )
+            continue
+        odd = find_oddity(record.model_dump(mode="json"))
+        if odd:
+            left_out.append(f"{path}: not a run record ({odd})")
             continue
         records.append(record)
     return sorted(records, key=lambda record: record.created), left_out
