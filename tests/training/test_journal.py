@@ -1,5 +1,7 @@
 """The journal: what a run leaves, however far it came."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.refusals import SECRET
@@ -121,6 +123,29 @@ def test_work_is_the_same_for_other_runners_and_reporting(bucket, dataset):
     other = build_record(journal)
     assert first.work_id == other.work_id
     assert set(first.work) == {"dataset", "split", "model", "training"}
+
+
+def test_work_depends_on_every_label_patient_name_and_content(bucket, dataset):
+    ids = {build_record(make_journal(bucket, dataset)).work_id}
+    for side in ("train", "test"):
+        subset = getattr(dataset, side)
+        for column in ("names", "etags", "patients", "labels"):
+            changed = getattr(subset, column).copy()
+            if column == "labels":
+                changed[3, 5] ^= 1
+            else:
+                changed[3] = "x"
+            other = replace(subset, **{column: changed})
+            journal = make_journal(bucket, replace(dataset, **{side: other}))
+            ids.add(build_record(journal).work_id)
+    assert len(ids) == 9
+
+
+def test_work_does_not_depend_on_where_the_images_are(bucket, dataset):
+    moved = replace(dataset.train, uris=dataset.train.uris[::-1])
+    one = make_journal(bucket, dataset)
+    other = make_journal(bucket, replace(dataset, train=moved))
+    assert build_record(one).work_id == build_record(other).work_id
 
 
 @pytest.mark.parametrize(
