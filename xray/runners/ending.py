@@ -91,7 +91,7 @@ class Ending:
             print(record.model_dump_json(), file=sys.stderr)
             place = "the line above"
         self._lasts = False
-        advice = f"{reason}. It is {place}: make room and move it there"
+        advice = f"{reason}. It is in {place}: make room and move it there"
         self._code = report_error(self._file.with_hint(advice), UserError.exit_code)
         return place
 

@@ -3,23 +3,27 @@
 import hashlib
 import json
 import logging
-import os
 import threading
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from xray.common.errors import UserError
-from xray.common.files import Held, locked, write_whole
+from xray.common.files import write_whole
 from xray.config.run import RunConfig
 from xray.records.record import Epoch, Part, Resume, Retry, Worker, work_differences
+from xray.training.checkpoint_disk import (
+    held,
+    remove_if_empty,
+    set_aside,
+    write_arrays,
+)
 from xray.training.schedule import Course
 
 logger = logging.getLogger(__name__)
@@ -36,7 +40,6 @@ CHANGEABLE = {
 }
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 PROGRESS = "progress"  # entry of the file beside the arrays
-ENTRY_BYTES = 1024  # more than the headers of one array take
 
 
 class Progress(Part):
@@ -95,26 +98,13 @@ class CheckpointFile:
         self.path = results / "checkpoints" / f"{runner}_{digest}.npz"
         self.saved_epochs = 0
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other runs off the file while the block runs.
+    def held(self) -> AbstractContextManager[None]:
+        """Keeps other runs off the file while its block runs.
 
         Raises:
             UserError: another run of this configuration is under way.
         """
-        lock = self.path.with_suffix(".lock")
-        with ExitStack() as stack:
-            stack.callback(self._remove_folder)
-            try:
-                stack.enter_context(locked(lock))
-            except Held as error:
-                raise UserError(
-                    f"Another run of this configuration ({error}) keeps its checkpoint "
-                    f"in {self.path}. Wait for its end, or give another --results."
-                ) from None
-            except OSError as error:
-                logger.warning("%s cannot be locked: %s", lock, error.strerror)
-            yield
+        return held(self.path)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the file, whole or not at all; a full disk is no reason to stop."""
@@ -123,8 +113,9 @@ class CheckpointFile:
         content = np.frombuffer(progress, np.uint8)
 
         def write(file: IO[bytes]) -> None:
-            _savez(file, {PROGRESS: content, **numbered})
-            self._set_aside()
+            write_arrays(file, {PROGRESS: content, **numbered})
+            if not self.saved_epochs and self.path.exists():  # another run's
+                set_aside(self.path)
 
         try:
             write_whole(self.path, write)
@@ -169,26 +160,7 @@ class CheckpointFile:
             self.path.unlink(missing_ok=True)
         for path in self.path.parent.glob(f"{self.path.name}.*.tmp"):
             path.unlink(missing_ok=True)
-        self._remove_folder()
-
-    def _remove_folder(self) -> None:
-        with suppress(OSError):  # it holds something, or there is none
-            self.path.parent.rmdir()
-
-    def _set_aside(self) -> None:
-        """Move a file that this process neither wrote nor read out of the way."""
-        if self.saved_epochs or not self.path.exists():
-            return
-        began = datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
-        name = f"{self.path.stem}_{began:%Y%m%dT%H%M%S.%f}Z{self.path.suffix}"
-        aside = self.path.with_name(name)
-        self.path.rename(aside)
-        logger.warning(
-            "The checkpoint of an unfinished run of this configuration is set aside: "
-            "to go on from it, move %s to %s and give --resume",
-            aside,
-            self.path.name,
-        )
+        remove_if_empty(self.path.parent)
 
     def with_hint(self, reason: str) -> str:
         """Why a run ended early, and how it can go on if an epoch was finished."""
@@ -196,14 +168,6 @@ class CheckpointFile:
             return reason
         kept = f"Epoch {self.saved_epochs} is kept: --resume goes on from there."
         return f"{reason.removesuffix('.')}. {kept}"
-
-
-def _savez(file: IO[bytes], arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays once the disk has room for all: np.savez dies untidily without."""
-    room = sum(array.nbytes + ENTRY_BYTES for array in arrays.values())
-    os.posix_fallocate(file.fileno(), 0, room)
-    np.savez(file, **arrays)
-    file.truncate()
 
 
 def check_resumable(config: RunConfig) -> None:
