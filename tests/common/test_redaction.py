@@ -116,3 +116,8 @@ def test_own_name_and_named_hosts_become_hashes():
 )
 def test_anything_else_stays(name, value):
     assert redacted({name: value}) == {name: value}
+
+
+def test_advice_stays_readable():
+    advice = "--set takes section.key=value. Got 'training'; try training.epochs=3."
+    assert without_secrets(advice) == advice

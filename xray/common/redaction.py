@@ -15,6 +15,7 @@ _SECRET_WORDS = (
     r"credential(?!s$|s\.provider$)|(?:access|account|private|encryption)[._-]?key(?!size)"
 )
 SECRET_NAME = re.compile(rf"{_SECRET_WORDS}|[._](?:key|auth)$", re.IGNORECASE)
+SECRET_WORD = re.compile(_SECRET_WORDS, re.IGNORECASE)  # `section.key=value` is none
 HOST_NAME = re.compile(
     r"(?:host(?:name)?s?|address(?:es)?|endpoint(?:_url)?)$", re.IGNORECASE
 )
@@ -107,7 +108,7 @@ def _hide_user(found: re.Match) -> str:
 
 def _hide_assigned(found: re.Match) -> str:
     name, equals, value = found.groups()
-    hide = SECRET_NAME.search(name) and not _is_switch(value)
+    hide = SECRET_WORD.search(name) and not _is_switch(value)
     return f"{name}{equals}{HIDDEN if hide else value}"
 
 
