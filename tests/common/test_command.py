@@ -34,6 +34,12 @@ def test_a_fault_is_one_line(capsys):
     assert_one_line(said, "ValueError: x; run it again to go on (")
 
 
+def test_an_error_is_told_without_its_secrets(capsys):
+    error = UserError("S3 at http://me:TopSecret@box:9 does not answer.")
+    _, said = end(capsys, error)
+    assert said == "error: S3 at http://***@box:9 does not answer.\n"
+
+
 def test_an_interruption_says_how_to_go_on(capsys):
     assert end(capsys, KeyboardInterrupt()) == (130, "interrupted\n")
     said = end(capsys, KeyboardInterrupt(), again="run it again")

@@ -1,10 +1,12 @@
-"""Files are there whole or not at all."""
+"""Files are there whole or not at all, and held by one process at a time."""
 
 import stat
+import subprocess
+import sys
 
 import pytest
 
-from xray.common.files import write_whole
+from xray.common.files import Held, locked, write_whole
 
 
 def content_of(folder):
@@ -40,3 +42,30 @@ def test_what_fails_in_the_middle_leaves_what_was_there(tmp_path, error):
     with pytest.raises(type(error)):
         write_whole(tmp_path / "file", fail)
     assert content_of(tmp_path) == {"file": b"old"}
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from xray.common.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_one_process_holds_a_lock_and_a_killed_one_lets_go(tmp_path):
+    path = tmp_path / "new" / "a.lock"
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.readline() == b"held\n"
+            with pytest.raises(Held, match=f"process {other.pid} on "), locked(path):
+                pass
+            assert path.exists()
+        finally:
+            other.kill()
+    assert path.exists()  # stale, and held by nobody
+    with locked(path), pytest.raises(Held), locked(path):
+        pass
+    assert not path.exists()

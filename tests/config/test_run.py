@@ -150,6 +150,47 @@ def test_alpha_without_imagenet_weights_is_refused(path):
         load_config(path, ["model.weights=imagenet", "model.alpha=0.3"])
 
 
+HUGE = "9" * 30
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.seed=-1", "data.seed: .*greater than or equal to 0. Got -1"),
+        ("training.seed=-1", "training.seed: .* Got -1"),
+        (f"data.seed={2**32}", "data.seed: .*equal to 4294967295. Got 4294967296"),
+        (f"training.seed={2**32}", "training.seed: .* Got 4294967296"),
+        (f"model.head_units=[{HUGE}]", f"model.head_units.0: .*65536. Got {HUGE}"),
+        (f"training.epochs={HUGE}", "training.epochs: .*2147483647. Got 9"),
+        (f"data.memory_mib={HUGE}", "data.memory_mib: .* Got 9"),
+        (f"training.epochs=0x{'f' * 5000}", "Got a number of thousands of digits"),
+        ("training.epochs=!!bool z", "training.epochs: the value is not YAML"),
+        ("training.epochs=!!timestamp z", "the value is not YAML"),
+        ("training.epochs=!!int ''", "the value is not YAML"),
+        (f"model.head_units={'[' * 3000}", r"not YAML. Got '\[{79}\.\.\."),
+        (r'data.cache_dir="a\0b"', "data.cache_dir: .*without a NUL"),
+        (r'data.credentials="a\0b"', "data.credentials: .*without a NUL"),
+        (r'output.models="a\0b"', "output.models: .*without a NUL"),
+        (r'runner.spark_conf={a: "b\0"}', "runner.spark_conf: .*without a NUL"),
+        (r'data.cache_dir="\ud800"', "data.cache_dir: .*half characters"),
+        ('output.tensorboard=""', "output.tensorboard: must not be empty; null"),
+        ('data.cache_dir=""', "data.cache_dir: must not be empty"),
+        (
+            "runner.spark_conf={spark.authenticate.secret: 12345}",
+            r"spark.authenticate.secret: .*string. Got '\*\*\*'",
+        ),
+    ],
+)
+def test_what_no_library_below_could_take_is_refused(path, override, message):
+    with refused(message):
+        load_config(path, [override])
+
+
+def test_seeds_reach_to_32_bits(path):
+    config = load_config(path, [f"data.seed={2**32 - 1}", "training.seed=0"])
+    assert (config.data.seed, config.training.seed) == (2**32 - 1, 0)
+
+
 def test_only_the_first_of_many_is_told(path):
     with refused(r"training.epochs: .* Got 0. \(1 more\)"):
         load_config(path, ["training.epochs=0", "training.batch_size=0"])
@@ -248,6 +289,10 @@ def test_section_that_is_no_mapping(path):
         (f"!!python/name:{SECRET} x", "not valid YAML at line 1"),
         ("data: 2020-13-45", "not valid YAML"),
         ("data: \x00", "not valid YAML"),
+        ("data: !!bool z", "not valid YAML"),
+        ("data: !!timestamp z", "not valid YAML"),
+        ("data: !!int ''", "not valid YAML"),
+        ("data: " + 3000 * "[", "not valid YAML"),
         (SECRET, "must hold `key: value` lines"),
         (f"- {SECRET}", "must hold `key: value` lines"),
         ("", "must hold `key: value` lines"),
@@ -268,6 +313,8 @@ def test_missing_file_folder_and_binary_file(tmp_path):
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\xfa")
     with refused("cannot be read: not a text file"):
         load_config(tmp_path / "binary.yaml")
+    with refused(r"Configuration '.*a.x00b' cannot be read"):
+        load_config(f"{tmp_path}/a\0b")
 
 
 def test_configuration_is_immutable(path):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import stat
 from datetime import UTC, datetime, timedelta
 
@@ -47,6 +48,21 @@ def test_writing_again_replaces(tmp_path):
     record.write(tmp_path)
     record.error = "changed"
     record.write(tmp_path)
+    assert read_records(tmp_path) == ([record], [])
+
+
+def test_a_disk_that_refuses_leaves_no_half_of_a_record(tmp_path):
+    record = make_record()
+    path = record.write(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # bytes of a file
+    try:
+        for one in (record, make_record()):
+            with pytest.raises(OSError, match="File too large"):
+                one.write(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tmp_path) == [path.name]
     assert read_records(tmp_path) == ([record], [])
 
 
@@ -153,15 +169,15 @@ def test_differences_are_named():
 def test_run_id_tells_time_runner_workers_and_commit():
     created = datetime(2026, 3, 1, 9, 8, 7, 654321, tzinfo=UTC)
     name = new_run_id(created, "elephas", 4, "0123456789abcdef")
-    assert name == "20260301T090807.654Z_elephas_w4_0123456"
-    assert new_run_id(created, "gpu", None, "").endswith("_gpu_w0_nogit")
+    assert re.fullmatch(r"20260301T090807\.654Z_elephas_w4_0123456_[0-9a-f]{8}", name)
+    assert "_gpu_w0_nogit_" in new_run_id(created, "gpu", None, "")
 
 
-def test_two_run_ids_differ_and_sort_by_time():
+def test_run_ids_sort_by_time_and_differ_within_a_millisecond():
     first = utc_now()
     later = first + timedelta(milliseconds=1)
-    names = [new_run_id(time, "gpu", 1, "abc") for time in (first, later)]
-    assert names[0] < names[1]
+    assert new_run_id(first, "gpu", 1, "abc") < new_run_id(later, "gpu", 1, "abc")
+    assert len({new_run_id(first, "gpu", 1, "abc") for _ in range(50)}) == 50
     assert first.tzinfo is UTC
 
 

@@ -8,6 +8,7 @@ from experiments import sweep
 from tests.conftest import run_script
 from tests.factories import make_elephas, make_record
 from tests.refusals import refused
+from xray.common.redaction import redacted
 from xray.config.file import load_config
 from xray.config.run import RunConfig
 from xray.runners.sweep import SweepRun, find_done, parse_vary, plan_runs, sweep_table
@@ -185,6 +186,19 @@ def test_only_a_success_of_the_same_runner_and_configuration_is_done():
     elsewhere = {**config, "output": {"models": "s3://b/m/", "tensorboard": None}}
     older, newer = make_record(config=config), make_record(config=elsewhere)
     assert find_done(run, [*records, newer, older]) is newer
+
+
+def test_a_record_that_hides_secrets_and_hosts_is_done():
+    data = {**CONFIG.to_dict()["data"], "endpoint_url": "http://me:secret@box:9000"}
+    config = RunConfig.model_validate({"data": data})
+    run = SweepRun("sequential", {}, config)
+    hidden = make_record(config=redacted(config.to_dict()))
+    assert "secret" not in hidden.model_dump_json()
+    assert find_done(run, [hidden]) is hidden
+    earlier = make_record(config=config.to_dict())  # as version 0.1.0 wrote it
+    assert find_done(run, [earlier]) is earlier
+    data["endpoint_url"] = "http://me:secret@box2:9000"
+    assert find_done(run, [make_record(config={"data": data})]) is None
 
 
 def test_a_record_that_differs_in_nothing_that_counts_is_done():

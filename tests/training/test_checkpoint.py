@@ -159,6 +159,36 @@ def test_another_run_has_another_name(file, tmp_path, sections):
     assert CheckpointFile(tmp_path, "gpu", make_config()).path != file.path
 
 
+def test_an_earlier_runs_file_is_set_aside_and_kept(file, tmp_path, caplog):
+    file.save(make_checkpoint(5))
+    begun = file.path.read_bytes()
+    anew = CheckpointFile(tmp_path, "sequential", make_config())
+    for epochs in (1, 2):
+        anew.save(make_checkpoint(epochs))
+        assert len(anew.load().progress.epochs) == epochs
+    (aside,) = (path for path in file.path.parent.iterdir() if path != file.path)
+    assert aside.read_bytes() == begun
+    assert caplog.text.count("is set aside") == 1
+    assert f"move {aside} to {file.path.name} and give --resume" in caplog.text
+    anew.remove()
+    assert [*file.path.parent.iterdir()] == [aside]
+    aside.rename(file.path)
+    assert len(file.load().progress.epochs) == 5
+
+
+def test_a_run_that_saved_nothing_removes_no_other_ones_file(file, tmp_path):
+    file.save(make_checkpoint())
+    CheckpointFile(tmp_path, "sequential", make_config()).remove()
+    assert file.path.exists()
+
+
+def test_what_a_killed_writer_left_is_removed(file):
+    file.save(make_checkpoint())
+    file.path.with_name(f"{file.path.name}.abcd.tmp").touch()
+    file.remove()
+    assert not file.path.parent.exists()
+
+
 def test_changed_data_is_refused_by_name():
     now = make_work()
     now["split"]["train"] = "changed"
@@ -323,6 +353,23 @@ class TestCommandLine:
         assert code == 1
         assert hint in error
         assert read_record(tmp_path / "r").error == hint
+
+    def test_a_second_run_at_once_is_refused(self, run, tmp_path):
+        def again(config, journal):
+            keep_epoch(journal, [], journal.tries.file)
+            said = run(succeed)
+            assert len(journal.tries.file.load().progress.epochs) == 0
+            raise UserError(f"The other one: {said}")
+
+        def succeed(config, journal):
+            return make_record()
+
+        code, error = run(again)
+        assert code == 2
+        assert "(2, " in error
+        assert "Another run of this configuration (process " in error
+        assert "give another --results" in error
+        assert run(succeed)[0] == 0
 
     def test_kept_until_a_run_succeeds(self, run, tmp_path):
         kept = tmp_path / "r" / "checkpoints"

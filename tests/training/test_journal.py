@@ -1,11 +1,13 @@
 """The journal: what a run leaves, however far it came."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.refusals import SECRET
 from xray.config.run import RunConfig
 from xray.data.dataset import find_dataset
-from xray.records.record import RunRecord, Worker
+from xray.records.record import Retry, RunRecord, Worker, work_differences
 from xray.records.timing import PHASES
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
@@ -123,6 +125,29 @@ def test_work_is_the_same_for_other_runners_and_reporting(bucket, dataset):
     assert set(first.work) == {"dataset", "split", "model", "training"}
 
 
+def test_work_depends_on_every_label_patient_name_and_content(bucket, dataset):
+    ids = {build_record(make_journal(bucket, dataset)).work_id}
+    for side in ("train", "test"):
+        subset = getattr(dataset, side)
+        for column in ("names", "etags", "patients", "labels"):
+            changed = getattr(subset, column).copy()
+            if column == "labels":
+                changed[3, 5] ^= 1
+            else:
+                changed[3] = "x"
+            other = replace(subset, **{column: changed})
+            journal = make_journal(bucket, replace(dataset, **{side: other}))
+            ids.add(build_record(journal).work_id)
+    assert len(ids) == 9
+
+
+def test_work_does_not_depend_on_where_the_images_are(bucket, dataset):
+    moved = replace(dataset.train, uris=dataset.train.uris[::-1])
+    one = make_journal(bucket, dataset)
+    other = make_journal(bucket, replace(dataset, train=moved))
+    assert build_record(one).work_id == build_record(other).work_id
+
+
 @pytest.mark.parametrize(
     "sections",
     [
@@ -164,6 +189,33 @@ def test_secrets_are_absent(own_bucket):
     assert str(own_bucket.credentials) in text
     assert SECRET not in text
     assert "AKID" not in text
+
+
+def test_secrets_and_hosts_of_the_configuration_are_hidden(bucket, dataset):
+    spark_conf = {
+        "spark.authenticate": "true",
+        "spark.authenticate.secret": SECRET,
+        "spark.ssl.keyStorePassword": SECRET,
+        "spark.hadoop.fs.s3a.secret.key": SECRET,
+        "spark.driver.extraJavaOptions": f"-Dproxy.password={SECRET}",
+        "spark.driver.host": "node7.example.org",
+    }
+    endpoint = f"http://me:{SECRET}@node7.example.org:9000"
+    journal = make_journal(bucket, dataset, runner={"spark_conf": spark_conf})
+    plain = build_record(journal)
+    data = journal.config.data.model_copy(update={"endpoint_url": endpoint})
+    journal.config = journal.config.model_copy(update={"data": data})
+    journal.machine["spark_master"] = "spark://node7.example.org:7077"
+    journal.skipped["a.png"] = f"{endpoint} broke off"
+    journal.log.retries = [Retry(epoch=1, rounds=0, reason="on host node7.example.org")]
+    record = build_record(journal, "failed", f"S3 at {endpoint} does not answer")
+    text = record.model_dump_json()
+    assert SECRET not in text
+    assert "node7" not in text
+    assert record.config["runner"]["spark_conf"]["spark.authenticate"] == "true"
+    assert record.config["data"]["endpoint_url"].startswith("http://***@host-")
+    # Nothing but the refused image tells the two works apart.
+    assert work_differences(plain.work, record.work) == ["dataset.skipped"]
 
 
 def test_events_follow_the_epochs(bucket, dataset, tmp_path):

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from xray.common.errors import UserError
+from xray.common.redaction import without_secrets
 
 FAULT = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells count it
@@ -64,8 +65,8 @@ def verdict(error: BaseException) -> tuple[str, int]:
 
 
 def report_error(message: str, exit_code: int) -> int:
-    """Print the line of an error; its exit code."""
-    print(f"error: {message}", file=sys.stderr)
+    """Print the line of an error, without secrets; its exit code."""
+    print(f"error: {without_secrets(message)}", file=sys.stderr)
     return exit_code
 
 

@@ -9,7 +9,13 @@ import yaml
 from pydantic import ValidationError
 
 from xray.common.errors import UserError
+from xray.common.redaction import SECRET_NAME, redacted
 from xray.config.run import RunConfig
+
+# What yaml raises: for the date 2020-13-45, `!!bool z`, `!!int ''`, `!!timestamp z` and
+# three thousand brackets it is none of its own errors.
+NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+SHOWN = 80  # characters of a value received
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -51,11 +57,14 @@ def read_yaml_mapping(path: Path, what: str) -> dict[str, Any]:
         UserError: no such file, not YAML, or not a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:  # ValueError: no text, or a NUL in its name
         reason = getattr(error, "strerror", None) or "not a text file"
-        raise UserError(f"{what} {path} cannot be read: {reason}.") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: the date 2020-13-45
+        shown = repr(str(path)) if "\0" in str(path) else path
+        raise UserError(f"{what} {shown} cannot be read: {reason}.") from None
+    try:
+        content = yaml.safe_load(text)
+    except NO_YAML as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         raise UserError(f"{what} {path} is not valid YAML{where}.") from None
@@ -80,8 +89,10 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
         )
     try:
         value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
-        raise UserError(f"--set {name}: the value is not YAML. Got {text!r}.") from None
+    except NO_YAML:
+        raise UserError(
+            f"--set {name}: the value is not YAML. Got {_shown(text, name)}."
+        ) from None
     if not isinstance(settings.setdefault(section, {}), dict):
         raise UserError(f"--set {name}: section {section!r} holds no keys.")
     settings[section][key] = value
@@ -91,6 +102,7 @@ def _one_line(error: ValidationError, path: str | Path) -> str:
     """The first complaint of pydantic as rule, value and next step."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
+    where = where if where.isprintable() else ascii(where)
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"{path}: unknown key {where!r}. {_nearest(first['loc'])}{more}"
@@ -99,8 +111,18 @@ def _one_line(error: ValidationError, path: str | Path) -> str:
     rule = first["msg"].removeprefix("Value error, ")
     rule = rule[0].lower() + rule[1:]
     plain = isinstance(first["input"], str | int | float | None)
-    received = f" Got {first['input']!r}." if where and plain else ""
+    received = f" Got {_shown(first['input'], where)}." if where and plain else ""
     return f"{path}: {where + ': ' if where else ''}{rule}.{received}{more}"
+
+
+def _shown(value: Any, name: str) -> str:
+    """A value received, shortened, and hidden where its setting is named a secret."""
+    value = redacted({name: value})[name] if SECRET_NAME.search(name) else value
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _nearest(location: tuple[Any, ...]) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from xray.config.backbones import BACKBONES
-from xray.config.section import Section
+from xray.config.section import Count, Section, Seed
 
 
 class AugmentConfig(Section):
@@ -30,14 +30,14 @@ class ModelConfig(Section):
     """none, imagenet, or a .keras or .weights.h5 file, local or on S3."""
     alpha: Annotated[float, Field(gt=0, le=2)] = 1.0
     """Width multiplier of the MobileNets."""
-    crop: Annotated[int, Field(ge=8)] | None = None
+    crop: Annotated[Count, Field(ge=8)] | None = None
     """The network sees this many pixels from the middle of the image; null is all."""
     augment: AugmentConfig = AugmentConfig()
     pooling: Literal["flatten", "avg", "max"] = "flatten"
     """How the backbone's feature map becomes a vector."""
     batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Keras' default needs hundreds of steps; choose 0.9 where epochs are short."""
-    head_units: tuple[Annotated[int, Field(ge=1)], ...] = (256, 64)
+    head_units: tuple[Annotated[int, Field(ge=1, le=2**16)], ...] = (256, 64)
     """Widths of the dense ReLU layers between backbone and the 15 sigmoids."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout after the first dense layer, or before the sigmoids without one."""
@@ -83,8 +83,8 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """How the network is trained, the same in every runner."""
 
-    epochs: Annotated[int, Field(ge=1)] = 5
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    epochs: Count = 5
+    batch_size: Count = 32
     """Images per step and worker."""
     optimizer: Literal["rmsprop", "adam", "adamw", "sgd", "lamb"] = "rmsprop"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -104,8 +104,8 @@ class TrainingConfig(Section):
     multiplied by plateau_factor whenever plateau_patience epochs bring no better
     validation AUC (training loss without a validation set)."""
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    plateau_patience: Annotated[int, Field(ge=1)] = 2
-    frozen_epochs: Annotated[int, Field(ge=0)] = 0
+    plateau_patience: Count = 2
+    frozen_epochs: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """First epochs in which the head alone is trained; `epochs` never unfreezes."""
     unfrozen_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Multiplies the learning rate once the backbone is unfrozen."""
@@ -115,9 +115,9 @@ class TrainingConfig(Section):
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: a finding's positives weigh as its share of negatives, its negatives as
     its share of positives (CheXNet, arXiv:1711.05225)."""
-    early_stopping: Annotated[int, Field(ge=1)] | None = None
+    early_stopping: Count | None = None
     """Stop after so many epochs without a better validation AUC."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the initial weights, the order of the images, dropout and augmentation."""
     evaluate_every_epoch: bool = False
     """Score the test set after every epoch, outside `fit`, for AUC against time."""

@@ -1,7 +1,6 @@
 """RunConfig: the work and the run, every setting with its meaning and limits."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -10,7 +9,7 @@ from xray.common.errors import UserError
 from xray.config.backbones import BACKBONES
 from xray.config.recipe import ModelConfig, TrainingConfig
 from xray.config.runners import RUNNERS
-from xray.config.section import Section
+from xray.config.section import Count, LocalPath, Section, Seed
 
 PLACE = re.compile(r"s3://[^/]+(/.*)?|(?!.*://).+")
 
@@ -25,28 +24,28 @@ class DataConfig(Section):
     staged: Annotated[str, Field(pattern=r"^s3://[^/]+/.+$")] | None = None
     """Read decoded images from here, s3://bucket/prefix/, as experiments/stage.py wrote
     them; null reads the raw images."""
-    credentials: Path | None = None
+    credentials: LocalPath | None = None
     """YAML file with the keys; without it boto3's own chain is asked."""
     endpoint_url: str | None = None
     """S3 server other than AWS; overrides the one in the credentials file."""
     image_size: Annotated[int, Field(ge=8, le=2048)] = 128
     """Height and width in pixels of the images as the model gets them."""
-    limit: Annotated[int, Field(ge=2)] | None = None
+    limit: Annotated[Count, Field(ge=2)] | None = None
     """Use this many images, chosen by whole patients with the seed; null is all."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the images in the test set, split by patient."""
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the other images, by patient, that choose the best epoch and are not
     trained; 0 trains them all, and the last epoch is scored."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the splits, of `limit` and of the bootstrap intervals."""
-    min_train_positives: Annotated[int, Field(ge=0)] = 1
+    min_train_positives: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1
     """Images a finding needs in the training set; 0 lets a small sample pass."""
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of the images that may be unreadable before the run is refused."""
-    cache_dir: Path | None = None
+    cache_dir: LocalPath | None = None
     """Folder for decoded images, keyed by ETag and size; null keeps them in memory."""
-    memory_mib: Annotated[int, Field(ge=0)] = 1024
+    memory_mib: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1024
     """Pixels that each process keeps in memory; more go to a file, in `cache_dir` or
     the system's temporary folder."""
     read_threads: Annotated[int, Field(ge=1, le=256)] = 16
@@ -56,9 +55,9 @@ class DataConfig(Section):
 class RunnerConfig(Section):
     """How the work is executed; nothing here is part of the work itself."""
 
-    workers: Annotated[int, Field(ge=1)] | None = None
+    workers: Count | None = None
     """Spark tasks that train at once; null takes every slot of the cluster."""
-    threads_per_worker: Annotated[int, Field(ge=1)] | None = None
+    threads_per_worker: Count | None = None
     """Cores of each worker; null is one."""
     mode: Literal["synchronous", "asynchronous", "hogwild"] = "synchronous"
     frequency: Literal["epoch", "batch"] = "epoch"
@@ -66,7 +65,7 @@ class RunnerConfig(Section):
     engine: Literal["resident", "stock"] = "resident"
     """Synchronous training in workers that stay alive, or as Elephas comes; the other
     modes are always stock."""
-    sync_every: Annotated[int, Field(ge=1)] | Literal["epoch"] = "epoch"
+    sync_every: Count | Literal["epoch"] = "epoch"
     """Resident engine: average after every epoch, or after so many steps."""
     optimizer_state: Literal["kept", "averaged", "reset"] = "kept"
     """Resident engine: after an average each worker keeps its own optimizer state,
@@ -83,7 +82,7 @@ class RunnerConfig(Section):
     xla: bool | None = None
     """GPU runner: whether XLA compiles the steps; null is Keras' own choice, which with
     TensorFlow is yes on a GPU and no on a machine without. JAX always compiles."""
-    devices: Annotated[int, Field(ge=1)] | None = None
+    devices: Count | None = None
     """GPU runner: GPUs that train each step together, `training.batch_size` images on
     each; null is one. More than one needs backend jax."""
     spark_conf: dict[str, str] = {}
@@ -112,7 +111,7 @@ class OutputConfig(Section):
 
     models: str | None = None
     """Folder or s3://bucket/prefix/ for the trained models; null saves none."""
-    tensorboard: Path | None = None
+    tensorboard: LocalPath | None = None
     """Folder for TensorBoard's event files, one folder a run; null writes none."""
     sensitivity: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Beside Youden's threshold each finding gets the one from which on at least this
@@ -184,7 +183,7 @@ class RunConfig(Section):
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting as JSON values; it holds a credentials path, never a secret."""
+        """Every setting as JSON values, with whatever secrets the user put there."""
         return self.model_dump(mode="json")
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from xray.common.files import write_whole
 from xray.records.scores import Calibration, Part, Scores
+from xray.records.shape import find_oddity
 
 SCHEMA_VERSION = 1
 BENCHMARK_MARK = 64  # bytes within which a benchmark's file names itself
@@ -172,7 +174,7 @@ class RunRecord(Part):
     """Images per step of all workers together."""
     seed: int
     config: dict[str, Any]
-    """The resolved configuration; it holds no secret."""
+    """The resolved configuration; secrets and hosts are hidden (common.redaction)."""
     work_id: str | None = None
     """Hash of `work`: equal for two runs exactly when they did the same work."""
     work: dict[str, Any] = {}
@@ -217,9 +219,13 @@ class RunRecord(Part):
 
 
 def new_run_id(created: datetime, runner: str, workers: int | None, commit: str) -> str:
-    """A name that sorts by time and says what ran; two runs never share one."""
+    """A name that sorts by time, says what ran, and ends in 32 random bits.
+
+    So runs that end within a millisecond keep a record each.
+    """
     stamp = created.strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
-    return f"{stamp}_{runner}_w{workers or 0}_{commit[:7] or 'nogit'}"
+    what = f"{runner}_w{workers or 0}_{commit[:7] or 'nogit'}"
+    return f"{stamp}_{what}_{secrets.token_hex(4)}"
 
 
 def utc_now() -> datetime:
@@ -270,6 +276,10 @@ def read_records(folder: Path) -> tuple[list[RunRecord], list[str]]:
             left_out.append(
                 f"{path}: schema {record.schema_version}, newer than {SCHEMA_VERSION}"
             )
+            continue
+        odd = find_oddity(record.model_dump(mode="json"))
+        if odd:
+            left_out.append(f"{path}: not a run record ({odd})")
             continue
         records.append(record)
     return sorted(records, key=lambda record: record.created), left_out

@@ -1,5 +1,7 @@
 """What a run leaves besides its record: checked at its start, written at its end."""
 
+import secrets
+import tempfile
 from pathlib import Path
 
 from xray.common.errors import UserError
@@ -31,37 +33,60 @@ def open_events(config: RunConfig, runner: str) -> TensorBoardLog | None:
     if config.output.tensorboard is None:
         return None
     started = utc_now().strftime("%Y%m%dT%H%M%S.%f")[:-3]
-    return TensorBoardLog(config.output.tensorboard, f"{started}Z_{runner}")
+    name = f"{started}Z_{runner}_{secrets.token_hex(4)}"
+    return TensorBoardLog(config.output.tensorboard, name)
 
 
-def save_models(journal: Journal, record: RunRecord, results: Path) -> str | None:
+def save_models(
+    journal: Journal, record: RunRecord, results: Path
+) -> tuple[str | None, bool]:
     """Save the models that a run kept, and name them in its record.
+
+    Where `output.models` fails they go to `models/` in the results. Where that fails
+    as well they stay in the checkpoint; the system's temporary folder takes them if
+    that has not got the last epoch.
 
     Args:
         journal: of the run.
         record: its record, which gets the models' places.
-        results: where they go, in `models/`, when `output.models` fails.
+        results: folder of the record.
 
     Returns:
-        Why and where they went instead, in one line; None when all is well.
+        Why and where they went instead, in one line, or None when all is well; and
+        whether they are where they last, which a temporary folder is not.
 
     Raises:
-        UserError: that failed as well.
+        UserError: all of that failed.
     """
-    failure, data = None, journal.config.data
+    failure, lasts = None, True
     for which, kept in journal.models.items():
         journal.model.set_weights(kept.weights)
         info = ModelInfo.of_run(record, which, kept.epoch, kept.scored)
-        name = f"{record.run_id}_{which}"
-        place = journal.config.output.models
+        name, first = f"{record.run_id}_{which}", journal.config.output.models
+        place, model_id, why = _save_somewhere(journal, info, name, results)
+        if why:
+            failure = f"Models are in {place} instead of output.models: {why}"
+        lasts = lasts and place in (first, str(results / "models"))
+        path = under(place, f"{name}.keras")
+        models = {which: SavedModel(path=path, model_id=model_id)}
+        record.models = {**(record.models or {}), **models}
+    return failure, lasts
+
+
+def _save_somewhere(
+    journal: Journal, info: ModelInfo, name: str, results: Path
+) -> tuple[str, str, Exception | None]:
+    """Where a model is saved, its id, and why not in `output.models`."""
+    data, first = journal.config.data, journal.config.output.models
+    places, why = [first, str(results / "models")], None
+    if journal.tries.file.saved_epochs < len(journal.log.epochs):
+        places.append(tempfile.gettempdir())
+    for place in places:
         try:
             access = access_for(place, data.credentials, data.endpoint_url)
             saved = save_model(journal.model, info, under(place, name), access)
-        except UserError as error:
-            place = str(results / "models")
-            saved = save_model(journal.model, info, under(place, name))
-            failure = f"Models are in {place} instead of output.models: {error}"
-        path = under(place, f"{name}.keras")
-        models = {which: SavedModel(path=path, model_id=saved.model_id)}
-        record.models = {**(record.models or {}), **models}
-    return failure
+        except (UserError, OSError) as error:  # OSError: the disk of temporary files
+            why = why or error
+        else:
+            return place, saved.model_id, why
+    raise why

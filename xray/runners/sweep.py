@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from xray.common.errors import UserError
+from xray.common.redaction import redacted
 from xray.config.file import load_config
 from xray.config.run import RunConfig, RunnerConfig
 from xray.config.runners import runner_of
@@ -174,13 +175,14 @@ def find_done(run: SweepRun, records: Sequence[RunRecord]) -> RunRecord | None:
     Settings that mean nothing to the runner may differ, and so may where models and
     events go: another place is no reason to train.
     """
-    wanted = meaningful(run.runner, run.config.to_dict())
+    # Records hide secrets and hosts; those of earlier versions are hidden here.
+    wanted = redacted(meaningful(run.runner, run.config.to_dict()))
     done = [
         record
         for record in records
         if record.status == "success"
         and record.runner == run.runner
-        and meaningful(run.runner, record.config) == wanted
+        and redacted(meaningful(run.runner, record.config)) == wanted
     ]
     return max(done, key=lambda record: record.created, default=None)
 

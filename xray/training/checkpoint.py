@@ -7,9 +7,10 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -17,6 +18,12 @@ from xray.common.errors import UserError
 from xray.common.files import write_whole
 from xray.config.run import RunConfig
 from xray.records.record import Epoch, Part, Resume, Retry, Worker, work_differences
+from xray.training.checkpoint_disk import (
+    held,
+    remove_if_empty,
+    set_aside,
+    write_arrays,
+)
 from xray.training.schedule import Course
 
 logger = logging.getLogger(__name__)
@@ -73,6 +80,9 @@ class Checkpoint:
 class CheckpointFile:
     """The one checkpoint of a configuration and runner below a results folder.
 
+    Without `--resume` a file that an earlier run left is set aside when this one has
+    something to put in its place.
+
     Attributes:
         path: where it is, in `checkpoints/`.
         saved_epochs: finished epochs in the file that this process wrote or read.
@@ -88,16 +98,27 @@ class CheckpointFile:
         self.path = results / "checkpoints" / f"{runner}_{digest}.npz"
         self.saved_epochs = 0
 
+    def held(self) -> AbstractContextManager[None]:
+        """Keeps other runs off the file while its block runs.
+
+        Raises:
+            UserError: another run of this configuration is under way.
+        """
+        return held(self.path)
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the file, whole or not at all; a full disk is no reason to stop."""
         numbered = {f"{n:04}": array for n, array in enumerate(checkpoint.arrays)}
         progress = checkpoint.progress.model_dump_json().encode()
         content = np.frombuffer(progress, np.uint8)
+
+        def write(file: IO[bytes]) -> None:
+            write_arrays(file, {PROGRESS: content, **numbered})
+            if not self.saved_epochs and self.path.exists():  # another run's
+                set_aside(self.path)
+
         try:
-            write_whole(
-                self.path,
-                lambda file: np.savez(file, **{PROGRESS: content}, **numbered),
-            )
+            write_whole(self.path, write)
         except OSError as error:
             logger.warning(
                 "Checkpoint %s cannot be written: %s", self.path, error.strerror
@@ -131,11 +152,15 @@ class CheckpointFile:
         return Checkpoint(progress, list(arrays.values()))
 
     def remove(self) -> None:
-        """Delete the file, and the folder when it was the last one."""
-        for path in self.path.parent.glob(f"{self.path.name}*"):
+        """Delete the file, if this run wrote or read it, and the folder if it is empty.
+
+        What killed runs left of unfinished writes goes as well.
+        """
+        if self.saved_epochs:
+            self.path.unlink(missing_ok=True)
+        for path in self.path.parent.glob(f"{self.path.name}.*.tmp"):
             path.unlink(missing_ok=True)
-        if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
-            self.path.parent.rmdir()
+        remove_if_empty(self.path.parent)
 
     def with_hint(self, reason: str) -> str:
         """Why a run ended early, and how it can go on if an epoch was finished."""

@@ -1,7 +1,8 @@
 """The record of a run, from its journal."""
 
-from typing import Literal
+from typing import Any, Literal
 
+from xray.common.redaction import redacted
 from xray.records.machine import describe_machine, git_state, package_versions
 from xray.records.record import (
     Images,
@@ -20,7 +21,7 @@ def build_record(
     status: Literal["success", "failed", "aborted"] = "success",
     error: str | None = None,
 ) -> RunRecord:
-    """The record of a run as far as it came.
+    """The record of a run as far as it came, without secrets and host names.
 
     Args:
         journal: of the run.
@@ -35,7 +36,7 @@ def build_record(
         ),
         created=created,
         status=status,
-        error=error,
+        error=redacted(error),
         runner=journal.runner,
         workers=journal.workers,
         threads_per_worker=journal.threads_per_worker,
@@ -45,10 +46,13 @@ def build_record(
         best_epoch=journal.best_epoch,
         exchange=journal.exchange,
         resumed=journal.tries.resumed,
-        retries=journal.log.retries,
+        retries=[
+            retry.model_copy(update={"reason": redacted(retry.reason)})
+            for retry in journal.log.retries
+        ],
         global_batch_size=_global_batch_size(journal),
         seed=journal.config.training.seed,
-        config=journal.config.to_dict(),
+        config=redacted(journal.config.to_dict()),
         work_id=work_id(work) if work else None,
         work=work,
         initial_weights=journal.initial_weights,
@@ -63,7 +67,7 @@ def build_record(
         per_worker=journal.log.per_worker,
         scores=journal.scores,
         calibration=journal.calibration,
-        machine={**describe_machine(), **journal.machine},
+        machine={**describe_machine(), **_noted_machine(journal)},
         packages=package_versions(),
         git=git,
         tensorboard=str(journal.events.folder) if journal.events else None,
@@ -72,6 +76,13 @@ def build_record(
 
 def _global_batch_size(journal: Journal) -> int | None:
     return journal.workers and journal.workers * journal.config.training.batch_size
+
+
+def _noted_machine(journal: Journal) -> dict[str, Any]:
+    noted = dict(journal.machine)
+    if "spark_master" in noted:
+        noted["spark_master"] = redacted(noted["spark_master"])
+    return noted
 
 
 def _images(journal: Journal) -> Images:
@@ -83,7 +94,10 @@ def _images(journal: Journal) -> Images:
         train=journal.train_images(),
         test=journal.readable(journal.dataset.test),
         validation=journal.readable(journal.dataset.validation),
-        skipped=[{"image": n, "reason": r} for n, r in journal.skipped.items()],
+        skipped=[
+            {"image": name, "reason": redacted(reason)}
+            for name, reason in journal.skipped.items()
+        ],
     )
 
 

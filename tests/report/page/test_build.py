@@ -124,6 +124,29 @@ def test_hostile_names_are_drawn(tmp_path):
     assert "\x00" not in page
 
 
+def test_an_odd_record_is_named_and_the_others_are_reported(tmp_path):
+    good = [make_record(), make_elephas(2, 50)]
+    results = write(good, tmp_path / "results")
+    odd = {
+        "optimizer": ("config", {"training": {"optimizer": ["adam"]}}),
+        "cores": ("machine", {"cores": "four"}),
+        "images_trained": ("images_trained", 10**400),
+    }
+    for name, (part, value) in odd.items():
+        content = json.loads(make_elephas(2, 50).model_dump_json())
+        if isinstance(value, dict):
+            content[part] |= value
+        else:
+            content[part] = value
+        (results / f"{name}.json").write_text(json.dumps(content))
+    assert main([str(results), "--out", str(tmp_path / "out")]) == 0
+    assert len(rows(tmp_path / "out")) == len(good)
+    page = (tmp_path / "out" / "report.html").read_text()
+    for name in odd:
+        (line,) = (line for line in page.splitlines() if f"{name}.json" in line)
+        assert f"{name}: must be a " in line
+
+
 def test_csv_holds_failed_runs_and_leaves_the_undefined_empty(tmp_path):
     runs = [
         make_record(scores=make_scores(undefined=("Hernia",))),
