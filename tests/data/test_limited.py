@@ -61,6 +61,14 @@ def test_a_decoder_that_breaks_is_replaced():
     assert run_limited(len, "goes on") == 7
 
 
+def test_one_that_was_ended_is_no_fault_of_the_picture():
+    with refused("was ended by signal 9. Free this machine's memory", UserError):
+        run_limited(signal.raise_signal, signal.SIGKILL)
+    os.kill(run_limited(os.getpid), signal.SIGKILL)  # between two pictures
+    time.sleep(0.1)
+    assert run_limited(len, "goes on") == 7
+
+
 def test_no_answer_is_an_error_and_not_the_pictures_fault(monkeypatch):
     monkeypatch.setattr(limited, "ANSWER_SECONDS", 0.2)
     with refused("gave no answer for 0.2 s. Free this machine's", UserError):

@@ -9,16 +9,14 @@ from experiments.benchmarks.webapp_screenshots import BROWSERS
 from tests.pictures import encode, noise
 from tests.report.page.test_build import CHROMIUM_ARGUMENTS
 from xray.local.dicom import encode_dicom
-from xray.webapp.child import serve_page
 
 pytestmark = pytest.mark.slow
 FINDING = "input[type=radio]"
 
 
 @pytest.fixture(scope="module")
-def address(saved_model):
-    with serve_page("--model", saved_model) as page:
-        yield page.address
+def address(served):
+    return served.address
 
 
 @pytest.fixture(scope="module")

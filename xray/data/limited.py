@@ -39,7 +39,7 @@ def run_limited(function: Callable[..., Outcome], *arguments: Any) -> Outcome:
         ValueError: raised by `function`, or it took more than `CPU_SECONDS` or broke.
         MemoryError: it needed more than `MEMORY_BYTES`.
         RuntimeError: `function` failed in another way, whose name this has.
-        UserError: no child can be started, or it gives no answer.
+        UserError: no child can be started, it gives no answer, or was ended.
     """
     with _places:
         child = _take()
@@ -79,6 +79,7 @@ class _Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
+            process_group=0,  # a terminal's Ctrl-C is for this process
         )
         theirs.close()
         try:
@@ -109,7 +110,15 @@ class _Child:
         code = self.stop()
         if code == -signal.SIGXCPU:
             raise ValueError(f"it takes more than {CPU_SECONDS} s to decode")
+        if code in (-signal.SIGKILL, -signal.SIGTERM):
+            raise UserError(
+                f"The process that decodes pictures was ended by signal {-code}. Free "
+                "this machine's memory, and try again."
+            )
         raise ValueError(f"its decoder broke (exit code {code})")
+
+    def lives(self) -> bool:
+        return self._process.poll() is None
 
     def stop(self) -> int:
         """Its exit code; it is ended where it has not ended by itself."""
@@ -126,10 +135,14 @@ _places = threading.BoundedSemaphore(_cores())
 
 
 def _take() -> _Child:
-    try:
-        return _idle.pop()
-    except IndexError:
-        return _Child()
+    while _idle:
+        try:
+            child = _idle.pop()
+        except IndexError:  # another thread was faster
+            break
+        if child.lives():
+            return child
+    return _Child()
 
 
 def serve(descriptor: int) -> None:
