@@ -93,6 +93,25 @@ def test_uploads_are_answered_where_nothing_can_be_written(served):
             resource.prlimit(one.pid, resource.RLIMIT_FSIZE, limit)
 
 
+def test_an_upload_is_decoded_in_another_process(served):
+    """One that holds still does not hold the page."""
+    children = psutil.Process(served.pid).children()
+    for child in children:
+        child.suspend()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(ask, served, "POST", PREDICT, encode(LARGE[:64]))
+            with pytest.raises(TimeoutError):
+                answer.result(1)
+            assert ask(served)[0] == 200
+            for child in children:
+                child.resume()
+            assert answer.result(30)[0] == 200
+    finally:
+        for child in children:
+            child.resume()
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -18,10 +18,12 @@ from typing import Any, TypeVar
 
 from xray.common.errors import UserError
 
-MEMORY_BYTES = 2**30  # for one picture; the same pixels take a third of it
-CPU_SECONDS = 20  # of one core; 20 million pixels of JPEG 2000 take six
+MEMORY_BYTES = 2**30  # for one picture; 20 million pixels take a third of it
+CPU_SECONDS = 20  # of one core; as many of JPEG 2000 take six
 START_SECONDS = 60  # by the clock, also on a machine that is busy with other work
 ANSWER_SECONDS = 120
+# By each child, before its memory is limited: what it will need.
+PREPARE = "from xray.data.images import silence_decoders; silence_decoders()"
 
 Outcome = TypeVar("Outcome")
 
@@ -70,7 +72,9 @@ class _Child:
 
     def __init__(self) -> None:
         self._connection, theirs = Pipe()
-        code = f"from xray.data.limited import serve; serve({theirs.fileno()})"
+        code = (
+            f"{PREPARE}; from xray.data.limited import serve; serve({theirs.fileno()})"
+        )
         paths = os.pathsep.join(path for path in sys.path if path)
         one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
@@ -151,9 +155,6 @@ def serve(descriptor: int) -> None:
     Args:
         descriptor: of the connection.
     """
-    from xray.data.images import silence_decoders  # before memory is limited
-
-    silence_decoders()
     connection = Connection(descriptor)
     used = resource.getpagesize() * int(_read("/proc/self/statm").split()[0])
     _limit(resource.RLIMIT_AS, used + MEMORY_BYTES)
