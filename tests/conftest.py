@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -41,6 +42,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that all processes end at about one time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def require(what: str, reason: str) -> NoReturn:
+    """Skip the test for want of something, or fail where it is known to be there.
+
+    Args:
+        what: browser, hosts, ...; XRAY_TESTS_REQUIRE names some, with commas between.
+        reason: in words.
+    """
+    message = f"no {what}: {reason}"
+    if what in os.environ.get("XRAY_TESTS_REQUIRE", "").split(","):
+        pytest.fail(f"{message}, but XRAY_TESTS_REQUIRE names it", pytrace=False)
+    pytest.skip(message)
 
 
 @dataclass(frozen=True)

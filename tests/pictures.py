@@ -35,3 +35,16 @@ def huge_png(width: int, height: int) -> bytes:
 def _chunk(kind: bytes, body: bytes) -> bytes:
     check = struct.pack(">I", zlib.crc32(kind + body))
     return struct.pack(">I", len(body)) + kind + body + check
+
+
+def many_chunks(count: int) -> bytes:
+    """A PNG of `noise()` with so many empty chunks besides its own three."""
+    content = encode(noise())
+    return content[:33] + _chunk(b"teSt", b"") * count + content[33:]
+
+
+def many_scans(count: int, pixels: np.ndarray | None = None) -> bytes:
+    """A progressive JPEG, of noise or `pixels`, that tells its last scan again."""
+    content = encode(noise() if pixels is None else pixels, "JPEG", progressive=True)
+    last = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + last * count + content[-2:]

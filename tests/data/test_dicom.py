@@ -1,6 +1,7 @@
 """DICOM files, drawn on the fly, and what is refused of them."""
 
-import io
+import struct
+import time
 
 import numpy as np
 import pytest
@@ -118,16 +119,116 @@ def test_pixels_are_counted_before_they_are_decoded():
         open_picture(dicom(PIXELS, Rows=50_000, Columns=50_000), LIMIT)
 
 
-def test_header_of_endless_elements_is_left():
-    from pydicom import dcmread
+ITEM = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
+UNDEFINED = 2**32 - 1
 
-    dataset = dcmread(io.BytesIO(dicom(PIXELS)))
-    for number in range(6000):
-        dataset.add_new((0x0029, 0x1000 + number), "LO", "x")
-    file = io.BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    with refused("^it holds no pixels$", ValueError):
-        open_picture(file.getvalue(), LIMIT)
+
+def sequence(tag: int, body: bytes, length: int | None = None) -> bytes:
+    """A sequence in explicit VR, of its body's length unless another is given."""
+    head = struct.pack(
+        "<HH2sHL", tag >> 16, tag & 0xFFFF, b"SQ", 0, length or len(body)
+    )
+    end = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0) if length == UNDEFINED else b""
+    return head + body + end
+
+
+def with_element(element: bytes, before: int = 0x00280002) -> bytes:
+    """A sound file with one more element, before one that it has."""
+    content = dicom(PIXELS)
+    place = content.index(struct.pack("<HH", before >> 16, before & 0xFFFF))
+    return content[:place] + element + content[place:]
+
+
+def test_a_sequence_like_any_other_is_passed_over():
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, 8 + 2)
+    name = struct.pack("<HH2sH", 0x10, 0x10, b"PN", 2) + b"A^"
+    for length in (None, UNDEFINED):
+        content = with_element(sequence(0x00081140, (item + name) * 50, length))
+        np.testing.assert_array_equal(grey(content), grey(dicom(PIXELS)))
+
+
+OPEN_ITEM = struct.pack("<HHL", 0xFFFE, 0xE000, UNDEFINED)
+END_OF_ITEM = struct.pack("<HHL", 0xFFFE, 0xE00D, 0)
+NESTED = struct.pack("<HH2sHL", 0x20, 0x9999, b"SQ", 0, UNDEFINED) + OPEN_ITEM
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(
+            with_element(
+                b"".join(
+                    struct.pack("<HH2sH", 0x29, 0x1000 + n, b"LO", 2) + b"x "
+                    for n in range(12_000)
+                ),
+                before=0x7FE00010,
+            ),
+            "its header has thousands of elements",
+            id="elements",
+        ),
+        pytest.param(
+            with_element(sequence(0x00081140, ITEM * 100_000, UNDEFINED)),
+            r"its header has thousands of elements|damaged DICOM \(OSError\)",
+            id="empty items",
+        ),
+        pytest.param(
+            with_element(sequence(0x00020099, ITEM * 100_000, UNDEFINED), 0x00080060),
+            r"its header has thousands of elements|damaged DICOM \(OSError\)",
+            id="empty items before the header",
+        ),
+        pytest.param(
+            with_element(NESTED * 10_000),
+            r"damaged DICOM \(RecursionError\)",
+            id="one in the other",
+        ),
+        pytest.param(
+            with_element(sequence(0x00283010, ITEM * 100_000), 0x7FE00010),
+            r"its element \(0028,3010\) has 800000 bytes, more than 135168",
+            id="empty tables",
+        ),
+        pytest.param(
+            with_element(
+                sequence(
+                    0x00283010,
+                    OPEN_ITEM + sequence(0x00283002, ITEM * 100_000) + END_OF_ITEM,
+                    UNDEFINED,
+                ),
+                0x7FE00010,
+            ),
+            r"its element \(0028,3002\) has 800000 bytes, more than 1024",
+            id="inside a table",
+        ),
+        pytest.param(
+            dicom(PIXELS, WindowCenter=[1] * 2000, WindowWidth=[1] * 2000),
+            r"its element \(0028,1050\) has 8000 bytes, more than 1024",
+            id="windows",
+        ),
+        pytest.param(
+            dicom(PIXELS, PixelData=None) + sequence(0x7FE00010, ITEM * 100_000),
+            r"its element \(7FE0,0010\) has 800000 bytes, more than 1024",
+            id="pixels that are a sequence",
+        ),
+    ],
+)
+def test_headers_that_unfold_are_refused_while_they_are_read(content, message):
+    started = time.process_time()
+    with refused(f"^({message})$", ValueError):
+        open_picture(content, LIMIT)
+    assert (
+        time.process_time() - started < 1
+    )  # 3 for the items alone, without the bounds
+
+
+def test_a_table_of_every_value_is_used():
+    from pydicom import Dataset
+
+    table = Dataset()
+    table.LUTDescriptor = [0, 0, 16]  # 65536 entries
+    table.LUTData = np.arange(2**16, dtype=np.uint16)[::-1].tobytes()
+    table["LUTData"].VR = "OW"
+    stored = PIXELS.astype(np.uint16) * 257
+    content = dicom(stored, VOILUTSequence=[table])
+    assert np.abs(grey(content) - (255 - PIXELS.astype(int))).max() <= 1
 
 
 def test_animation_and_other_formats_are_refused():

@@ -1,12 +1,14 @@
 """The NIH label file, with the quirks of its editions."""
 
 import gzip
+import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
 
 from tests.refusals import refused
+from xray.data import labels
 from xray.data.labels import FINDINGS, image_name, read_labels
 
 SOURCE = "s3://bucket/labels.csv"
@@ -123,6 +125,48 @@ def test_quoted_header():
 def test_refused_file(content, message):
     with refused(f"^{SOURCE} .*{message}"):
         read_labels(content, SOURCE)
+
+
+WIDE = ",".join(f"column{number}" for number in range(200_000))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(
+            gzip.compress(bytes(300 * 2**20), 1), "has more than 128 MiB", id="zeros"
+        ),
+        pytest.param(csv(header=WIDE), "has 200000 columns, more than 1000", id="wide"),
+        pytest.param(
+            csv(WIDE, header='"first\nline",' + WIDE),
+            "lacks column 'Image Index'",
+            id="wide behind a line break",
+        ),
+        pytest.param(
+            csv(*(f"{n}.png,Cold{n},0,{n}" for n in range(30_000))),
+            "has unknown finding 'Cold0'",
+            id="as many findings as rows",
+        ),
+    ],
+)
+def test_what_would_fill_the_memory_is_refused(content, message):
+    tracemalloc.start()
+    with refused(f"^{SOURCE} .*{message}"):
+        read_labels(content, SOURCE)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**28
+
+
+def test_the_limit_is_of_bytes_unzipped(monkeypatch):
+    content = csv(*ROWS)
+    monkeypatch.setattr(labels, "MAX_BYTES", len(content))
+    assert len(read_labels(content, SOURCE)) == len(ROWS)
+    assert len(read_labels(gzip.compress(content), SOURCE)) == len(ROWS)
+    monkeypatch.setattr(labels, "MAX_BYTES", len(content) - 1)
+    for form in (content, gzip.compress(content)):
+        with refused("has more than 0 MiB"):
+            read_labels(form, SOURCE)
 
 
 def test_header_alone_is_an_empty_table():

@@ -1,11 +1,13 @@
 """Saved models: read back equal from disk and S3, and refused in one line otherwise."""
 
 import hashlib
+import io
 import json
 import pickle
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -198,6 +200,50 @@ def with_config(archive: bytes, config: dict | str, folder: Path) -> bytes:
     return path.read_bytes()
 
 
+def rezip(archive: bytes, path: Path, **entries: bytes) -> bytes:
+    """The archive compressed, with other `config` or `weights`."""
+    names = {"config.json": "config", "model.weights.h5": "weights"}
+    with zipfile.ZipFile(io.BytesIO(archive)) as old:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+            for name in old.namelist():
+                content = entries.get(names.get(name, ""), old.read(name))
+                new.writestr(name, content)
+    return path.read_bytes()
+
+
+def test_a_compressed_file_is_read(tmp_path, archive):
+    path = put(tmp_path, rezip(archive, tmp_path / "small.zip"))
+    assert path.stat().st_size < len(archive)
+    assert load_model(path)[0].output_shape == (None, len(FINDINGS))
+
+
+def test_weights_that_unfold_to_gigabytes_are_refused_before_they_do(tmp_path, archive):
+    with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED, True, 1) as new:
+        with zipfile.ZipFile(io.BytesIO(archive)) as old:
+            for name in ("config.json", "metadata.json"):
+                new.writestr(name, old.read(name))
+        with new.open("model.weights.h5", "w", force_zip64=True) as file:
+            for _ in range(2**6):
+                file.write(bytes(2**21))
+    path = put(tmp_path, (tmp_path / "b.zip").read_bytes())
+    with refused(r"its \d+ bytes unfold to 128 MiB. Copy it again"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("options", [{"compression": "gzip"}, {"chunks": (2**20,)}])
+def test_arrays_that_unfold_to_gigabytes_are_refused(tmp_path, archive, options):
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        for number in range(4):
+            array = file.create_dataset(f"layers/{number}", 2**29, "f4", **options)
+        array[: 2**20] = 0
+    bomb = (tmp_path / "weights.h5").read_bytes()
+    assert len(bomb) < 2**23
+    with refused(r"its \d+ bytes unfold to 8192 MiB"):
+        load_model(put(tmp_path, rezip(archive, tmp_path / "b.zip", weights=bomb)))
+    with refused("its weights are damaged"):
+        load_model(put(tmp_path, rezip(archive, tmp_path / "c.zip", weights=b"text")))
+
+
 @pytest.mark.parametrize("keep", [0, 1, 1000, 0.5, 0.999])
 def test_a_cut_file_is_refused(tmp_path, archive, keep):
     end = keep if isinstance(keep, int) else int(len(archive) * keep)
@@ -290,11 +336,16 @@ def test_a_sidecar_of_another_time_or_other_findings_is_refused(tmp_path, archiv
 
 def test_the_sidecar_of_another_file_is_refused(tmp_path, archive):
     path = put(tmp_path, archive)
-    damaged = bytearray(archive)
-    damaged[len(damaged) // 2] ^= 1
-    path.write_bytes(damaged)
+    path.write_bytes(rezip(archive, tmp_path / "other.zip"))
     with refused("is not the one that its sidecar describes: it has id"):
         load_model(path)
+
+
+def test_a_damaged_file_is_refused(tmp_path, archive):
+    damaged = bytearray(archive)
+    damaged[len(damaged) // 2] ^= 1
+    with refused("it is cut short, or something else. Copy it again"):
+        load_model(put(tmp_path, bytes(damaged)))
 
 
 def test_without_keys_boto3_is_asked(monkeypatch, tmp_path):

@@ -130,6 +130,38 @@ def test_too_many_uploads_are_told_when_to_come_back(scorer):
     assert answers[-1].headers["Retry-After"] == "30"
 
 
+FOREIGN = (
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},  # another port of this machine
+    {"Origin": "http://evil.example"},
+    {"Origin": "http://localhost:3000"},
+    {"Origin": "null"},
+    {"Origin": "http://[", "Sec-Fetch-Site": "cross-site"},
+)
+
+
+def test_what_other_sites_send_is_refused_and_uses_up_nothing(scorer):
+    client = make_client(scorer, uploads_per_minute=2, workers=1, waiting=0)
+    with client.application.extensions["xray"].gate.enter():  # no place is free
+        for headers in FOREIGN * 3:
+            answer = client.post(PREDICT, data=CHEST, headers=headers)
+            assert answer.status_code == 403
+            assert "Upload on the page itself" in answer.json["detail"]
+    own = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+    proxied = {"Origin": "https://hospital.example", "Sec-Fetch-Site": "same-origin"}
+    for headers in (own, proxied):
+        assert client.post(PREDICT, data=CHEST, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Origin": "http://localhost"}, {"Sec-Fetch-Site": "none"}]
+)
+def test_programs_and_older_browsers_are_served(client, headers):
+    assert client.post(PREDICT, data=CHEST, headers=headers).status_code == 200
+    foreign = client.get("/healthz", headers=FOREIGN[0])  # a link from elsewhere
+    assert foreign.status_code == 200
+
+
 def test_a_busy_server_says_so(scorer):
     client = make_client(scorer, workers=1, waiting=0)
     gate = client.application.extensions["xray"].gate

@@ -6,26 +6,25 @@ import pytest
 from PIL import Image
 
 from experiments.benchmarks.webapp_screenshots import BROWSERS
+from tests.conftest import require
 from tests.pictures import encode, noise
 from tests.report.page.test_build import CHROMIUM_ARGUMENTS
 from xray.local.dicom import encode_dicom
-from xray.webapp.child import serve_page
 
 pytestmark = pytest.mark.slow
 FINDING = "input[type=radio]"
 
 
 @pytest.fixture(scope="module")
-def address(saved_model):
-    with serve_page("--model", saved_model) as page:
-        yield page.address
+def address(served):
+    return served.address
 
 
 @pytest.fixture(scope="module")
 def browser():
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+        require("browser", f"none of {', '.join(BROWSERS)} is installed")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -91,6 +90,8 @@ def pixels(page) -> list[int]:
 def violations(page) -> str:
     from axe_playwright_python.sync_playwright import Axe
 
+    # Without its stylesheet, links seem to be pale on white where dark is asked for.
+    assert page.evaluate("document.readyState") == "complete"
     return Axe().run(page).generate_snapshot()
 
 
@@ -111,9 +112,11 @@ def test_pictures_side_by_side_with_heat_maps(page):
         <= page.viewport_size["width"]
     )
     assert violations(page) == ""
-    page.get_by_role("link", name="Model card").click()
+    with page.expect_navigation():  # until everything is loaded
+        page.get_by_role("link", name="Model card").click()
     assert violations(page) == ""
-    page.get_by_role("link", name="API").click()
+    with page.expect_navigation():  # until everything is loaded
+        page.get_by_role("link", name="API").click()
     assert violations(page) == ""
 
 

@@ -3,18 +3,32 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from xray.data.bounds import check_bounds
+
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.dataelem import RawDataElement
 
 PREAMBLE = 128  # bytes of anything, then DICM
-MAX_ELEMENTS = 5000  # real headers have some hundred; each costs Python's time
+MAX_READS = 10_000  # two or three an element; real headers have some hundred of these
+MAX_VALUE_BYTES = 1024  # of an element that describes the pixels
+MAX_TABLE_BYTES = 2**17 + 2**12  # of a table of every 16-bit value, and its words
 PIXEL_DATA = 0x7FE00010
+TABLES = (0x00283000, 0x00283010, 0x00283006)  # modality, VOI, and the data of each
+# The other elements are passed over: they cost nothing, and who the patient is, is none
+# of our business.
+KEPT = (
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
+    *("NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit"),
+    *("PixelRepresentation", "RescaleSlope", "RescaleIntercept", "RescaleType"),
+    *("ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("VOILUTSequence", "PixelData"),
+)
 # Others are refused: deflate and RLE may unfold to gigabytes before anyone can count,
 # lossless JPEG and JPEG-LS need a decoder of their own.
 PLAIN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
@@ -70,15 +84,34 @@ def _one_line() -> Iterator[None]:
         raise ValueError(f"damaged DICOM ({type(error).__name__})") from None
 
 
+class _Header(io.BytesIO):
+    """A file that is read piece by piece, but not by endlessly many of them.
+
+    So elements and items are counted while they are parsed, however they are nested.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self._reads_left = MAX_READS
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._reads_left -= 1
+        if self._reads_left < 0:
+            raise ValueError("its header has thousands of elements")
+        return super().read(size)
+
+
 def _read(content: bytes) -> "Dataset":
+    from pydicom.datadict import tag_for_keyword
     from pydicom.filereader import read_dataset, read_partial
 
     meta = read_dataset(
-        io.BytesIO(content[PREAMBLE + 4 :]),
+        _Header(content[PREAMBLE + 4 :]),
         is_implicit_VR=False,
         is_little_endian=True,
         stop_when=lambda tag, *_: tag >> 16 != 2,
     )
+    _check_lengths(meta)
     syntax = meta.get("TransferSyntaxUID", None)
     if syntax not in (*PLAIN, *ENCAPSULATED):
         name = getattr(syntax, "name", None) or "none named"
@@ -86,12 +119,36 @@ def _read(content: bytes) -> "Dataset":
             f"its transfer syntax ({name}) is not read: uncompressed, JPEG and JPEG "
             "2000 are"
         )
-    elements = count(1)
+    dataset = read_partial(
+        _Header(content),
+        stop_when=lambda tag, *_: tag > PIXEL_DATA,
+        specific_tags=[tag_for_keyword(name) for name in KEPT],
+    )
+    _check_lengths(dataset)
+    return dataset
 
-    def is_enough(tag: int, *_: object) -> bool:
-        return tag > PIXEL_DATA or next(elements) > MAX_ELEMENTS
 
-    return read_partial(io.BytesIO(content), stop_when=is_enough)
+def _check_lengths(dataset: "Dataset") -> None:
+    """Refuse values that would unfold to far more when they are looked at."""
+    from pydicom.dataelem import RawDataElement
+
+    for element in dataset.elements():  # as they were read
+        if isinstance(element, RawDataElement):
+            _check_length(element)
+        elif element.VR == "SQ":  # of undefined length, which is parsed at once
+            for item in element.value:
+                _check_lengths(item)
+
+
+def _check_length(element: "RawDataElement") -> None:
+    implied = element.tag == PIXEL_DATA and element.VR in ("UN", None)
+    if implied or element.VR in ("OB", "OW"):  # which stay the bytes that they are
+        return
+    most = MAX_TABLE_BYTES if element.tag in TABLES else MAX_VALUE_BYTES
+    if element.length > most:
+        raise ValueError(
+            f"its element {element.tag} has {element.length} bytes, more than {most}"
+        )
 
 
 def _check(dataset: "Dataset") -> None:
@@ -116,6 +173,7 @@ def _decode(dataset: "Dataset") -> np.ndarray:
 
     if dataset.file_meta.TransferSyntaxUID in ENCAPSULATED:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        check_bounds(frame)
         with Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")) as image:
             if image.size != (dataset.Columns, dataset.Rows):
                 raise ValueError("its pixels have another size than its header says")

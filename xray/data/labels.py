@@ -32,6 +32,8 @@ FINDINGS = (
     "Pneumothorax",
 )
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
+MAX_BYTES = 2**27  # unzipped; NIH's 112,120 rows have 8 MB
+MAX_COLUMNS = 1000
 
 
 def read_labels(content: bytes, source: str) -> "pd.DataFrame":
@@ -55,27 +57,38 @@ def read_labels(content: bytes, source: str) -> "pd.DataFrame":
             "once. Keep one row per image."
         )
     findings = table["Finding Labels"].str.replace(r"\s*\|\s*", "|", regex=True)
-    encoded = findings.str.strip().str.get_dummies("|")
-    unknown = sorted(set(encoded.columns) - set(FINDINGS))
-    if unknown:
-        raise UserError(
-            f"{source} has unknown finding {unknown[0]!r}. The {len(FINDINGS)} known "
-            f"ones: {', '.join(FINDINGS)}."
-        )
+    findings = findings.str.strip()
+    _refuse_unknown(findings, source)  # of which each would be a column
+    encoded = findings.str.get_dummies("|")
     labels = encoded.reindex(columns=list(FINDINGS), fill_value=0).astype(np.uint8)
     labels.insert(0, "patient", table["Patient ID"].to_numpy())
     return labels.set_index(pd.Index(names, name="image"))
+
+
+def _refuse_unknown(findings: "pd.Series", source: str) -> None:
+    named = {name for text in findings.unique() for name in text.split("|")}
+    if unknown := sorted(named - {*FINDINGS, ""}):
+        raise UserError(
+            f"{source} has unknown finding {unknown[0]!r:.80}. The {len(FINDINGS)} "
+            f"known ones: {', '.join(FINDINGS)}."
+        )
 
 
 def _parse_csv(content: bytes, source: str) -> "pd.DataFrame":
     import pandas as pd
 
     try:
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        content = _unzipped(content, source)
+        _refuse_wide(content, source)
         # index_col=False: NIH's first edition ends its rows with an empty field,
-        # which would otherwise shift every column by one.
-        table = pd.read_csv(io.BytesIO(content), dtype=str, index_col=False)
+        # which would otherwise shift every column by one. usecols: the others are
+        # never made, however many there are.
+        table = pd.read_csv(
+            io.BytesIO(content),
+            dtype=str,
+            index_col=False,
+            usecols=lambda name: name in COLUMNS,
+        )
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(
             f"{source} is not a CSV file ({type(error).__name__}). It must be the NIH "
@@ -92,6 +105,27 @@ def _parse_csv(content: bytes, source: str) -> "pd.DataFrame":
         row = int(table.isna().any(axis=1).to_numpy().argmax()) + 2
         raise UserError(f"{source} has an empty field in line {row}. Fill it in.")
     return table
+
+
+def _unzipped(content: bytes, source: str) -> bytes:
+    if content[:2] == b"\x1f\x8b":
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UserError(
+            f"{source} has more than {MAX_BYTES // 2**20} MiB. The NIH label file has "
+            "8; name that one, or a part of yours."
+        )
+    return content
+
+
+def _refuse_wide(content: bytes, source: str) -> None:
+    line = content[: content.find(b"\n") + 1] or content
+    if (columns := line.count(b",") + 1) > MAX_COLUMNS:
+        raise UserError(
+            f"{source} has {columns} columns, more than {MAX_COLUMNS}. The NIH label "
+            "file has 11; leave out what is not needed."
+        )
 
 
 def image_name(key: str) -> str:

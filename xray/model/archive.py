@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import keras
 
 ENTRIES = {"config.json", "metadata.json", "model.weights.h5"}
+WEIGHTS = "model.weights.h5"
 MAX_CONFIG_BYTES = 2**26  # that of a DenseNet-201 has less than 2**20
+MAX_UNFOLDING = 10  # times its size; Keras compresses nothing, others have hardly tried
+SMALL_BYTES = 2**26  # that any file may unfold to
 LAMBDAS = {"Lambda", "__lambda__"}  # the layer, and a function inside another one
 
 
@@ -60,8 +63,8 @@ def check_archive(content: bytes, source: str) -> None:
     """Refuse what is no whole .keras file, or would run code when it is loaded.
 
     Raises:
-        UserError: it is empty, cut short, a pickle, of something else, or has a Lambda
-            layer.
+        UserError: it is empty, cut short, a pickle, of something else, unfolds to far
+            more than its size, or has a Lambda layer.
     """
     if fault := _fault(content):
         raise UserError(
@@ -81,14 +84,42 @@ def _fault(content: bytes) -> str | None:
                 return f"it lacks {missing[0]}"
             if archive.getinfo("config.json").file_size > MAX_CONFIG_BYTES:
                 return "its config.json is too large"
+            unfolded = sum(entry.file_size for entry in archive.infolist())
+            if too_much := _unfolding(unfolded, len(content)):
+                return too_much
             config = json.loads(archive.read("config.json"))
+            weights = archive.read(WEIGHTS)
     except zipfile.BadZipFile:
         return "it is cut short, or something else"
     except (ValueError, RecursionError, RuntimeError):  # RuntimeError: encrypted
         return "its config.json is damaged"
     if LAMBDAS & set(_class_names(config)):
         return "it has a Lambda layer, which could run anything"
-    return None
+    return _weights_fault(weights)
+
+
+def _unfolding(unfolded: int, size: int) -> str | None:
+    if unfolded <= max(SMALL_BYTES, MAX_UNFOLDING * size):
+        return None
+    return f"its {size} bytes unfold to {unfolded / 2**20:.0f} MiB"
+
+
+def _weights_fault(weights: bytes) -> str | None:
+    """Arrays may be compressed inside as well, or say that they are huge."""
+    import h5py
+
+    sizes = []
+
+    def add(_: str, part: Any) -> None:
+        if isinstance(part, h5py.Dataset):
+            sizes.append(part.nbytes)
+
+    try:
+        with h5py.File(io.BytesIO(weights)) as file:
+            file.visititems(add)
+    except (OSError, RuntimeError):
+        return "its weights are damaged"
+    return _unfolding(sum(sizes), len(weights))
 
 
 def _class_names(config: Any) -> Iterator[str]:

@@ -61,6 +61,7 @@ def create_app(
     app.register_blueprint(pages)
     app.register_error_handler(Exception, _show_error)
     app.before_request(lambda: _check_host(hosts))
+    app.before_request(_check_site)
     app.after_request(_add_headers)
     return app
 
@@ -136,6 +137,22 @@ def _check_host(hosts: Collection[str] | None) -> None:
         name = None
     if hosts is not None and name not in hosts:
         abort(421, f"This server is called {' or '.join(sorted(hosts))}.")
+
+
+def _check_site() -> None:
+    """Refuse, before it costs anything, what another site's page makes a browser send.
+
+    Its answer would not be shown to that page, but would use up the visitor's uploads.
+    """
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is None:  # an older browser, or a program
+        origin, host = request.headers.get("Origin"), request.headers.get("Host")
+        own = origin is None or origin.partition("://")[2] == host
+        site = "same-origin" if own else "cross-site"
+    if site not in ("same-origin", "none"):
+        abort(403, "Another site's page sent this. Upload on the page itself.")
 
 
 def _show_error(error: Exception) -> Response:

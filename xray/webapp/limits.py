@@ -26,6 +26,9 @@ class Limits:
         uploads_per_minute: of one client, all at once or one by one.
         workers: pictures decoded and scored at once.
         waiting: requests that wait for a worker; more are sent away.
+        patience_seconds: for which a connection may rest when it is its turn to send or
+            to take an answer; half of it before it has begun to.
+        bytes_per_second: that it moves, or it uses up that patience.
     """
 
     upload_bytes: int = 20 * 2**20
@@ -33,6 +36,8 @@ class Limits:
     uploads_per_minute: int = 120
     workers: int = 2
     waiting: int = 32
+    patience_seconds: float = 10
+    bytes_per_second: int = 2**15
 
     @property
     def connections(self) -> int:

@@ -12,6 +12,7 @@ VERSION = "1"
 PICTURE_TYPES = ("image/png", "image/jpeg", "application/dicom")
 PROBLEMS = {
     400: "The file is empty, or a parameter is not valid.",
+    403: "The page of another site made the browser send it.",
     404: "There is no such model.",
     413: "The upload has too many bytes, or the picture too many pixels.",
     415: "The file is no PNG, JPEG or DICOM picture.",

@@ -8,23 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from waitress import create_server
-
 from xray.common.errors import UserError
 from xray.data.images import silence_decoders
+from xray.data.limited import start_child
 from xray.model.saved import load_model
 from xray.storage.place import access_for
 from xray.webapp.app import create_app
+from xray.webapp.connections import listen
 from xray.webapp.limits import Limits
 from xray.webapp.samples import drawn_samples, folder_samples
 from xray.webapp.scoring import Scorer
 
 if TYPE_CHECKING:
-    from waitress.server import BaseWSGIServer, MultiSocketServer
+    from waitress.server import MultiSocketServer
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-FORM_BYTES = 2**16  # around a file in a form
-SPARE_THREADS = 8  # for pages and health while uploads wait
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -35,13 +33,12 @@ def serve(options: argparse.Namespace) -> None:
     """
     silence_decoders()  # what is wrong with an upload is told to who sent it
     server = make_server(options)
+    start_child()  # else the first upload waits for it
     _print_addresses(server, options.host)
     server.run()
 
 
-def make_server(
-    options: argparse.Namespace,
-) -> "BaseWSGIServer | MultiSocketServer":
+def make_server(options: argparse.Namespace) -> "MultiSocketServer":
     """A server that listens and whose models are loaded; `run` serves.
 
     Raises:
@@ -59,20 +56,8 @@ def make_server(
     scorers = load_scorers(options.model, options.credentials)
     local = is_loopback(options.host)
     app = create_app(scorers, samples, limits, LOOPBACK if local else None)
-    body = limits.upload_bytes + FORM_BYTES
     try:
-        return create_server(
-            app,
-            host=options.host,
-            port=options.port,
-            threads=limits.workers + limits.waiting + SPARE_THREADS,
-            connection_limit=limits.connections,
-            max_request_body_size=body,
-            inbuf_overflow=body,  # uploads stay in memory, never in a file
-            outbuf_overflow=body,
-            channel_timeout=60,
-            ident="xray",
-        )
+        return listen(app, options.host, options.port, limits)
     except (OSError, ValueError) as error:
         raise UserError(
             f"The page cannot listen on {options.host} port {options.port}: {error}. "
@@ -107,12 +92,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _print_addresses(server: "BaseWSGIServer | MultiSocketServer", asked: str) -> None:
-    one = (
-        getattr(server, "effective_host", None),
-        getattr(server, "effective_port", None),
-    )
-    for host, port in getattr(server, "effective_listen", [one]):
+def _print_addresses(server: "MultiSocketServer", asked: str) -> None:
+    for host, port in server.effective_listen:
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{port}/", flush=True)
     if not is_loopback(asked):

@@ -19,6 +19,7 @@ from xray.data.images import (
     open_picture,
     why_refused,
 )
+from xray.data.limited import run_limited
 
 FIELD = "image"
 PREVIEW_SIZE = 1024
@@ -60,7 +61,7 @@ def read_picture(content: bytes, max_pixels: int) -> Picture:
     if not content:
         raise BadRequest("The file is empty. Send a PNG, JPEG or DICOM picture.")
     try:
-        return open_picture(content, max_pixels)
+        return run_limited(open_picture, content, max_pixels)
     except (TooManyPixels, MemoryError) as error:
         raise RequestEntityTooLarge(
             f"The picture is {why_refused(error)}. Shrink it first."

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.report import main
-from tests.conftest import ROOT, assert_one_line
+from tests.conftest import ROOT, assert_one_line, require
 from tests.factories import make_elephas, make_gpu, make_record, make_scores, make_work
 from xray.report.comparison import compare
 from xray.report.costs import PRICES, load_prices
@@ -256,7 +256,7 @@ def test_page_in_a_browser(report, tmp_path):
     names = ("chromium", "chromium-browser", "google-chrome")
     browser_path = next(filter(None, map(shutil.which, names)), None)
     if browser_path is None:
-        pytest.skip(f"no browser: none of {', '.join(names)} is installed")
+        require("browser", f"none of {', '.join(names)} is installed")
     from playwright.sync_api import sync_playwright
 
     address = (report / "report.html").as_uri()
