@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,16 @@ def test_every_policy_for_the_optimizer_trains(data, cluster, state):
     before, after = small_model().get_weights(), resident.get_weights()
     assert all((a != b).any() for a, b in zip(before, after, strict=True))
     assert all(np.isfinite(weight).all() for weight in after)
+
+
+def test_parts_of_one_worker_make_an_epoch_even_where_one_is_empty(data, cluster):
+    # As when the parts were counted on more images than could be read: two batches for
+    # three parts. With one worker an average changes nothing, and neither do the parts.
+    dataset, reader = data
+    few = (replace(dataset, train=dataset.train.take(np.arange(2 * BATCH))), reader)
+    _, resident = fit(few, cluster, workers=1, parts=3)
+    _, expected = fit(few, cluster, workers=1, parts=1)
+    assert_equal_weights(resident, expected, atol=1e-6)
 
 
 def test_averages_follow_the_parts_and_are_counted(data, cluster):
