@@ -68,6 +68,10 @@ class Feed:
         """Images in the part of the epoch that comes next."""
         return sum(map(len, self._rows()))
 
+    def batches(self) -> int:
+        """Batches in the part of the epoch that comes next."""
+        return len(self._rows())
+
     def progress(self, batch: int) -> float:
         """Epochs trained once batch `batch` of the next part is, a fraction."""
         first = len(self) * self.part // self.parts

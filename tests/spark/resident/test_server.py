@@ -90,6 +90,18 @@ def test_a_worker_without_images_does_not_move_the_mean(serve):
     assert together(2, work) == [10, 10]
 
 
+def test_a_round_in_which_nobody_trained_leaves_the_mean(serve):
+    server = serve(2, [7])
+
+    def work(number):
+        values = vector(10 * number)
+        Link(server.address, number, 1).average(values, images=0)
+        return float(values[0])
+
+    assert together(2, work) == [7, 7]
+    assert server.rounds == 1
+
+
 def test_gather_answers_all_in_the_order_of_the_workers(serve):
     server = serve(3, [0])
 

@@ -251,7 +251,10 @@ class WeightServer:
             if len(attempt.arrived) < self._workers:
                 self._wait(attempt)
             else:
-                np.divide(self._sum, np.float32(attempt.images), out=self.weights)
+                # Unreadable images can leave an epoch's last part without a batch:
+                # nobody trained, and the mean stays what it was.
+                if attempt.images:
+                    np.divide(self._sum, np.float32(attempt.images), out=self.weights)
                 self._sum[:] = 0
                 attempt.images = 0
                 self.rounds += 1

@@ -9,7 +9,6 @@ decoding here.
 
 import json
 import pickle
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -93,7 +92,6 @@ def run_worker(task: Task, _: Iterator[Any]) -> Iterator[None]:
     """Runs on an executor for the whole fit; yields nothing."""
     from pyspark import BarrierTaskContext
 
-    warnings.filterwarnings("ignore", message="Your input ran out of data")
     unpickling = in_background(pickle.loads, task.network)  # imports TensorFlow
     context = BarrierTaskContext.get()
     number = context.partitionId()
