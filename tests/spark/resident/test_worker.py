@@ -39,7 +39,7 @@ from xray.spark.resident.weight_vector import WeightVector
 from xray.spark.resident.worker import make_resident_model
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
-from xray.training.batches import Feed, training_pipeline
+from xray.training.batches import Feed
 from xray.training.checkpoint import CheckpointFile, Tries
 from xray.training.journal import Journal
 
