@@ -26,7 +26,7 @@ from emr.packaging import build_environment
 from emr.settings import CLUSTER, load_settings
 from xray.common.command import command
 from xray.common.errors import UserError
-from xray.common.processes import interrupt_on_sigterm
+from xray.common.processes import interrupt_on_termination
 from xray.config.file import load_config
 from xray.config.options import add_config_options, add_set_option
 from xray.report.costs import PRICES, load_prices
@@ -170,5 +170,5 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    interrupt_on_sigterm()
+    interrupt_on_termination()
     sys.exit(main())

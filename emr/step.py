@@ -8,15 +8,19 @@ record is uploaded also when it failed. The nodes' instance profile is the crede
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from xray.common.command import command, split_command
 from xray.config.runners import runner_of
@@ -24,6 +28,8 @@ from xray.storage.s3 import split_uri
 
 JOB_FLOW = Path("/mnt/var/lib/info/job-flow.json")
 """EMR's description of the cluster on its nodes."""
+
+RECORD_SECONDS = 60  # for a cancelled run to write its record
 
 
 @command()
@@ -62,10 +68,34 @@ def _run(command: Sequence[str], folder: Path) -> int:
         # spark-submit prints all to standard output; EMR shows a step's errors first.
         stdout=sys.stderr.fileno(),
         cwd=folder,
+        start_new_session=True,
     )
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+
+    cancelled = threading.Event()
+
+    def cancel(*_: object) -> None:
+        # All of its processes: spark-submit, which is Java, does not tell the Python
+        # program that it started.
+        cancelled.set()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, cancel)
     code = process.wait()
+    if cancelled.is_set():
+        psutil.wait_procs(_members(process.pid), RECORD_SECONDS)
     return code if code >= 0 else 128 - code
+
+
+def _members(group: int) -> list[psutil.Process]:
+    """The processes of a group that still run."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            ended = process.status() == psutil.STATUS_ZOMBIE
+            if os.getpgid(process.pid) == group and not ended:
+                found.append(process)
+    return found
 
 
 def _annotate(path: Path, options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from xray.common.command import command
-from xray.common.processes import exit_on_sigterm
+from xray.common.processes import exit_on_termination
 from xray.config.options import add_set_option
 from xray.config.runners import RUNNERS
 from xray.local.s3 import serve
@@ -90,5 +90,5 @@ def run_script(script: str, results: Path, settings: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    exit_on_sigterm()
+    exit_on_termination()
     sys.exit(main())

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xray.common.command import command, log_warnings
-from xray.common.processes import exit_on_sigterm
+from xray.common.processes import exit_on_termination
 from xray.config.options import add_config_options
 from xray.inference.settings import EVERYTHING, SUBSETS
 
@@ -68,5 +68,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    exit_on_sigterm()
+    exit_on_termination()
     sys.exit(main())

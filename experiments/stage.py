@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from xray.common.command import command, log_warnings
 from xray.common.errors import UserError
-from xray.common.processes import exit_on_sigterm
+from xray.common.processes import exit_on_termination
 from xray.common.progress import progress_bar
 from xray.config.file import load_config
 from xray.config.options import add_config_options
@@ -76,5 +76,5 @@ def _stage(config: RunConfig, form: str) -> None:
 
 
 if __name__ == "__main__":
-    exit_on_sigterm()
+    exit_on_termination()
     sys.exit(main())

@@ -34,7 +34,7 @@ from pathlib import Path
 
 from experiments import report
 from xray.common.command import INTERRUPTED, command
-from xray.common.processes import exit_on_sigterm, run_command
+from xray.common.processes import exit_on_termination, run_command
 from xray.config.options import add_config_options
 from xray.config.run import check_runner
 from xray.config.runners import RUNNERS
@@ -120,5 +120,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    exit_on_sigterm()
+    exit_on_termination()
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,6 +37,15 @@ os.environ.setdefault("XRAY_S3_PATIENCE_SECONDS", "1")
 os.environ.setdefault("SPARK_CONF_DIR", str(ROOT / "tests" / "spark_conf"))
 JAVA_OPTIONS = (ROOT / "tests" / "spark_conf" / "java-opts").read_text().strip()
 os.environ.setdefault("SPARK_LAUNCHER_OPTS", JAVA_OPTIONS)
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach this process and its children, however it was started.
+
+    What nohup or a job runner starts ignores it, and so would every program under test.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

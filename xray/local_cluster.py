@@ -13,7 +13,7 @@ from pathlib import Path
 
 from xray.common.command import command, split_command
 from xray.common.java import find_java_home
-from xray.common.processes import exit_on_sigterm, run_command
+from xray.common.processes import exit_on_termination, run_command
 from xray.local.cluster import start_workers
 
 
@@ -48,5 +48,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    exit_on_sigterm()
+    exit_on_termination()
     sys.exit(main())

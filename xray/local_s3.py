@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xray.common.command import command, split_command
-from xray.common.processes import exit_on_sigterm, run_command
+from xray.common.processes import exit_on_termination, run_command
 from xray.local.s3 import serve
 
 
@@ -63,5 +63,5 @@ def _sleep_until_interrupted() -> int:
 
 
 if __name__ == "__main__":
-    exit_on_sigterm()
+    exit_on_termination()
     sys.exit(main())

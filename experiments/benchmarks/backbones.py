@@ -28,7 +28,7 @@ from experiments.benchmarks.harness import CONFIG, PEERS, Bench, start_bench
 from xray.common.command import command
 from xray.common.errors import UserError
 from xray.common.files import write_whole
-from xray.common.processes import exit_on_sigterm
+from xray.common.processes import exit_on_termination
 from xray.config.backbones import BACKBONES
 from xray.config.runners import ELEPHAS, GPU, SEQUENTIAL
 from xray.records.machine import describe_machine, package_versions
@@ -182,5 +182,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    exit_on_sigterm()
+    exit_on_termination()
     sys.exit(main())

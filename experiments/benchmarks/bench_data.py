@@ -31,7 +31,7 @@ from experiments.benchmarks.harness import (
     run_benchmark,
     start_bench,
 )
-from xray.common.processes import exit_on_sigterm
+from xray.common.processes import exit_on_termination
 from xray.records.record import RunRecord
 
 QUICK = {"images": 60, "many": 1000}
@@ -117,5 +117,5 @@ def _train(bench: Bench, *settings: str) -> RunRecord:
 
 
 if __name__ == "__main__":
-    exit_on_sigterm()
+    exit_on_termination()
     sys.exit(main())

@@ -35,7 +35,7 @@ from experiments.benchmarks.harness import (
     run_script,
     start_bench,
 )
-from xray.common.processes import exit_on_sigterm
+from xray.common.processes import exit_on_termination
 
 QUICK = {"images": 1500}  # two parts
 STAGED = "data.staged=s3://bench/staged/"
@@ -107,5 +107,5 @@ def _predict(bench: Bench, model: str, workers: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    exit_on_sigterm()
+    exit_on_termination()
     sys.exit(main())

@@ -20,7 +20,7 @@ from experiments.benchmarks.harness import (
     start_bench,
 )
 from experiments.benchmarks.peers import hardware_limit
-from xray.common.processes import exit_on_sigterm
+from xray.common.processes import exit_on_termination
 from xray.config.backbones import BACKBONES
 
 QUICK = {"images": 120, "epochs": 2, "steps": 5}
@@ -66,5 +66,5 @@ def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any
 
 
 if __name__ == "__main__":
-    exit_on_sigterm()
+    exit_on_termination()
     sys.exit(main())

@@ -53,7 +53,7 @@ from experiments.benchmarks.harness import (
 from experiments.benchmarks.peers import hardware_limit
 from xray.common.errors import UserError
 from xray.common.java import find_java_home
-from xray.common.processes import exit_on_sigterm
+from xray.common.processes import exit_on_termination
 from xray.config.backbones import BACKBONES
 from xray.records.record import RunRecord
 
@@ -218,5 +218,5 @@ def _summarize(repeats: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    exit_on_sigterm()
+    exit_on_termination()
     sys.exit(main())

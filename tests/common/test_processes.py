@@ -76,8 +76,8 @@ def test_stop_kills_what_does_not_end(monkeypatch):
 
 def test_sigterm_leaves_no_temporary_folder(tmp_path):
     code = (
-        "import tempfile, time; from xray.common.processes import exit_on_sigterm\n"
-        "exit_on_sigterm()\n"
+        "import tempfile, time; from xray.common.processes import exit_on_termination\n"
+        "exit_on_termination()\n"
         f"with tempfile.TemporaryDirectory(dir={str(tmp_path)!r}) as folder:\n"
         "    print(folder, flush=True); time.sleep(600)"
     )

@@ -4,10 +4,14 @@ import ctypes
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from xray.common.errors import UserError
 
 STOP_SECONDS = 5
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 # Looked up here, before any fork: the child may only make plain system calls.
@@ -20,21 +24,47 @@ def die_with_parent() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def exit_on_sigterm() -> None:
-    """Let SIGTERM end this program as an error does: what it started is cleared away.
+def exit_on_termination() -> None:
+    """Let SIGTERM and SIGHUP end this program as an error does: what it started goes.
 
-    Its default would leave child processes and temporary folders behind.
+    Their default would leave child processes and temporary folders behind.
     """
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    _on_termination(lambda number, _: sys.exit(128 + number))
 
 
-def interrupt_on_sigterm() -> None:
-    """Let SIGTERM end this program as Ctrl-C does."""
+def interrupt_on_termination() -> None:
+    """Let SIGTERM and SIGHUP end this program as Ctrl-C does."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    _on_termination(interrupt)
+
+
+def _on_termination(handler: Callable[[int, object], object]) -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup ignores SIGHUP
+            signal.signal(number, handler)
+
+
+@contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Let what would end this program do so once the block is through, not before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    kept = {number: signal.getsignal(number) for number in ENDINGS}
+    for number, handler in kept.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def stop(process: subprocess.Popen) -> None:

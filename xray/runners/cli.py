@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xray.common.command import command, log_warnings
-from xray.common.processes import interrupt_on_sigterm
+from xray.common.processes import interrupt_on_termination
 from xray.config.options import add_config_options
 
 
@@ -23,7 +23,7 @@ def main(runner: str, description: str, arguments: Sequence[str] | None = None) 
         arguments: of the command line; None are this program's own.
     """
     log_warnings()
-    interrupt_on_sigterm()
+    interrupt_on_termination()
     options = _parser(description).parse_args(arguments)
 
     from xray.runners.execution import execute  # seconds, which --help need not wait
