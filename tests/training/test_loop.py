@@ -96,7 +96,7 @@ def test_the_best_epoch_is_scored(record):
 def test_best_and_last_are_saved_with_their_own_weights(request, runner, tmp_path):
     journal = request.getfixturevalue(f"{runner}_journal")
     record = build_record(journal)
-    assert save_models(journal, record, tmp_path) is None
+    assert save_models(journal, record, tmp_path) == (None, True)
     found = {which: load_model(saved.path) for which, saved in record.models.items()}
     (best, best_info), (last, last_info) = found["best"], found["last"]
     assert (best_info.epoch, last_info.epoch) == (record.best_epoch, EPOCHS)

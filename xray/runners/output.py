@@ -79,7 +79,8 @@ def _save_somewhere(
     """Where a model is saved, its id, and why not in `output.models`."""
     data, first = journal.config.data, journal.config.output.models
     places, why = [first, str(results / "models")], None
-    if journal.tries.file.saved_epochs < len(journal.log.epochs):
+    file = journal.tries.file
+    if not file or file.saved_epochs < len(journal.log.epochs):
         places.append(tempfile.gettempdir())
     for place in places:
         try:
