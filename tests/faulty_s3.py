@@ -51,7 +51,7 @@ Plan = Callable[[Request], str | None]
 
 
 class FaultyS3(ThreadingHTTPServer):
-    """The proxy; a context manager that serves on a free port of loopback.
+    """The proxy; a context manager that serves on a free port of `host`.
 
     Attributes:
         plan: the kind of fault that a request meets, None for none. Kinds: those of
@@ -68,9 +68,10 @@ class FaultyS3(ThreadingHTTPServer):
         self,
         endpoint_url: str,
         plan: Plan = lambda request: None,
+        host: str = "127.0.0.1",
         bind_and_activate: bool = True,
     ) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler, bind_and_activate)
+        super().__init__((host, 0), _Handler, bind_and_activate)
         self.server = urlsplit(endpoint_url).netloc
         self.plan, self.requests = plan, []
         self.silent_seconds, self.start = 5.0, time.monotonic()
@@ -79,7 +80,7 @@ class FaultyS3(ThreadingHTTPServer):
     @property
     def endpoint_url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"http://{self.server_address[0]}:{self.server_port}"
 
     def __enter__(self) -> "FaultyS3":
         """Serve."""

@@ -85,6 +85,9 @@ class RunnerConfig(Section):
     devices: Count | None = None
     """GPU runner: GPUs that train each step together, `training.batch_size` images on
     each; null is one. More than one needs backend jax."""
+    wait_for_workers: Annotated[float, Field(gt=0, le=86400)] = 120
+    """Seconds that too few Spark slots are waited for, at the start and after a worker
+    was lost, before the run ends."""
     spark_conf: dict[str, str] = {}
     """More Spark settings, as spark-submit --conf takes them."""
 

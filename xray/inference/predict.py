@@ -131,7 +131,7 @@ def _score(found: Found, source: str, seconds: dict[str, float]) -> list[Pace]:
         with _timed(seconds, "start"):
             cluster = start_cluster(runner, light_jvm=True)
         try:
-            with _timed(seconds, "score"):
+            with _timed(seconds, "score"), cluster.executors_awaited():
                 check_cluster(cluster)
                 return run_on_spark(job, pack(model), cluster, bar.update)
         finally:

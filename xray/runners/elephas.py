@@ -53,8 +53,11 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
                 model = building.result()
                 journal.initial_weights = weights_digest(model.get_weights())
             _note_cluster(journal, cluster)
-            train = train_resident if resident else train_stock
-            train(journal, cluster, model, access, dataset)
+            if resident:
+                train_resident(journal, cluster, model, access, dataset)
+            else:
+                with cluster.executors_awaited():
+                    train_stock(journal, cluster, model, access, dataset)
             return build_record(journal)
         except Exception:
             cluster.check_java()  # the cause of whatever else is raised

@@ -1,15 +1,14 @@
 """A Spark context for training: settings, Java and our code on the executors."""
 
 import os
-import re
 import signal
 import socket
 import sys
 import threading
-import time
 import zipfile
 from concurrent.futures import wait
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +16,14 @@ import xray
 from xray.common.background import in_background
 from xray.common.errors import UserError
 from xray.common.java import find_java_home
+from xray.common.processes import interrupts_held_back
 from xray.config.run import RunnerConfig
 from xray.spark.settings import check_master, thread_environment, training_conf
+from xray.spark.slots import cancel_jobs, executors_awaited, slots, wait_for_slots
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
 
-# How long executors may take to come; YARN may have to start machines first.
-EXECUTOR_WAIT_SECONDS = float(os.environ.get("XRAY_EXECUTOR_WAIT_SECONDS", "180"))
-SETTLED_SECONDS = 4  # no further executor has come for so long
 STOP_SECONDS = 30
 CODE_ARCHIVE = "xray.zip"
 
@@ -38,11 +36,15 @@ class Cluster:
         context: the SparkContext.
         workers: tasks that train at once; every one has a slot.
         threads_per_worker: cores of each.
+        wait_seconds: for executors, when there are too few.
+        parent: process that started this program.
     """
 
     context: "SparkContext"
     workers: int
     threads_per_worker: int
+    wait_seconds: float = RunnerConfig().wait_for_workers
+    parent: int = field(default_factory=os.getppid)
 
     def stop(self) -> None:
         """End the Spark application, also after Ctrl-C in the middle of a job.
@@ -57,6 +59,8 @@ class Cluster:
         Raises:
             UserError: it has.
         """
+        if under_spark_submit() and os.getppid() != self.parent:
+            raise UserError("spark-submit has ended: it was cancelled, or killed.")
         process = getattr(self.context._gateway, "proc", None)
         code = process and process.poll()
         if code is not None:
@@ -65,6 +69,18 @@ class Cluster:
                 "enough memory. Raise runner.executor_memory with a local master, else "
                 "spark.driver.memory in runner.spark_conf, and go on with --resume."
             )
+
+    def slots(self) -> int:
+        """Tasks that could run at once by now."""
+        return slots(self.context)
+
+    def cancel_jobs(self) -> None:
+        """Fail the jobs under way; see `slots.cancel_jobs`."""
+        cancel_jobs(self.context)
+
+    def executors_awaited(self) -> AbstractContextManager[None]:
+        """Ends the block's jobs, with a UserError, when no executor comes any more."""
+        return executors_awaited(self.context, self.wait_seconds)
 
     def last_failure(self) -> str | None:
         """Why Spark last had to start a stage again, in one line; None: it had not."""
@@ -76,7 +92,7 @@ class Cluster:
         if not stages.size():
             return None
         reason = stages.apply(0).failureReason()  # the newest comes first
-        return " ".join(reason.get().split())[:300] if reason.isDefined() else None
+        return " ".join(reason.get().split()) if reason.isDefined() else None
 
     def driver_address(self) -> str:
         """This machine's address as the executors reach it: only there do we listen.
@@ -117,7 +133,11 @@ def start_cluster(runner: RunnerConfig, light_jvm: bool = False) -> Cluster:
     threads = runner.threads_per_worker or 1
     conf = training_conf(runner, threads, light_jvm)
     check_master(conf.get("spark.master"))
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
+        with interrupts_held_back():
+            # Java that is left alone before it has told its port stays for good.
+            SparkContext._ensure_initialized(conf=conf)
         context = SparkContext(conf=conf)
     except Exception as error:  # py4j wraps whatever the JVM threw
         reason = str(error).strip().splitlines()[-1][:200]
@@ -126,7 +146,7 @@ def start_cluster(runner: RunnerConfig, light_jvm: bool = False) -> Cluster:
         ) from error
     if threading.current_thread() is threading.main_thread():
         # PySpark's own handler talks to Java in the middle of a call to Java.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, interrupt)
     context.setLogLevel("OFF")  # a failure reaches the user as one line of ours
     try:
         return join_cluster(context, runner)
@@ -142,8 +162,11 @@ def join_cluster(context: "SparkContext", runner: RunnerConfig) -> Cluster:
         UserError: there are too few slots.
     """
     equip_workers(context)
-    slots = _wait_for_slots(context, runner.workers)
-    return Cluster(context, runner.workers or slots, _task_threads(context))
+    wait_seconds = runner.wait_for_workers
+    free = wait_for_slots(context, runner.workers, wait_seconds)
+    return Cluster(
+        context, runner.workers or free, _task_threads(context), wait_seconds
+    )
 
 
 def equip_workers(context: "SparkContext") -> None:
@@ -178,47 +201,3 @@ def _ship_code(context: "SparkContext") -> None:
         for path in sorted(package.rglob("*.py")):
             file.write(path, path.relative_to(package.parent))
     context.addPyFile(str(archive))
-
-
-def _wait_for_slots(context: "SparkContext", workers: int | None) -> int:
-    """Tasks that can run at once, when enough executors have come.
-
-    Without `workers`, as many as the settings promise, or as many as there are once
-    no more have come for a while.
-    """
-    wanted = workers or _promised_slots(context)
-    started = changed = time.monotonic()
-    slots = _slots(context)
-    while _may_grow(context) and slots < (wanted or sys.maxsize):
-        time.sleep(0.2)
-        now, before, slots = time.monotonic(), slots, _slots(context)
-        changed = now if slots != before else changed
-        settled = slots and not wanted and now - changed > SETTLED_SECONDS
-        if settled or now - started > EXECUTOR_WAIT_SECONDS:
-            break
-    if slots < (wanted or 1):
-        raise UserError(
-            f"{wanted or 1} worker(s) of {context.getConf().get('spark.task.cpus')} "
-            f"core(s) need as many free slots; {context.master} offers {slots}. "
-            "Lower runner.workers or add executors."
-        )
-    return slots
-
-
-def _slots(context: "SparkContext") -> int:
-    scala = context._jsc.sc()
-    profile = scala.resourceProfileManager().defaultResourceProfile()
-    return scala.maxNumConcurrentTasks(profile)
-
-
-def _may_grow(context: "SparkContext") -> bool:
-    return not re.match(r"local(\[|$)", context.master)
-
-
-def _promised_slots(context: "SparkContext") -> int | None:
-    conf = context.getConf()
-    instances = conf.get("spark.executor.instances")
-    cores = conf.get("spark.executor.cores", "1")
-    if not instances:
-        return None
-    return int(instances) * (int(cores) // int(conf.get("spark.task.cpus", "1")))

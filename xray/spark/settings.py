@@ -51,6 +51,18 @@ def training_conf(
     conf.set("spark.yarn.heterogeneousExecutors.enabled", "false")
     conf.set("spark.speculation", "false")
     conf.setIfMissing("spark.scheduler.minRegisteredResourcesRatio", "1.0")
+    if "spark.network.timeout" not in runner.spark_conf | dict(conf.getAll()):
+        # A silent machine is replaced after a minute, not after two or three: nothing
+        # else keeps Java busy there. Its heart beats every ten seconds.
+        conf.setIfMissing("spark.storage.blockManagerHeartbeatTimeoutMs", "60s")
+        conf.setIfMissing("spark.network.timeoutInterval", "10s")
+    # Resident training is one stage, which a lost worker starts anew. Spark ends the
+    # job after four times; the weight server counts those that were in vain.
+    conf.setIfMissing("spark.stage.maxConsecutiveAttempts", "1000")
+    # Too few slots for that stage are looked for every 15 s, else for ten minutes.
+    checks = max(1, round(runner.wait_for_workers / 15))
+    name = "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures"
+    conf.setIfMissing(name, str(checks))
     if runner.mode != "synchronous":
         # A second attempt would apply the first one's updates again.
         conf.set("spark.task.maxFailures", "1")

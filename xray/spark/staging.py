@@ -26,7 +26,7 @@ def write_on_spark(
         return None
 
     plans = cluster.context.parallelize(staging.missing, len(staging.missing))
-    with watch(lambda: done.value, progress):
+    with cluster.executors_awaited(), watch(lambda: done.value, progress):
         errors = list(filter(None, plans.map(write).collect()))
     if errors:
         raise UserError(errors[0])

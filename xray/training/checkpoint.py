@@ -35,7 +35,7 @@ CHANGEABLE = {
         *("credentials", "endpoint_url", "staged"),
         *("read_threads", "cache_dir", "memory_mib"),
     ),
-    "runner": ("master", "executor_memory", "spark_conf"),
+    "runner": ("master", "executor_memory", "spark_conf", "wait_for_workers"),
     "output": ("models", "tensorboard"),
 }
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)

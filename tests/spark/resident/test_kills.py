@@ -194,12 +194,22 @@ def test_a_killed_executor_is_named_and_the_job_finishes(executor_killed):
     assert executor_killed.resumed == []
 
 
-def test_every_image_counts_once_whoever_is_killed(driver_killed, executor_killed):
+@pytest.fixture(scope="module")
+def undisturbed(config, tmp_path_factory):
+    results = tmp_path_factory.mktemp("undisturbed")
+    done = run_script(*arguments("elephas_spark", config, results))
+    assert done.returncode == 0, done.stderr
+    return read_record(results)
+
+
+def test_every_image_counts_once_whoever_is_killed(
+    driver_killed, executor_killed, undisturbed
+):
     for record in (driver_killed, executor_killed):
         assert sum(w.images for w in record.per_worker) == record.images.train
-    assert losses(driver_killed.epochs) == pytest.approx(
-        losses(executor_killed.epochs), rel=1e-3
-    )
+        # An epoch trained twice moves the losses after it by about a hundredth.
+        expected = pytest.approx(losses(undisturbed.epochs), rel=1e-5)
+        assert losses(record.epochs) == expected
 
 
 def test_a_killed_java_is_named(bucket, tmp_path):

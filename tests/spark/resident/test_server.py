@@ -1,7 +1,11 @@
 """The weight server with real connections; a thread stands for each worker."""
 
 import socket
+import subprocess
+import sys
 import threading
+import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import AuthenticationError
@@ -12,7 +16,15 @@ import pytest
 
 from xray.common.errors import UserError
 from xray.spark.resident.client import Link
-from xray.spark.resident.messages import Done, RoundLost, Stopped
+from xray.spark.resident.connection import CHUNK, connect
+from xray.spark.resident.messages import (
+    Average,
+    Done,
+    End,
+    Join,
+    RoundLost,
+    Stopped,
+)
 from xray.spark.resident.server import WeightServer
 
 
@@ -71,12 +83,42 @@ def test_mean_is_weighted_by_images(serve, workers):
     assert server.bytes_received == server.bytes_sent == 3 * workers * 8
 
 
-def test_driver_holds_three_vectors_however_many_workers(serve):
-    held = [
-        sum(value.nbytes for value in vars(server).values() if hasattr(value, "nbytes"))
-        for server in (serve(1, np.zeros(1000)), serve(16, np.zeros(1000)))
+WORKER = """
+import sys
+from ast import literal_eval
+import numpy as np
+from xray.spark.resident.client import Link
+from xray.spark.resident.messages import ServerKey
+server, number, size = literal_eval(sys.argv[1])
+vector = np.full(size, number, np.float32)
+link = Link(ServerKey(*server), number, 1)
+for _ in range(3):
+    link.average(vector, 1)
+"""
+
+
+def peak_vectors(serve, workers, size=1 << 22):
+    """The most that the server's process allocates meanwhile, in vectors of 16 MiB."""
+    tracemalloc.start()
+    server = serve(workers, np.zeros(size))
+    address = (server.address.host, server.address.port, server.address.key)
+    tracemalloc.reset_peak()
+    began = tracemalloc.get_traced_memory()[0]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", WORKER, repr((address, number, size))])
+        for number in range(workers)
     ]
-    assert held == [12_000, 12_000]
+    assert [process.wait(60) for process in processes] == [0] * workers
+    peak = tracemalloc.get_traced_memory()[1] - began
+    tracemalloc.stop()
+    assert server.rounds == 3
+    return peak / (4 * size)
+
+
+def test_the_driver_holds_two_vectors_however_many_workers(serve):
+    # What a round takes beside sum and mean: a few pieces of 1 MiB for each worker.
+    assert peak_vectors(serve, 1) < 0.25
+    assert peak_vectors(serve, 3) < 0.75
 
 
 def test_a_worker_without_images_does_not_move_the_mean(serve):
@@ -106,6 +148,7 @@ def test_gather_answers_all_in_the_order_of_the_workers(serve):
     server = serve(3, [0])
 
     def work(number):
+        time.sleep(0.2 * (2 - number))  # the last one comes first
         return Link(server.address, number, 1).gather(number * 10)
 
     assert together(3, work) == [[0, 10, 20]] * 3
@@ -170,6 +213,71 @@ def test_a_lost_worker_loses_the_round_and_the_next_try_goes_on(serve):
     assert retries == [(1, 1)]  # after one round, for want of worker 1
 
 
+def test_a_vector_that_stops_in_the_middle_holds_up_nobody(serve):
+    server = serve(2, np.zeros(3 * CHUNK))
+    stalled = connect(server.address)
+    stalled.send(Join(worker=0, attempt=1))
+    stalled.send(Average(1))
+    stalled.send_bytes(np.full(CHUNK, 100, np.float32))
+    deadline = time.monotonic() + 30
+    while not server.bytes_received:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+    def start_again(number):
+        values = np.full(3 * CHUNK, 2 * number, np.float32)
+        Link(server.address, number, attempt=2).average(values, 1)
+        return values
+
+    for values in together(2, start_again):
+        assert set(values) == {1}
+    with pytest.raises(OSError):
+        for _ in range(100):  # what it still sends is of no use to anyone
+            stalled.send_bytes(np.full(CHUNK, 100, np.float32))
+    assert set(server.weights) == {1}
+
+
+def test_the_server_knows_since_when_a_worker_is_missing(serve):
+    server = serve(2, [0], on_gather=lambda messages: End())
+    assert server.missing()[1] is None
+    links = together(2, lambda number: Link(server.address, number, 1))
+    together(2, lambda number: links[number].average(vector(1), 1))
+    assert server.missing() is None
+    links[1]._connection.close()
+    with pytest.raises(RoundLost):
+        links[0].average(vector(1), 1)
+    seconds, worker = server.missing()
+    assert 0 <= seconds < 30
+    assert worker == 1
+    again = together(2, lambda number: Link(server.address, number, 2))
+    together(2, lambda number: again[number].gather(Done()))
+    for link in again:  # sent home
+        link._connection.close()
+    time.sleep(0.2)
+    assert server.missing() is None
+
+
+def test_tries_in_vain_come_to_an_end_and_others_do_not(serve, monkeypatch):
+    monkeypatch.setattr("xray.spark.resident.attempt.MAX_FRUITLESS", 3)
+    server = serve(1, [0])
+
+    def lose(attempt, average):
+        link = Link(server.address, 0, attempt)
+        if average:
+            link.average(vector(1), 1)
+        link._connection.close()
+
+    for attempt in range(1, 6):
+        lose(attempt, average=True)
+    for attempt in range(6, 9):
+        lose(attempt, average=False)
+    with pytest.raises((RoundLost, Stopped)):
+        Link(server.address, 0, 9).gather(Done())
+    assert "Workers were lost 3 times" in str(server.error)
+    with pytest.raises(Stopped):  # else Spark would start it again and again
+        Link(server.address, 0, 10).gather(Done())
+
+
 def test_a_worker_of_an_older_try_is_turned_away(serve):
     server = serve(1, [0])
     Link(server.address, 0, attempt=5).average(vector(1), 1)
@@ -196,7 +304,7 @@ def test_a_stranger_who_hangs_up_does_not_end_the_server(serve):
 
 
 def test_a_silent_stranger_keeps_nobody_waiting(serve, monkeypatch):
-    monkeypatch.setattr("xray.spark.resident.server.HANDSHAKE_SECONDS", 1)
+    monkeypatch.setattr("xray.spark.resident.connection.HANDSHAKE_SECONDS", 1)
     server = serve(1, [0])
     address = (server.address.host, server.address.port)
     with socket.create_connection(address) as stranger:

@@ -1,15 +1,17 @@
 """A resident worker's connection to the driver's weight server."""
 
 import contextlib
+import socket
 from collections.abc import Iterator
-from multiprocessing.connection import Client
 from typing import Any
 
 import numpy as np
 
+from xray.spark.resident.connection import connect, receive_vector, send_vector
 from xray.spark.resident.messages import (
     CLOSED,
     Average,
+    DriverUnreachable,
     Failed,
     Join,
     RoundLost,
@@ -29,10 +31,20 @@ class Link:
         address: of the server.
         worker: number of this worker, from 0.
         attempt: number of this try, larger than that of any before.
+
+    Raises:
+        DriverUnreachable: nobody answers there.
     """
 
     def __init__(self, address: ServerKey, worker: int, attempt: int) -> None:
-        self._connection = Client((address.host, address.port), authkey=address.key)
+        try:
+            self._connection = connect(address)
+        except OSError as error:
+            place = f"the driver at {address.host}:{address.port}"
+            raise DriverUnreachable(
+                f"Worker {worker} on {socket.gethostname()} cannot reach {place} "
+                f"({error.strerror or error}). "
+            ) from None
         self._connection.send(Join(worker, attempt))
 
     def gather(self, message: Any) -> Any:
@@ -61,8 +73,8 @@ class Link:
         """
         with _lost_when_closed():
             self._connection.send(Average(images))
-            self._connection.send_bytes(vector)
-            self._connection.recv_bytes_into(vector)
+            send_vector(self._connection, vector)
+            receive_vector(self._connection, vector)
 
     def weights(self, vector: np.ndarray) -> None:
         """Fill float32 `vector` with the last finished round's mean.
@@ -72,7 +84,7 @@ class Link:
         """
         with _lost_when_closed():
             self._connection.send(WantWeights())
-            self._connection.recv_bytes_into(vector)
+            receive_vector(self._connection, vector)
 
     def fail(self, error: Exception) -> None:
         """End the job for all workers; trying again would fail again.

@@ -29,6 +29,8 @@ from xray.training.epoch_log import TrainedEpoch
 from xray.training.journal import Journal
 from xray.training.resuming import check_resume
 
+REASON_CHARACTERS = 300  # of what Spark tells
+
 
 class Abandoned(Exception):
     """The job has ended under the loop; whoever ended it knows why."""
@@ -145,7 +147,7 @@ class Coordinator:
         """Note that all workers start again."""
         log = self.journal.log
         epoch = min(len(log.epochs) + 1, self.journal.config.training.epochs)
-        reason = self._last_failure()
+        reason = (self._last_failure() or "")[:REASON_CHARACTERS] or None
         log.retries.append(
             Retry(epoch=epoch, rounds=rounds, worker=worker, reason=reason)
         )

@@ -16,6 +16,7 @@ from xray.spark.cluster import Cluster
 from xray.spark.resident.coordinator import Abandoned, Coordinator
 from xray.spark.resident.messages import Share, Task
 from xray.spark.resident.server import WeightServer
+from xray.spark.resident.watch import watched
 from xray.spark.resident.weight_vector import WeightVector
 from xray.spark.resident.worker import make_resident_model
 from xray.storage.credentials import S3Access
@@ -161,14 +162,15 @@ def _fit(
     def cancel(shares: Future) -> None:
         if shares.exception():
             server.fail(shares.exception())
-            cluster.context.cancelAllJobs()
+            cluster.cancel_jobs()
 
     shares.add_done_callback(cancel)
     workers = cluster.workers
     try:
         if not server.error:
             rdd = cluster.context.parallelize(range(workers), workers)
-            make_resident_model(model, task).fit(rdd)
+            with watched(server, cluster):
+                make_resident_model(model, task).fit(rdd)
     except Exception as error:  # noqa: BLE001 - the server knows the cause better
         raise (server.error or error) from None
     if server.error:

@@ -25,6 +25,10 @@ class RoundLost(Exception):
     """A worker is gone; Spark will start all of them again."""
 
 
+class DriverUnreachable(Exception):
+    """A worker cannot connect to the weight server; Spark brings this to the driver."""
+
+
 class Stopped(Exception):
     """The driver has ended the job and knows why."""
 

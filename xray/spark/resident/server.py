@@ -3,36 +3,34 @@
 The driver runs a `WeightServer`; every worker holds one connection to it for the whole
 fit. A round ends when each worker has sent its weights and the number of images it
 trained them on; all get the mean, weighted by images, in return. The driver adds each
-arriving vector to one sum: it holds three vectors, however many workers there are.
-
-Connections are the standard library's (multiprocessing.connection): framed, and open
-only to those who know the job's key.
+arriving piece of a vector to one sum: it holds two vectors, and a piece for each
+worker, and no worker waits until another's vector is through.
 """
 
-import os
 import secrets
-import socket
-import struct
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import (
-    Connection,
-    Listener,
-    answer_challenge,
-    deliver_challenge,
-)
+from multiprocessing.connection import Connection, Listener
 from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
 
 from xray.common.errors import UserError
+from xray.spark.resident.attempt import Attempt, RollCall
+from xray.spark.resident.connection import (
+    CHUNK,
+    authenticate,
+    notice_silence,
+    pieces,
+    send_vector,
+)
 from xray.spark.resident.messages import (
     CLOSED,
     Answer,
     Average,
+    End,
     Failed,
     Join,
     RoundLost,
@@ -43,7 +41,6 @@ from xray.spark.resident.messages import (
     WantWeights,
 )
 
-HANDSHAKE_SECONDS = 10
 COUNTS = ("rounds", "attempts", "bytes_received", "bytes_sent")
 
 
@@ -64,29 +61,6 @@ class Handler(Protocol):
 
     def on_retry(self, rounds: int, worker: int | None) -> None:
         """All workers start again, after so many averages; the one lost first."""
-
-
-@dataclass
-class Attempt:
-    """One try of all workers together; a lost worker ends it for all.
-
-    Attributes:
-        number: grows from one try to the next.
-        lost: whether a worker is gone.
-        lost_worker: the first that went, where it is known.
-        arrived: what has come in the round under way.
-        finished: rounds answered so far.
-        images: of the round under way.
-        reply: of the last round.
-    """
-
-    number: int
-    lost: bool = False
-    lost_worker: int | None = None
-    arrived: list[tuple[int, Any]] = field(default_factory=list)
-    finished: int = 0
-    images: int = 0
-    reply: Any = None
 
 
 class WeightServer:
@@ -126,10 +100,9 @@ class WeightServer:
         self.error: BaseException | None = None
         self._workers, self._handler = workers, handler
         self._sum = np.zeros_like(weights)
-        self._buffer = np.empty_like(weights)
         self._changed = threading.Condition()
-        self._receiving = threading.Lock()
         self._attempt: Attempt | None = None
+        self._roll_call = RollCall(workers)
         self._closed = False
         key = secrets.token_bytes(32)
         # Without the key: it would be asked for before the next one is let in.
@@ -140,6 +113,16 @@ class WeightServer:
     def counts(self) -> dict[str, int]:
         """rounds, attempts, bytes_received and bytes_sent."""
         return {name: getattr(self, name) for name in COUNTS}
+
+    def missing(self) -> tuple[float, int | None] | None:
+        """Seconds since a worker has been missing, and which one; None: none is.
+
+        Its number is None at the start and where it is not known.
+        """
+        with self._changed:
+            seconds = self._roll_call.missing_seconds()
+            lost = self._attempt.lost_worker if self._attempt else None
+        return None if seconds is None else (seconds, lost)
 
     def close(self) -> None:
         """Stop listening; workers that still wait see their connection end."""
@@ -162,7 +145,8 @@ class WeightServer:
     def _serve(self, connection: Connection) -> None:
         attempt = worker = None
         try:
-            _authenticate(connection, self.address.key)
+            notice_silence(connection)
+            authenticate(connection, self.address.key)
             joined: Join = connection.recv()
             attempt = self._join(joined.attempt)
             worker = joined.worker
@@ -171,8 +155,7 @@ class WeightServer:
         except (*CLOSED, AuthenticationError, RoundLost):
             self._leave(attempt, worker)
         except (RuntimeError, UserError) as error:
-            self.error = self.error or error
-            self._leave(attempt, worker)
+            self.fail(error)
         finally:
             connection.close()
 
@@ -182,7 +165,7 @@ class WeightServer:
             case Average(images):
                 self._average(connection, attempt, images)
             case WantWeights():
-                connection.send_bytes(self.weights)
+                send_vector(connection, self.weights)
             case WantShare():
                 connection.send(self._share(worker))
             case Failed(error):
@@ -195,21 +178,28 @@ class WeightServer:
         with self._changed:
             if self._attempt is None or number > self._attempt.number:
                 if self._attempt:
-                    self._attempt.lost = True
-                    self._changed.notify_all()
+                    self._lose(self._attempt, None)
                     self._handler.on_retry(self.rounds, self._attempt.lost_worker)
                 self._attempt = Attempt(number)
                 self._sum[:] = 0
                 self.attempts += 1
+                if not self.error:
+                    self._roll_call.note_start()
             if number < self._attempt.number:
                 raise RoundLost
+            self._roll_call.note_joined(self._attempt)
             return self._attempt
 
     def _leave(self, attempt: Attempt | None, worker: int | None) -> None:
         with self._changed:
-            if attempt and not attempt.lost:
-                attempt.lost, attempt.lost_worker = True, worker
-            self._changed.notify_all()
+            if attempt:
+                self._lose(attempt, worker)
+
+    def _lose(self, attempt: Attempt, worker: int | None) -> None:
+        if not attempt.lost:
+            attempt.lost, attempt.lost_worker = True, worker
+            self._roll_call.note_lost(attempt)
+        self._changed.notify_all()
 
     def fail(self, error: BaseException) -> None:
         """End the job for all workers because of `error`."""
@@ -225,6 +215,10 @@ class WeightServer:
 
     def _gather(self, attempt: Attempt, worker: int, message: Any) -> Answer | Stop:
         with self._changed:
+            if self.error:
+                return Stop()  # or Spark would start all again
+            if attempt.lost:
+                raise RoundLost
             attempt.arrived.append((worker, message))
             if len(attempt.arrived) < self._workers:
                 return self._wait(attempt)
@@ -232,37 +226,51 @@ class WeightServer:
             messages = [message for _, message in attempt.arrived]
             try:
                 answer: Answer | Stop = Answer(self._handler.on_gather(messages))
+                attempt.sent_home = isinstance(answer.content, End)
             except Exception as error:  # noqa: BLE001 - the driver raises it
                 self.error, answer = self.error or error, Stop()
             return self._finish(attempt, answer)
 
     def _average(self, connection: Connection, attempt: Attempt, images: int) -> None:
-        with self._receiving:  # one vector at a time, into the one buffer
-            connection.recv_bytes_into(self._buffer)
-            with self._changed:
-                if attempt.lost:
-                    raise RoundLost
-                self._buffer *= np.float32(images)
-                self._sum += self._buffer
-                attempt.images += images
-                self.bytes_received += self._buffer.nbytes
+        self._receive(connection, attempt, images)
         with self._changed:
+            if attempt.lost:
+                raise RoundLost
+            attempt.images += images
             attempt.arrived.append((0, None))
             if len(attempt.arrived) < self._workers:
                 self._wait(attempt)
             else:
-                # Unreadable images can leave an epoch's last part without a batch:
-                # nobody trained, and the mean stays what it was.
-                if attempt.images:
-                    np.divide(self._sum, np.float32(attempt.images), out=self.weights)
-                self._sum[:] = 0
-                attempt.images = 0
-                self.rounds += 1
-                self.bytes_sent += self._workers * self.weights.nbytes
+                self._divide(attempt)
                 self._handler.on_average(self.counts())
                 self._finish(attempt, None)
         # Nobody changes the mean now: the next one needs this worker's next vector.
-        connection.send_bytes(self.weights)
+        send_vector(connection, self.weights)
+
+    def _receive(self, connection: Connection, attempt: Attempt, images: int) -> None:
+        """Add a worker's vector, times its images, to the sum."""
+        buffer = np.empty(min(CHUNK, len(self.weights)), np.float32)
+        for place in pieces(len(self.weights)):
+            piece = buffer[: place.stop - place.start]
+            connection.recv_bytes_into(piece)
+            piece *= np.float32(images)
+            with self._changed:
+                if attempt.lost:
+                    raise RoundLost
+                self._sum[place] += piece
+                self.bytes_received += piece.nbytes
+
+    def _divide(self, attempt: Attempt) -> None:
+        """The sum of all vectors has become the mean."""
+        # Unreadable images can leave an epoch's last part without a batch: nobody
+        # trained, and the mean stays what it was.
+        if attempt.images:
+            np.divide(self._sum, np.float32(attempt.images), out=self.weights)
+        self._sum[:] = 0
+        attempt.images = 0
+        self.rounds += 1
+        self._roll_call.note_average()
+        self.bytes_sent += self._workers * self.weights.nbytes
 
     def _wait(self, attempt: Attempt) -> Any:
         before = attempt.finished
@@ -276,18 +284,3 @@ class WeightServer:
         attempt.finished += 1
         self._changed.notify_all()
         return reply
-
-
-def _authenticate(connection: Connection, key: bytes) -> None:
-    """Have the other side prove that it knows the key, and prove it in turn.
-
-    Raises:
-        AuthenticationError: it does not know it.
-        OSError: it hung up, or stays silent.
-    """
-    with socket.socket(fileno=os.dup(connection.fileno())) as same:
-        patience = struct.pack("ll", HANDSHAKE_SECONDS, 0)
-        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
-        deliver_challenge(connection, key)
-        answer_challenge(connection, key)
-        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))

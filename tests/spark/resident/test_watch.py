@@ -1,0 +1,111 @@
+"""A missing worker on a real Spark context: told, waited for, and given up."""
+
+import logging
+import os
+import signal
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.spark.resident.test_worker import python_workers
+from tests.spark.stock.test_elephas_models import small_model
+from xray.common.background import in_background
+from xray.common.errors import UserError
+from xray.config.recipe import TrainingConfig
+from xray.data.dataset import find_dataset
+from xray.spark.resident.driver import train_resident
+from xray.spark.resident.messages import ServerKey, Task
+from xray.spark.resident.server import WeightServer
+from xray.spark.resident.watch import Watch, watched
+from xray.spark.resident.worker import make_resident_model
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
+from xray.training.journal import Journal
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def server():
+    server = WeightServer("127.0.0.1", 2, np.zeros(1, np.float32), handler=None)
+    yield server
+    server.close()
+
+
+def fit(server, cluster, address, started=2):
+    """Workers that are to join a server at `address`, which waits for two."""
+    task = Task(address, None, TrainingConfig(), "kept", 2)
+    rdd = cluster.context.parallelize(range(started), started)
+    with watched(server, cluster):
+        make_resident_model(small_model(), task).fit(rdd)
+
+
+def test_a_driver_out_of_reach_is_told_at_once(server, cluster):
+    closed = ServerKey("127.0.0.1", 9, server.address.key)
+    with pytest.raises(Exception, match="cancelled"):
+        fit(server, cluster, closed)
+    assert isinstance(server.error, UserError)
+    said = "cannot reach the driver at 127.0.0.1:9 (Connection refused). Set "
+    assert said in str(server.error)
+
+
+def test_a_worker_that_does_not_come_is_not_awaited_for_ever(server, cluster):
+    with pytest.raises(Exception, match="cancelled"):
+        fit(server, replace(cluster, wait_seconds=2), server.address, started=1)
+    assert isinstance(server.error, UserError)
+    said = "2 worker(s) were not there together within 2 s (runner.wait_for_workers)"
+    assert said in str(server.error)
+    assert "the cluster has 2 slot(s)" in str(server.error)
+
+
+def test_what_is_missing_is_told_once_and_its_return_too(cluster, caplog):
+    states = [None, (1.0, 1), (2.0, 1), None, None, (0.0, None)]
+    server = SimpleNamespace(missing=lambda: states.pop(0), rounds=7)
+    watch = Watch(server, replace(cluster, wait_seconds=60))
+    with caplog.at_level(logging.WARNING):
+        while states:
+            watch.look()
+    assert [record.getMessage() for record in caplog.records] == [
+        "Worker 1 is gone. Waiting at most 60 s (runner.wait_for_workers) for 2 slots, "
+        "to go on after average 7.",
+        "All 2 workers are there again.",
+        "A worker is gone. Waiting at most 60 s (runner.wait_for_workers) for 2 slots, "
+        "to go on after average 7.",
+    ]
+
+
+@pytest.mark.cluster  # each loss costs a start of all workers
+def test_more_losses_than_spark_bears_by_itself(bucket, cluster):
+    """Unless told otherwise it ends a job after the fourth time."""
+    losses = 5
+    config = bucket.config(
+        training={"epochs": losses + 1, "optimizer": "sgd"}, runner={"workers": 2}
+    )
+    access = load_access(config.data.credentials, config.data.endpoint_url)
+    dataset = find_dataset(config.data, Storage(access))
+
+    def train(advance=None):
+        journal = Journal("elephas", config, workers=2)
+        if advance:
+            journal.advance = advance(journal, journal.advance)
+        found = in_background(lambda: dataset)
+        train_resident(journal, cluster, small_model(), access, found)
+        return journal
+
+    def deadly(journal, advance):
+        def lose_one(*arguments):
+            if len(journal.log.epochs) <= losses:
+                os.kill(python_workers()[0], signal.SIGKILL)
+            return advance(*arguments)
+
+        return lose_one
+
+    disturbed = train(deadly)
+    assert disturbed.exchange["attempts"] == losses + 1
+    assert len(disturbed.log.retries) == losses
+    expected = [epoch.loss for epoch in train().log.epochs]
+    assert [epoch.loss for epoch in disturbed.log.epochs] == pytest.approx(
+        expected, rel=1e-5
+    )

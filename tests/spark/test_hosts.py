@@ -1,0 +1,219 @@
+"""Training on hosts of their own that vanish, are replaced, or are slow to reach."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.conftest import ROOT, assert_one_line, scratch_environment
+from tests.faulty_s3 import FaultyS3
+from tests.network import network, spark_on
+from tests.runners.test_runners import read_record
+from tests.spark.resident.test_kills import EXACT, losses
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+NOTICED_SECONDS = 15
+WAIT_SECONDS = 20  # runner.wait_for_workers
+
+
+@pytest.fixture(scope="module")
+def net():
+    with network(3) as net:
+        yield net
+
+
+@pytest.fixture(scope="module")
+def master(net, tmp_path_factory):
+    with spark_on(net, tmp_path_factory.mktemp("spark")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def write_config(net, master, bucket, tmp_path_factory):
+    """Writes the configuration of a run on these hosts, with a name of its own."""
+    folder = tmp_path_factory.mktemp("configs")
+    with FaultyS3(bucket.server.endpoint_url, host=net.address) as proxy:
+        server = dataclasses.replace(bucket.server, endpoint_url=proxy.endpoint_url)
+        server.write_credentials(folder / "credentials.yaml")
+
+        def write(**runner):
+            sections = EXACT | {
+                "data": EXACT["data"]
+                | {"credentials": str(folder / "credentials.yaml")},
+                "runner": {
+                    "master": master,
+                    "workers": 2,
+                    "executor_memory": "512m",
+                    "wait_for_workers": WAIT_SECONDS,
+                    "spark_conf": {"spark.driver.host": net.address},
+                    **runner,
+                },
+            }
+            return bucket.write_config(folder / "run.yaml", **sections)
+
+        yield write
+
+
+class Run:
+    """A run on the hosts, whose words are kept with the time at which they came."""
+
+    def __init__(self, config, results, *more, script="elephas_spark"):
+        command = [f"experiments/{script}.py", "--config", config, *more]
+        self.results = results
+        self.process = subprocess.Popen(
+            [sys.executable, *map(str, command), "--results", str(results)],
+            cwd=ROOT,
+            env=os.environ | scratch_environment(results.parent / "scratch"),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.said = []
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.said.append((time.monotonic(), line))
+
+    def text(self):
+        return "".join(line for _, line in self.said)
+
+    def wait_for_an_epoch(self):
+        deadline = time.monotonic() + 120
+        while not list(self.results.glob("checkpoints/*.npz")):
+            assert self.process.poll() is None, self.text()
+            assert time.monotonic() < deadline, self.text()
+            time.sleep(0.05)
+
+    def when(self, words, seconds):
+        """The time at which a line with `words` came, at most so many seconds hence."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for moment, line in self.said:
+                if words in line:
+                    return moment
+            time.sleep(0.1)
+        raise AssertionError(f"no {words!r} in {seconds} s: {self.text()}")
+
+    def end(self, seconds=300):
+        code = self.process.wait(seconds)
+        self.reader.join(10)
+        return code
+
+
+@pytest.fixture(scope="module")
+def undisturbed(write_config, tmp_path_factory):
+    run = Run(write_config(), tmp_path_factory.mktemp("undisturbed") / "results")
+    assert run.end() == 0, run.text()
+    return read_record(run.results)
+
+
+def used_hosts(net):
+    """Those on which a worker trains by now, the one that uses most CPU time first."""
+    found = []
+    for host in net.hosts:
+        listing = ["ip", "netns", "pids", host.name]
+        pids = subprocess.run(listing, capture_output=True, text=True).stdout.split()
+        commands = [command_of(pid) for pid in pids]
+        if any("pyspark/daemon" in c or "pyspark.daemon" in c for c in commands):
+            found.append(host)
+    return found
+
+
+def command_of(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def test_a_vanished_host_is_replaced_by_a_spare(
+    net, write_config, undisturbed, tmp_path
+):
+    run = Run(write_config(wait_for_workers=60), tmp_path / "results")
+    run.wait_for_an_epoch()
+    host = used_hosts(net)[0]
+    host.vanish()
+    cut = time.monotonic()
+    try:
+        assert run.when("is gone. Waiting", 60) - cut < NOTICED_SECONDS
+        run.when("All 2 workers are there again", 40)
+        assert run.end() == 0, run.text()
+    finally:
+        host.come_back()
+    record = read_record(run.results)
+    assert losses(record.epochs) == pytest.approx(losses(undisturbed.epochs), rel=1e-6)
+    (retry,) = record.retries
+    assert retry.worker in (0, 1)
+    assert record.exchange["attempts"] == 2
+
+
+def test_without_a_spare_the_run_ends_and_goes_on_later(
+    net, write_config, undisturbed, tmp_path
+):
+    config = write_config(workers=3)
+    run = Run(config, tmp_path / "results")
+    run.wait_for_an_epoch()
+    host = net.hosts[1]
+    host.vanish()
+    cut = time.monotonic()
+    try:
+        assert run.when("is gone. Waiting", 60) - cut < NOTICED_SECONDS
+        assert run.end(WAIT_SECONDS + 60) == 2, run.text()
+        ended = time.monotonic()
+    finally:
+        host.come_back()
+    assert ended - cut < NOTICED_SECONDS + WAIT_SECONDS + 35
+    error = run.text()
+    assert_one_line(
+        error, "3 worker(s) were not there together within 20 s", "--resume"
+    )
+    failed = read_record(run.results)
+    assert failed.status == "failed"
+    kept = int(re.search(r"Epoch (\d+) is kept", error)[1])
+    assert kept == len(failed.epochs) > 0
+    (tmp_path / "results" / f"{failed.run_id}.json").unlink()
+
+    again = Run(config, tmp_path / "results", "--resume")
+    assert again.end() == 0, again.text()
+    record = read_record(again.results)
+    assert record.resumed[0].epoch == kept
+    assert losses(record.epochs)[:kept] == losses(failed.epochs)
+
+
+def test_a_slow_link_changes_nothing(net, write_config, undisturbed, tmp_path):
+    for host in net.hosts:
+        host.slow_down("5mbit")
+    try:
+        run = Run(write_config(), tmp_path / "results")
+        assert run.end() == 0, run.text()
+    finally:
+        for host in net.hosts:
+            host.speed_up()
+    record = read_record(run.results)
+    assert losses(record.epochs) == pytest.approx(losses(undisturbed.epochs), rel=1e-6)
+    assert record.retries == []
+
+
+def test_stock_elephas_does_not_wait_for_ever_either(net, write_config, tmp_path):
+    """Spark itself would, for an executor that does not come."""
+    config = write_config(engine="stock", wait_for_workers=5)
+    run = Run(config, tmp_path / "results")
+    run.wait_for_an_epoch()
+    for host in net.hosts:
+        host.vanish()
+    try:
+        # Spark finds out after a minute without a heartbeat.
+        assert run.end(180) == 2, run.text()
+    finally:
+        for host in net.hosts:
+            host.come_back()
+    assert_one_line(run.text(), "All executors are gone", "5 s", "--resume")
+    assert read_record(run.results).status == "failed"

@@ -1,0 +1,94 @@
+"""Says when a worker is missing, and ends a job that waits for one in vain.
+
+Spark starts the workers again as soon as it has a slot for each, and says nothing until
+then, however long that is.
+"""
+
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from xray.common.errors import UserError
+from xray.spark.cluster import Cluster
+from xray.spark.resident.messages import DriverUnreachable
+from xray.spark.resident.server import WeightServer
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+UNREACHABLE = re.compile(rf"{DriverUnreachable.__name__}: (.+?\.) ")
+
+
+@contextmanager
+def watched(server: WeightServer, cluster: Cluster) -> Iterator[None]:
+    """End the block's Spark job when the server has an error, or lacks a worker."""
+    ended = threading.Event()
+    watch = Watch(server, cluster)
+
+    def poll() -> None:
+        while not ended.wait(POLL_SECONDS):
+            watch.look()
+            if server.error:
+                cluster.cancel_jobs()
+
+    threading.Thread(target=poll, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+class Watch:
+    """Looks at the workers now and then.
+
+    Args:
+        server: that the workers join.
+        cluster: that starts them.
+    """
+
+    def __init__(self, server: WeightServer, cluster: Cluster) -> None:
+        self._server, self._cluster = server, cluster
+        self._complete = self._told = False
+
+    def look(self) -> None:
+        """Tell what has changed since the last look; fail the job if it must end."""
+        missing = self._server.missing()
+        if missing is None:
+            if self._told:
+                logger.warning("All %s workers are there again.", self._cluster.workers)
+            self._complete, self._told = True, False
+            return
+        seconds, lost = missing
+        if self._complete and not self._told:
+            self._tell(lost)
+        if reason := self._reason_to_end(seconds):
+            self._server.fail(UserError(reason))
+
+    def _tell(self, lost: int | None) -> None:
+        self._told = True
+        logger.warning(
+            "%s is gone. Waiting at most %g s (runner.wait_for_workers) for %s slots, "
+            "to go on after average %s.",
+            "A worker" if lost is None else f"Worker {lost}",
+            self._cluster.wait_seconds,
+            self._cluster.workers,
+            self._server.rounds,
+        )
+
+    def _reason_to_end(self, seconds: float) -> str | None:
+        """Why the missing worker is not waited for any longer, and what to do."""
+        if found := UNREACHABLE.search(self._cluster.last_failure() or ""):
+            return (
+                f"{found[1]} Set spark.driver.host (runner.spark_conf) to an address "
+                "that the executors reach, and let them through to its ports."
+            )
+        if seconds < self._cluster.wait_seconds:
+            return None
+        return (
+            f"{self._cluster.workers} worker(s) were not there together within "
+            f"{self._cluster.wait_seconds:g} s (runner.wait_for_workers); the cluster "
+            f"has {self._cluster.slots()} slot(s). Add executors, or lower "
+            "runner.workers."
+        )
