@@ -4,13 +4,16 @@ The demo trains most of them. The others train on the images that it leaves, one
 from staged shards. One image is broken, so every run has to do without it.
 """
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -159,6 +162,16 @@ def test_demo_leaves_records_and_report(demo, demo_records, folder):
     ]
     assert len({r.work_id for r in demo_records if r.status == "success"}) == 1
     assert (folder / "demo" / "report" / "report.html").stat().st_size > 10_000
+
+
+def test_one_resident_worker_is_the_sequential_runner(demo_records):
+    """Dropout and all: the demo's network has some."""
+    one, other = demo_records[0], demo_records[2]
+    assert one.config["model"]["dropout"] > 0
+    losses, others = ([e.loss for e in run.epochs] for run in (one, other))
+    assert losses == pytest.approx(others, rel=1e-6)
+    macro = one.scores.macro_auc.value
+    assert macro == pytest.approx(other.scores.macro_auc.value, rel=1e-6)
 
 
 def test_gpu_without_a_gpu_is_refused(demo, demo_records):
@@ -348,3 +361,41 @@ def test_interrupt_leaves_an_aborted_record(bucket, tmp_path, script, sign):
     if script == "sequential":
         assert len(record.epochs) >= 2
     assert_becomes_empty(scratch)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_termination_while_java_starts_leaves_a_record_and_no_java(
+    bucket, tmp_path, number
+):
+    """Java would stay for good if its port was not taken from it."""
+    config = bucket.write_config(tmp_path / "run.yaml", runner={"workers": 1})
+    command = ["experiments/elephas_spark.py", "--config", config, "--results"]
+    process = subprocess.Popen(
+        [sys.executable, *map(str, command), str(tmp_path)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | scratch_environment(tmp_path / "scratch"),
+    )
+    java = None
+    while java is None:  # as spark-class, a shell, before it is Java
+        assert process.poll() is None
+        for child in psutil.Process(process.pid).children():
+            with contextlib.suppress(psutil.Error):  # it has ended
+                java = child if "pyspark-shell" in child.cmdline() else java
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(number)
+    assert "Traceback" not in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert read_record(tmp_path).status == "aborted"
+    java.wait(20)
+
+
+def test_a_program_of_nohup_does_not_end_with_its_terminal():
+    code = "from xray.common.processes import interrupt_on_termination as i; i(); "
+    code += "import os, signal; os.kill(os.getpid(), signal.SIGHUP); print('lives')"
+    done = subprocess.run(
+        ["nohup", sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == "lives\n"

@@ -37,6 +37,19 @@ def test_order_differs_by_epoch_and_seed():
     assert len({tuple(order) for order in orders}) == 6
 
 
+def test_order_is_drawn_from_seed_epoch_and_worker():
+    def drawn(*key):
+        return np.random.Generator(np.random.PCG64(key)).permutation(COUNT).tolist()
+
+    for worker, key in [(0, ()), (1, (1,)), (2, (2,))]:
+        for seed, epoch in [(0, 0), (0, 1), (5, 1)]:
+            order = epoch_order(COUNT, seed, epoch, worker).tolist()
+            assert order == drawn(seed, epoch, *key)
+    feed = make_feed()
+    other = Feed(feed.images, feed.labels, BATCH, 0, 2)
+    assert visited(other, 1) == drawn(0, 1, 2)
+
+
 def test_order_is_that_of_any_other_feed():
     assert visited(make_feed(3), 2) == visited(make_feed(3), 2)
     assert visited(make_feed(3), 2) == list(epoch_order(COUNT, 3, 2))

@@ -1,12 +1,16 @@
 """The asynchronous modes' server, over real HTTP in its own process."""
 
+import contextlib
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 
 import numpy as np
 import pytest
 
+from tests.conftest import ROOT
 from xray.spark.stock.parameter_server import (
     apply_update,
     choose_address,
@@ -61,7 +65,7 @@ class TestServer:
         server = make_server(model_to_dict(model), address, mode, statistics, workers=2)
         server.start()
         yield server, address, make_client(address, statistics)
-        if server.server.is_alive():
+        with contextlib.suppress(ValueError):  # the test has stopped it
             server.stop()
 
     def test_weights_come_and_go(self, served, model):
@@ -83,6 +87,16 @@ class TestServer:
             with pytest.raises(urllib.error.HTTPError, match="401"):
                 urllib.request.urlopen(f"http://{address.netloc}/{path}")
 
+    @pytest.mark.parametrize("change", [str.swapcase, lambda token: token[:-1]])
+    def test_a_wrong_token_is_refused(self, served, change):
+        _, address, client = served
+        headers = client.headers | {"Authorization": change(address.token)}
+        request = urllib.request.Request(
+            f"http://{address.netloc}/parameters", headers=headers
+        )
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(request)
+
     def test_no_debugger(self, served):
         _, address, client = served
         request = urllib.request.Request(
@@ -91,11 +105,29 @@ class TestServer:
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(request)
 
-    def test_it_stops_and_never_holds_the_driver(self, served):
+    def test_it_stops(self, served):
         server, address, _ = served
-        assert server.server.daemon
         assert is_open(address)
-        server.stop = type(server).stop.__get__(server)
-        server.server.terminate()
-        server.server.join()
+        server.stop()
         assert not is_open(address)
+
+
+FAILING_DRIVER = """
+import keras
+from elephas.utils import model_to_dict
+from xray.spark.stock.parameter_server import choose_address, make_server
+model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+address = choose_address("127.0.0.1")
+make_server(model_to_dict(model), address, "hogwild", frozenset(), workers=2).start()
+print(address.port, flush=True)
+raise SystemExit(7)
+"""
+
+
+@pytest.mark.slow
+def test_it_does_not_hold_up_a_driver_that_fails():
+    command = [sys.executable, "-c", FAILING_DRIVER]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120)
+    assert done.returncode == 7
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(done.stdout))) != 0
