@@ -26,7 +26,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 LISTED = ROOT / "tests" / "mutations.yaml"
-TIMEOUT_SECONDS = 600
+TIMEOUT_SECONDS = 300
 
 
 @dataclass(frozen=True)
