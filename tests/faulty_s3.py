@@ -36,7 +36,7 @@ class Request:
 
     Attributes:
         number: from 0 on.
-        seconds: since the proxy started.
+        seconds: since the first one.
         method: GET, PUT, ...
         path: with the bucket and the query.
     """
@@ -74,7 +74,7 @@ class FaultyS3(ThreadingHTTPServer):
         super().__init__((host, 0), _Handler, bind_and_activate)
         self.server = urlsplit(endpoint_url).netloc
         self.plan, self.requests = plan, []
-        self.silent_seconds, self.start = 5.0, time.monotonic()
+        self.silent_seconds, self.start = 5.0, float("inf")
         self.lock, self.random = threading.Lock(), random.Random(0)
 
     @property
@@ -99,7 +99,9 @@ class FaultyS3(ThreadingHTTPServer):
     def next_fault(self, method: str, path: str) -> str | None:
         """The fault of a request that has just come."""
         with self.lock:
-            seconds = time.monotonic() - self.start
+            now = time.monotonic()
+            self.start = min(self.start, now)  # else a slow start is an outage's end
+            seconds = now - self.start
             request = Request(len(self.requests), seconds, method, path)
             self.requests.append(request)
             return self.plan(request)

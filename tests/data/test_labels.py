@@ -119,7 +119,10 @@ def test_quoted_header():
         (csv('"never closed', *ROWS), "not a CSV file .ParserError"),
         (gzip.compress(csv(*ROWS), mtime=0)[:60], "not a CSV file .EOFError"),
         (b"\x1f\x8b\x08junk", "not a CSV file"),
-        (gzip.compress(csv(*ROWS), mtime=0)[:-8] + b"12345678", "not a CSV file .BadGzipFile"),
+        (
+            gzip.compress(csv(*ROWS), mtime=0)[:-8] + b"12345678",
+            "not a CSV file .BadGzipFile",
+        ),
     ],
 )
 def test_refused_file(content, message):
@@ -134,7 +137,9 @@ WIDE = ",".join(f"column{number}" for number in range(200_000))
     ("content", "message"),
     [
         pytest.param(
-            gzip.compress(bytes(300 * 2**20), 1, mtime=0), "has more than 128 MiB", id="zeros"
+            gzip.compress(bytes(300 * 2**20), 1, mtime=0),
+            "has more than 128 MiB",
+            id="zeros",
         ),
         pytest.param(csv(header=WIDE), "has 200000 columns, more than 1000", id="wide"),
         pytest.param(

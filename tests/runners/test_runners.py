@@ -169,9 +169,9 @@ def test_one_resident_worker_is_the_sequential_runner(demo_records):
     one, other = demo_records[0], demo_records[2]
     assert one.config["model"]["dropout"] > 0
     losses, others = ([e.loss for e in run.epochs] for run in (one, other))
-    assert losses == pytest.approx(others, rel=1e-6)
-    macro = one.scores.macro_auc.value
-    assert macro == pytest.approx(other.scores.macro_auc.value, rel=1e-6)
+    # A last bit of the weights after epoch 1 moves the loss of epoch 2 by 0.2%.
+    assert losses == pytest.approx(others, rel=1e-12)
+    assert one.scores.macro_auc == other.scores.macro_auc
 
 
 def test_gpu_without_a_gpu_is_refused(demo, demo_records):

@@ -9,6 +9,7 @@ from tests.conftest import ROOT
 from xray.common.errors import UserError
 from xray.config.run import RunnerConfig
 from xray.spark.cluster import Cluster, join_cluster, start_cluster
+from xray.spark.slots import wait_for_slots
 
 
 @pytest.mark.slow
@@ -49,11 +50,9 @@ class TestRunningCluster:
         finally:
             context.environment = before
 
-    def test_too_few_slots_are_refused(self, cluster, monkeypatch):
-        from xray.spark.cluster import _wait_for_slots
-
+    def test_too_few_slots_are_refused(self, cluster):
         with pytest.raises(UserError, match="5 worker.s. of 1 core.s. need"):
-            _wait_for_slots(cluster.context, 5)
+            wait_for_slots(cluster.context, 5, wait_seconds=60)
 
     def test_a_second_context_is_refused_in_one_line(self, cluster):
         with pytest.raises(UserError, match="Spark cannot start") as caught:

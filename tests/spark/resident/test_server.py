@@ -83,6 +83,15 @@ def test_mean_is_weighted_by_images(serve, workers):
     assert server.bytes_received == server.bytes_sent == 3 * workers * 8
 
 
+def test_one_workers_mean_is_its_vector_to_the_last_bit(serve):
+    values = np.random.default_rng(0).random(1000, np.float32)
+    mean = values.copy()
+    server = serve(1, np.zeros(1000))
+    Link(server.address, 0, attempt=1).average(mean, 91)
+    np.testing.assert_array_equal(mean, values)
+    assert (mean * np.float32(91) / np.float32(91) != values).any()
+
+
 WORKER = """
 import sys
 from ast import literal_eval

@@ -21,7 +21,7 @@ class Attempt:
         lost_worker: the first that went, where it is known.
         arrived: what has come in the round under way.
         finished: rounds answered so far.
-        images: of the round under way.
+        weight: of the vectors of the round under way, summed.
         reply: of the last round.
         sent_home: whether there is nothing more to do.
     """
@@ -32,7 +32,7 @@ class Attempt:
     lost_worker: int | None = None
     arrived: list[tuple[int, Any]] = field(default_factory=list)
     finished: int = 0
-    images: int = 0
+    weight: int = 0
     reply: Any = None
     sent_home: bool = False
 

@@ -232,11 +232,13 @@ class WeightServer:
             return self._finish(attempt, answer)
 
     def _average(self, connection: Connection, attempt: Attempt, images: int) -> None:
-        self._receive(connection, attempt, images)
+        # x * n / n is not always x, and one worker's mean is its own vector.
+        weight = images if self._workers > 1 else min(images, 1)
+        self._receive(connection, attempt, weight)
         with self._changed:
             if attempt.lost:
                 raise RoundLost
-            attempt.images += images
+            attempt.weight += weight
             attempt.arrived.append((0, None))
             if len(attempt.arrived) < self._workers:
                 self._wait(attempt)
@@ -247,13 +249,13 @@ class WeightServer:
         # Nobody changes the mean now: the next one needs this worker's next vector.
         send_vector(connection, self.weights)
 
-    def _receive(self, connection: Connection, attempt: Attempt, images: int) -> None:
-        """Add a worker's vector, times its images, to the sum."""
+    def _receive(self, connection: Connection, attempt: Attempt, weight: int) -> None:
+        """Add a worker's vector, times its weight, to the sum."""
         buffer = np.empty(min(CHUNK, len(self.weights)), np.float32)
         for place in pieces(len(self.weights)):
             piece = buffer[: place.stop - place.start]
             connection.recv_bytes_into(piece)
-            piece *= np.float32(images)
+            piece *= np.float32(weight)
             with self._changed:
                 if attempt.lost:
                     raise RoundLost
@@ -264,10 +266,10 @@ class WeightServer:
         """The sum of all vectors has become the mean."""
         # Unreadable images can leave an epoch's last part without a batch: nobody
         # trained, and the mean stays what it was.
-        if attempt.images:
-            np.divide(self._sum, np.float32(attempt.images), out=self.weights)
+        if attempt.weight:
+            np.divide(self._sum, np.float32(attempt.weight), out=self.weights)
         self._sum[:] = 0
-        attempt.images = 0
+        attempt.weight = 0
         self.rounds += 1
         self._roll_call.note_average()
         self.bytes_sent += self._workers * self.weights.nbytes
