@@ -57,7 +57,8 @@ class FaultyS3(ThreadingHTTPServer):
         plan: the kind of fault that a request meets, None for none. Kinds: those of
             `REFUSALS`; "drop" closes without an answer, "silent" answers after
             `silent_seconds`, and of a body "reset" and "truncate" send a half, "wrong"
-            turns one bit, "slow" pauses in the middle.
+            turns one bit, "slow" pauses in the middle, "trickle" sends ten bytes a
+            second.
         requests: every request so far.
     """
 
@@ -186,6 +187,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
         if kind in ("reset", "truncate") and body:
             self._reset() if kind == "reset" else self._close()
+            return
+        if kind == "trickle":
+            for place in range(len(body)):
+                self.wfile.write(body[place : place + 1])
+                time.sleep(0.1)
             return
         if kind == "slow" and body:
             time.sleep(1)

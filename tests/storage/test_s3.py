@@ -13,7 +13,7 @@ import pytest
 from tests.faulty_s3 import TRANSIENT, FaultyS3, outage
 from tests.refusals import SECRET, refused
 from xray.local.s3 import serve
-from xray.storage import patience
+from xray.storage import deadline, patience
 from xray.storage.credentials import S3Access, load_access
 from xray.storage.failures import ReplacedObject
 from xray.storage.patience import LONGEST_PAUSE_SECONDS, patience_seconds
@@ -257,6 +257,17 @@ def test_what_never_comes_whole_is_an_error_of_s3_not_of_the_object(
         Storage(load_access(bucket.credentials)).read(first_file(bucket)[0])
     assert time.monotonic() - start < 3
     assert len(proxy.requests) > 2
+
+
+def test_an_answer_that_trickles_is_asked_for_again(faulty, monkeypatch, caplog):
+    proxy, bucket = faulty
+    monkeypatch.setattr(deadline, "READ_SECONDS", 1)
+    monkeypatch.setattr(patience, "_words", patience._Words())
+    proxy.plan = lambda request: "trickle" if request.number < 1 else None
+    uri, content = first_file(bucket)
+    assert Storage(load_access(bucket.credentials)).read(uri) == content
+    assert "breaks off its answer (ResponseStreamingError); trying" in caplog.text
+    assert proxy.requests[-1].seconds < 5
 
 
 def test_nobody_waits_for_what_was_given_up(faulty):

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from xray.storage.credentials import S3Access
+from xray.storage.deadline import READ_SECONDS, read_in_time
 from xray.storage.failures import UnreadableObject, replaced, split_uri, translated
 from xray.storage.patience import BrokenBody, patiently
 
@@ -88,7 +89,7 @@ class Storage:
             reply = self.client.get_object(Bucket=bucket, Key=key, **condition)
             if etag and reply["ETag"].strip('"') != etag:  # not every S3 knows IfMatch
                 raise replaced(uri)
-            content = reply["Body"].read()
+            content = read_in_time(reply["Body"], reply["ContentLength"])
             _check_content(reply, content, md5)
             return content
 
@@ -175,7 +176,7 @@ def _make_client(access: S3Access, connections: int) -> "BaseClient":
     )
     config = Config(
         connect_timeout=3,
-        read_timeout=30,
+        read_timeout=READ_SECONDS,
         max_pool_connections=connections,
         retries={"mode": "legacy", "total_max_attempts": 1},  # see patience.py
         s3={"addressing_style": "path"} if access.endpoint_url else None,
