@@ -25,7 +25,7 @@ test: setup
 
 # What needs several hosts (network namespaces, root) or minutes.
 test-cluster: setup
-	$(BIN)/python -m pytest -m cluster
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m cluster
 
 lint: setup
 	$(BIN)/ruff check .

@@ -57,7 +57,7 @@ def test_a_record_is_read(whole, tmp_path):
     assert record.model_dump(mode="json") == written
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_sequential_run_goes_on(bucket, tmp_path, whole):
     journal = resumed_journal("sequential", bucket.config(), tmp_path, 1)
     record = train_locally(journal.config, journal)
@@ -69,7 +69,7 @@ def test_a_sequential_run_goes_on(bucket, tmp_path, whole):
     assert second.loss == pytest.approx(whole.epochs[1].loss, abs=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_run_of_resident_workers_goes_on(bucket, cluster, tmp_path):
     config = bucket.config(runner={"workers": 2})
     journal = resumed_journal("elephas", config, tmp_path, 2)
@@ -85,7 +85,7 @@ def test_a_run_of_resident_workers_goes_on(bucket, cluster, tmp_path):
     assert resume.epoch == 1
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_saved_model_predicts(whole):
     model, info = load_model(FILES / "models" / "tiny.keras")
     assert info.work_id == whole.work_id
@@ -93,7 +93,7 @@ def test_a_saved_model_predicts(whole):
     assert model.predict(pixels, verbose=0).shape == (4, 15)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_pipelines_find_their_stages(cluster):
     from pyspark.ml import Pipeline, PipelineModel
     from pyspark.sql import SparkSession

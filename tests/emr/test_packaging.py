@@ -163,7 +163,7 @@ def unpacked_code(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.timeout(900)
 @NO_PYTHON
 def test_a_packed_environment_trains_on_its_own(unpacked_code, bucket, tmp_path):

@@ -414,6 +414,7 @@ class TestOnSpark:
         Path(out.root).mkdir()
         return plan_job(info, inputs.images, reader, out)
 
+    @pytest.mark.cluster
     def test_a_failing_task_leaves_one_row_an_image(
         self, zoo, score, job, cluster, saved_model, tmp_path
     ):

@@ -61,7 +61,11 @@ class Work:
     pixels: dict[str, np.ndarray]
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+def minutes(name: str) -> object:
+    return name if name in QUICK else pytest.param(name, marks=pytest.mark.cluster)
+
+
+@pytest.fixture(scope="module", params=map(minutes, BACKBONES))
 def work(request, bucket, tmp_path_factory) -> Work:
     folder = tmp_path_factory.mktemp("backbone")
     file = bucket.write_config(

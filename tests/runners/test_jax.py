@@ -25,7 +25,7 @@ from xray.storage.credentials import load_access
 from xray.training.journal import Journal
 from xray.training.local import train_locally
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 
 NEEDLESS = {"tensorflow", "tensorboard", "torch", "pyspark", "elephas"}
 STAGED = "s3://jax-staged/all/"

@@ -224,7 +224,7 @@ def test_table_shows_dashes_where_no_run_succeeded_or_a_key_means_nothing(file):
     assert third.split() == ["elephas", "0", "3", *"––––"]
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_sweep_runs_what_is_missing_once(bucket, tmp_path):
     config = bucket.write_config(tmp_path / "run.yaml", training={"epochs": 1})
     results = tmp_path / "results"

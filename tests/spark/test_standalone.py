@@ -61,6 +61,7 @@ def test_workers_follow_from_the_cluster(master, bucket, tmp_path):
     assert secret not in done.stdout + done.stderr
 
 
+@pytest.mark.cluster
 def test_a_sweep_on_emr_trains_for_real(
     master, aws, arguments, bucket, tmp_path, monkeypatch
 ):
@@ -89,15 +90,13 @@ def test_a_sweep_on_emr_trains_for_real(
     assert record.scores.findings_scored > 0
 
 
-def test_more_workers_than_slots_are_refused(master, bucket, tmp_path, monkeypatch):
+def test_more_workers_than_slots_are_refused(master, bucket, tmp_path):
     config = bucket.write_config(tmp_path / "run.yaml")
-    monkeypatch.setenv("XRAY_EXECUTOR_WAIT_SECONDS", "5")
-    done = submit(
-        master, "--config", config, "--results", tmp_path, "--set", "runner.workers=3"
-    )
+    settings = ("--set", "runner.workers=3", "--set", "runner.wait_for_workers=5")
+    done = submit(master, "--config", config, "--results", tmp_path, *settings)
     assert done.returncode == 2
     # spark-submit sends all that the program prints to standard output.
-    assert_one_line(done.stdout, "3 worker(s)", "Lower runner.workers")
+    assert_one_line(done.stdout, "3 worker(s)", "after 5 s", "Lower runner.workers")
     assert read_record(tmp_path).status == "failed"
 
 

@@ -35,6 +35,7 @@ def test_sequential_benchmark_writes_its_pairs(tmp_path):
     assert summary["sequential_over_limit"] == pytest.approx(ratio)
 
 
+@pytest.mark.cluster
 def test_spark_benchmark_ends_with_its_ratios(tmp_path):
     done = run_script(
         *(

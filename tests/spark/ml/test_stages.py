@@ -201,6 +201,7 @@ def test_features_are_the_frozen_backbones(test_images, featurizer, pixels, tmp_
         predict_contents(featurizer.network, [b"abc"])
 
 
+@pytest.mark.cluster
 def test_regressions_on_frozen_features_are_scored_by_both(
     images, featurizer, config, dataset
 ):

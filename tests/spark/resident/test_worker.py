@@ -227,6 +227,7 @@ def test_a_shard_smaller_than_a_batch_trains(data, cluster):
     )
 
 
+@pytest.mark.cluster
 def test_a_worker_killed_in_mid_epoch_costs_a_round_and_nothing_else(data, cluster):
     killed = threading.Event()
 
@@ -282,6 +283,7 @@ def lose_a_worker_after(journal, epochs):
     journal.advance = deadly
 
 
+@pytest.mark.cluster
 def test_a_worker_killed_in_the_last_scoring_costs_no_image(
     data, bucket, cluster, tmp_path
 ):

@@ -56,6 +56,7 @@ def model():
     return small_model()
 
 
+@pytest.mark.cluster
 def test_synchronous_epochs_continue_and_repeat_exactly(rows):
     def fit(calls):
         spark_model = make_synchronous_model(small_model(), seed=3)
