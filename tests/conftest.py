@@ -49,12 +49,18 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that all processes end at about one time."""
+    """The longest files come first, so that all processes end at about one time.
+
+    They are those whose tests may take longer than others, then those with slow tests.
+    """
     for item in items:
         if item.get_closest_marker("cluster"):
             item.add_marker("slow")
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    marked = {
+        name: {item.path for item in items if item.get_closest_marker(name)}
+        for name in ("timeout", "slow")
+    }
+    items.sort(key=lambda item: [item.path not in files for files in marked.values()])
 
 
 def require(what: str, reason: str) -> NoReturn:

@@ -63,6 +63,7 @@ def test_no_secret_reaches_aws(aws, arguments, tmp_path):
     assert not any(SECRET in str(one) or "credentials.yaml" in str(one) for one in sent)
 
 
+@pytest.mark.cluster
 @pytest.mark.slow
 def test_a_failed_step_shows_its_end_and_keeps_records(
     aws, arguments, tmp_path, capsys
@@ -108,6 +109,7 @@ def test_a_cluster_that_ends_early_says_why(aws, arguments, tmp_path, capsys, me
         refused(capsys, arguments(1), "ended before its runs", *FAILURES[message])
 
 
+@pytest.mark.cluster
 @pytest.mark.slow
 def test_a_running_cluster_of_the_sweep_is_followed(aws, arguments, tmp_path, capsys):
     process = start_process(arguments(1, 2))

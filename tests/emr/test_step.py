@@ -16,6 +16,7 @@ from xray.common.java import find_java_home
 pytest_plugins = ["tests.emr.account"]
 
 
+@pytest.mark.cluster
 @pytest.mark.slow
 def test_a_cancelled_step_still_brings_its_record(aws, bucket):
     """EMR tells the step; spark-submit is Java, and tells no Python program."""

@@ -23,10 +23,9 @@ def train(bucket, folder, *script: str) -> RunRecord:
     "script",
     [
         ("experiments/sweep.py", "--runner", "sequential"),
-        ("experiments/benchmarks/peers/gpu_stand_in.py",),
         ("experiments/elephas_spark.py",),
     ],
-    ids=["sweep", "gpu", "elephas"],
+    ids=["sweep", "elephas"],
 )
 def test_training_through_a_faulty_s3_gives_the_record_of_a_quiet_one(
     faulty, tmp_path, script

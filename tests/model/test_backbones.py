@@ -62,7 +62,8 @@ class Work:
 
 
 def minutes(name: str) -> object:
-    return name if name in QUICK else pytest.param(name, marks=pytest.mark.cluster)
+    few = name in ("MobileNet", "Tiny")
+    return name if few else pytest.param(name, marks=pytest.mark.cluster)
 
 
 @pytest.fixture(scope="module", params=map(minutes, BACKBONES))
@@ -136,7 +137,7 @@ def test_its_initial_weights_are_what_tensorflow_draws(model):
             np.testing.assert_allclose(kernel, expected, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("work", QUICK, indirect=True, scope="module")
+@pytest.mark.parametrize("work", map(minutes, QUICK), indirect=True, scope="module")
 def test_sequential_and_gpu_train_score_and_save_it(work, model, tmp_path):
     journal = Journal("sequential", work.config, workers=1, dataset=work.dataset)
     sets = [
@@ -215,7 +216,7 @@ def test_a_resident_worker_trains_exchanges_and_scores_it(work, model):
         assert finding.positives + finding.negatives == TEST
 
 
-@pytest.mark.parametrize("work", QUICK, indirect=True, scope="module")
+@pytest.mark.parametrize("work", map(minutes, QUICK), indirect=True, scope="module")
 def test_a_stock_worker_trains_and_scores_it(work, model):
     from elephas.utils import average_and_subtract
 

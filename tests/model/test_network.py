@@ -126,6 +126,7 @@ def test_head_with_penalty_and_dropout_alone():
     assert float(model.losses[0]) == pytest.approx(0.01 * np.sum(np.square(kernel)))
 
 
+@pytest.mark.cluster
 def test_a_frozen_backbone_keeps_its_weights_until_it_is_unfrozen():
     config = make_config(training={"frozen_epochs": 1, "learning_rate": 0.1})
     model = build_model(config)

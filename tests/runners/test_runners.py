@@ -61,6 +61,8 @@ def settings(folder):
     return (
         "data.image_size=32",
         "data.min_train_positives=0",
+        "model.backbone=Tiny",  # which is traced in a third of the time
+        "model.alpha=1.0",
         "training.epochs=2",
         f"output.models={folder / 'models'}",
         f"output.tensorboard={folder / 'tensorboard'}",
@@ -371,6 +373,7 @@ def test_interrupt_leaves_an_aborted_record(bucket, tmp_path, script, sign):
     assert_becomes_empty(scratch)
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_termination_while_java_starts_leaves_a_record_and_no_java(
     bucket, tmp_path, number

@@ -46,6 +46,7 @@ def submit(master, *arguments):
     )
 
 
+@pytest.mark.cluster
 def test_workers_follow_from_the_cluster(master, bucket, tmp_path):
     mode = "asynchronous"  # the synchronous one is what the next test trains
     config = bucket.write_config(

@@ -7,7 +7,7 @@ import pytest
 from experiments.benchmarks import backbones
 from tests.conftest import assert_one_line, run_script
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 
 
 def test_hardware_limit_measures_processes_together():
@@ -35,7 +35,6 @@ def test_sequential_benchmark_writes_its_pairs(tmp_path):
     assert summary["sequential_over_limit"] == pytest.approx(ratio)
 
 
-@pytest.mark.cluster
 def test_spark_benchmark_ends_with_its_ratios(tmp_path):
     done = run_script(
         *(

@@ -129,6 +129,7 @@ def fitted(images, config):
     return Pipeline(stages=[estimator]).fit(images.where(images.subset == "train"))
 
 
+@pytest.mark.cluster
 def test_a_fitted_pipeline_scores_the_same_when_loaded(
     fitted, test_images, pixels, tmp_path
 ):
@@ -148,6 +149,7 @@ def test_a_fitted_pipeline_scores_the_same_when_loaded(
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.cluster
 def test_the_estimator_trains_the_configured_network(fitted, config):
     from xray.model.network import build_model
 
@@ -313,6 +315,7 @@ def test_stages_without_what_they_need_are_refused(session, bucket, images):
         XrayEstimator(config=asynchronous).fit(images)
 
 
+@pytest.mark.cluster
 def test_columns_that_do_not_fit_a_network_are_refused(fitted, images):
     (model,) = fitted.stages
     with refused("no column 'pixels'"):
