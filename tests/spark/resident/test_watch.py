@@ -60,6 +60,24 @@ def test_a_worker_that_does_not_come_is_not_awaited_for_ever(server, cluster):
     assert "the cluster has 2 slot(s)" in str(server.error)
 
 
+def test_another_jobs_failure_is_no_reason():
+    """Of a job before this one, in the same context."""
+    old = (
+        "DriverUnreachable: cannot reach the driver at 127.0.0.1:9 (refused). Worker 1"
+    )
+    failures = [old, old]
+    shown = SimpleNamespace(
+        last_failure=lambda: failures.pop(0), wait_seconds=60, workers=2
+    )
+    failed = []
+    server = SimpleNamespace(missing=lambda: (1.0, None), fail=failed.append)
+    Watch(server, shown).look()
+    assert not failed
+    failures += [None, old]
+    Watch(server, shown).look()
+    assert "cannot reach the driver at 127.0.0.1:9 (refused). Set " in str(failed[0])
+
+
 def test_what_is_missing_is_told_once_and_its_return_too(cluster, caplog):
     states = [None, (1.0, 1), (2.0, 1), None, None, (0.0, None)]
     server = SimpleNamespace(missing=lambda: states.pop(0), rounds=7)

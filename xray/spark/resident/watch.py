@@ -51,6 +51,7 @@ class Watch:
     def __init__(self, server: WeightServer, cluster: Cluster) -> None:
         self._server, self._cluster = server, cluster
         self._complete = self._told = False
+        self._earlier = cluster.last_failure()  # of another job in the same context
 
     def look(self) -> None:
         """Tell what has changed since the last look; fail the job if it must end."""
@@ -79,7 +80,8 @@ class Watch:
 
     def _reason_to_end(self, seconds: float) -> str | None:
         """Why the missing worker is not waited for any longer, and what to do."""
-        if found := UNREACHABLE.search(self._cluster.last_failure() or ""):
+        failure = self._cluster.last_failure()
+        if failure != self._earlier and (found := UNREACHABLE.search(failure or "")):
             return (
                 f"{found[1]} Set spark.driver.host (runner.spark_conf) to an address "
                 "that the executors reach, and let them through to its ports."
