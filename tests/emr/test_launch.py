@@ -64,7 +64,6 @@ def test_no_secret_reaches_aws(aws, arguments, tmp_path):
 
 
 @pytest.mark.cluster
-@pytest.mark.slow
 def test_a_failed_step_shows_its_end_and_keeps_records(
     aws, arguments, tmp_path, capsys
 ):
@@ -110,7 +109,6 @@ def test_a_cluster_that_ends_early_says_why(aws, arguments, tmp_path, capsys, me
 
 
 @pytest.mark.cluster
-@pytest.mark.slow
 def test_a_running_cluster_of_the_sweep_is_followed(aws, arguments, tmp_path, capsys):
     process = start_process(arguments(1, 2))
     wait_for_cluster()

@@ -17,7 +17,6 @@ pytest_plugins = ["tests.emr.account"]
 
 
 @pytest.mark.cluster
-@pytest.mark.slow
 def test_a_cancelled_step_still_brings_its_record(aws, bucket):
     """EMR tells the step; spark-submit is Java, and tells no Python program."""
     settings = bucket.settings(training={"epochs": 10_000}, runner={"workers": 1})
