@@ -6,7 +6,6 @@ import signal
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -336,14 +335,26 @@ def test_a_straggler_shows_in_the_seconds_of_its_epochs(data, cluster):
 
 
 def python_workers() -> list[int]:
-    """Process ids of this test's Spark Python workers that hold TensorFlow."""
+    """Process ids of the Spark Python workers that this process's weight server holds.
+
+    Those of earlier jobs may live on beside them; killing one costs nobody anything.
+    """
+    ports = {
+        connection.laddr.port
+        for connection in psutil.Process().net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    }
     found = []
     for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error, OSError):
-            maps = Path(f"/proc/{process.pid}/maps").read_text(errors="replace")
-            if "pyspark.daemon" in process.cmdline() and "tensorflow" in maps:
+        with contextlib.suppress(psutil.Error):
+            joined = process.net_connections() if is_python_worker(process) else []
+            if any(each.raddr and each.raddr.port in ports for each in joined):
                 found.append(process.pid)
     return found
+
+
+def is_python_worker(process: psutil.Process) -> bool:
+    return "pyspark.daemon" in process.cmdline()
 
 
 def test_workers_start_before_the_listing_ends_and_end_when_it_fails(bucket, cluster):
