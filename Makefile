@@ -23,9 +23,9 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not cluster"
 
-# What needs several hosts (network namespaces, root) or minutes.
+# What needs several hosts (network namespaces, root) or minutes; much of it waits.
 test-cluster: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m cluster
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m cluster
 
 lint: setup
 	$(BIN)/ruff check .

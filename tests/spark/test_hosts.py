@@ -204,8 +204,7 @@ def test_a_slow_link_changes_nothing(net, write_config, undisturbed, tmp_path):
 
 def test_stock_elephas_does_not_wait_for_ever_either(net, write_config, tmp_path):
     """Spark itself would, for an executor that does not come."""
-    config = write_config(engine="stock", wait_for_workers=5)
-    run = Run(config, tmp_path / "results")
+    run = Run(write_config(engine="stock"), tmp_path / "results")
     run.wait_for_an_epoch()
     for host in net.hosts:
         host.vanish()
@@ -215,5 +214,5 @@ def test_stock_elephas_does_not_wait_for_ever_either(net, write_config, tmp_path
     finally:
         for host in net.hosts:
             host.come_back()
-    assert_one_line(run.text(), "All executors are gone", "5 s", "--resume")
+    assert_one_line(run.text(), "All executors are gone", f"{WAIT_SECONDS} s", "--resume")
     assert read_record(run.results).status == "failed"
