@@ -30,7 +30,7 @@ from emr.store import fetch_records, log_tail, upload
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
 from xray.records.machine import git_state
-from xray.records.record import read_records
+from xray.records.reading import read_records
 from xray.report.costs import PriceTable
 
 
@@ -199,7 +199,7 @@ def report(results: Path, prices: PriceTable) -> None:
         write_report,  # Matplotlib, which few commands use
     )
 
-    for path in write_report(results, results / "report", prices):
+    for path in write_report([results], results / "report", prices):
         print(path)
 
 

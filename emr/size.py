@@ -26,7 +26,8 @@ from emr.settings import (
 from xray.common.command import command
 from xray.common.errors import UserError
 from xray.config.options import add_set_option
-from xray.records.record import RunRecord, read_records
+from xray.records.reading import read_records
+from xray.records.record import RunRecord
 from xray.report.costs import PRICES, load_prices
 from xray.report.forecast import NIH_IMAGES, Forecast, Predictor, families, knee
 

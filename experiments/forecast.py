@@ -1,8 +1,8 @@
 """What more workers would bring, predicted from measured records.
 
-    python experiments/forecast.py results/sweep
-    python experiments/forecast.py results/sweep --images 112120 --workers 1 8 64
-    python experiments/forecast.py results/sweep --hold-out
+    python experiments/forecast.py results/sweep results/nih-sample
+    python experiments/forecast.py results/sweep results/nih-sample --images 112120 --workers 1 8 64
+    python experiments/forecast.py results/sweep results/nih-sample --hold-out
 
 The first two print time, cost, speedup and the knee with 95% intervals; the last checks
 the model: each measured worker count is predicted from the others alone. The last line
@@ -19,7 +19,8 @@ from typing import Any
 
 from xray.common.command import command
 from xray.common.errors import UserError
-from xray.records.record import RunRecord, read_records
+from xray.records.reading import read_records
+from xray.records.record import RunRecord
 from xray.report.costs import PRICES, PriceTable, load_prices
 from xray.report.forecast import Predictor, families, hold_out, knee, knee_sentence
 
@@ -30,7 +31,7 @@ WORKERS = (1, 2, 4, 8, 16, 32, 64)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table and one JSON object; 0, or 2 after a user's error."""
     options = _parser().parse_args(arguments)
-    everything, _ = read_records(options.results)
+    everything, _ = read_records(*options.results)
     records = _family(everything, options.results)
     if options.hold_out:
         rows = _check(records, everything)
@@ -44,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("results", type=Path, help="folder with Elephas records")
+    parser.add_argument(
+        "results", type=Path, nargs="+", help="Elephas records, and folders of them"
+    )
     parser.add_argument("--workers", type=int, nargs="+", default=WORKERS)
     parser.add_argument("--images", type=int, help="default: as many as were measured")
     parser.add_argument("--hold-out", action="store_true", help="check the model")
@@ -59,16 +62,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _family(records: list[RunRecord], folder: Path) -> list[RunRecord]:
+def _family(records: list[RunRecord], places: list[Path]) -> list[RunRecord]:
     """The family of records with the most worker counts.
 
     Raises:
-        UserError: no record under `folder` can be predicted from.
+        UserError: no record of `places` can be predicted from.
     """
     found = families(records)
     if not found:
         raise UserError(
-            f"No resident Elephas record under {folder}. Run a sweep first: python "
+            f"No resident Elephas record under {', '.join(map(str, places))}. Run a sweep first: python "
             "experiments/elephas_spark.py --config ... --set runner.workers=2"
         )
     return found[0]

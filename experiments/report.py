@@ -1,6 +1,9 @@
 """Records -> one page, one Markdown file and one CSV.
 
 python experiments/report.py results/ --out report/
+
+A run counts once, however many copies of its record there are. Several folders and
+records may be named: those of a study, and a baseline that lies elsewhere.
 """
 
 import argparse
@@ -25,8 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Compare the runs in a folder.")
-    parser.add_argument("results", type=Path, help="folder with run records")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "results", type=Path, nargs="+", help="folders with run records, or records"
+    )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for report.html, .md and .csv"
     )

@@ -38,7 +38,7 @@ from xray.common.processes import exit_on_termination, run_command
 from xray.config.options import add_config_options
 from xray.config.run import check_runner
 from xray.config.runners import RUNNERS
-from xray.records.record import read_records
+from xray.records.reading import read_records
 from xray.records.wording import duration
 from xray.runners.sweep import SweepRun, find_done, plan_runs, sweep_table
 

@@ -18,7 +18,8 @@ from xray.common.processes import die_with_parent
 from xray.local.s3 import serve
 from xray.local.synthetic import generate
 from xray.records.benchmark import write_benchmark
-from xray.records.record import RunRecord, read_records
+from xray.records.reading import read_records
+from xray.records.record import RunRecord
 
 EXPERIMENTS = Path(__file__).resolve().parents[1]
 PEERS = EXPERIMENTS / "benchmarks" / "peers"

@@ -15,7 +15,8 @@ import pytest
 from xray.common.background import in_background
 from xray.data.dataset import find_dataset
 from xray.model.network import build_model, weights_digest
-from xray.records.record import RunRecord, read_records
+from xray.records.reading import read_records
+from xray.records.record import RunRecord
 from xray.saved_model import load_model
 from xray.spark.resident.driver import train_resident
 from xray.storage.credentials import load_access

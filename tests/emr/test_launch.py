@@ -20,7 +20,7 @@ from tests.emr.account import (
 )
 from tests.emr.service import REGION, Machinery, clusters
 from tests.runners.test_runners import read_record
-from xray.records.record import read_records
+from xray.records.reading import read_records
 
 pytest_plugins = ["tests.emr.account"]
 

@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.factories import START, make_calibration, make_elephas, make_record
+from xray.records.reading import read_records
 from xray.records.record import (
     SCHEMA_VERSION,
     RunRecord,
     new_run_id,
-    read_records,
     utc_now,
     work_differences,
     work_id,
@@ -85,56 +85,6 @@ def test_field_of_a_newer_program_is_kept(tmp_path):
     assert json.loads(record.model_dump_json())["colour"] == "blue"
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("{", r"not a run record \(file: Invalid JSON"),
-        ("", r"not a run record \(file: Invalid JSON"),
-        ("[]", r"not a run record \(file: "),
-        ("{}", r"not a run record \(run_id: Field required\)"),
-        ("\udcff", r"not a run record \(file: Invalid JSON"),
-    ],
-)
-def test_other_files_are_left_out_with_the_reason(tmp_path, content, reason):
-    good = make_record()
-    good.write(tmp_path)
-    (tmp_path / "z.json").write_bytes(content.encode("utf-8", "surrogateescape"))
-    (tmp_path / "notes.txt").write_text("not looked at")
-    records, (left_out,) = read_records(tmp_path)
-    assert records == [good]
-    assert re.search(reason, left_out)
-    assert left_out.startswith(f"{tmp_path}/z.json: ")
-    assert "\n" not in left_out
-
-
-def test_newer_schema_is_left_out(tmp_path):
-    make_record(schema_version=SCHEMA_VERSION + 1).write(tmp_path)
-    records, (left_out,) = read_records(tmp_path)
-    assert records == []
-    assert left_out.endswith(
-        f"schema {SCHEMA_VERSION + 1}, newer than {SCHEMA_VERSION}"
-    )
-
-
-def test_folder_named_like_a_record_is_left_out(tmp_path):
-    (tmp_path / "folder.json").mkdir()
-    assert len(read_records(tmp_path)[1]) == 1
-
-
-def test_records_come_oldest_first(tmp_path):
-    hours = (5, 1, 3)
-    for hour in hours:
-        created = START + timedelta(hours=hour)
-        make_record(run_id=f"run{9 - hour}", created=created).write(tmp_path)
-    records, _ = read_records(tmp_path)
-    assert [r.created for r in records] == sorted(r.created for r in records)
-    assert [r.run_id for r in records] == ["run8", "run6", "run4"]
-
-
-def test_no_folder_is_no_record(tmp_path):
-    assert read_records(tmp_path / "none") == ([], [])
-
-
 def test_required_fields_are_the_only_ones_required():
     record = RunRecord(
         run_id="x", created=START, status="failed", runner="gpu", seed=0, config={}
@@ -179,16 +129,3 @@ def test_run_ids_sort_by_time_and_differ_within_a_millisecond():
     assert new_run_id(first, "gpu", 1, "abc") < new_run_id(later, "gpu", 1, "abc")
     assert len({new_run_id(first, "gpu", 1, "abc") for _ in range(50)}) == 50
     assert first.tzinfo is UTC
-
-
-def test_benchmarks_are_no_records(tmp_path):
-    from xray.records.benchmark import write_benchmark
-
-    write_benchmark(tmp_path, "sequential", {"images": 1}, {"limit": [1.0]})
-    assert read_records(tmp_path) == ([], [])
-
-
-def test_saved_models_are_no_records(tmp_path):
-    for suffix in ("json", "keras"):
-        (tmp_path / f"run_last.{suffix}").write_text("{}")
-    assert read_records(tmp_path) == ([], [])

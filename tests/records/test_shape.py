@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.factories import make_elephas, make_record
-from xray.records.record import RunRecord, read_records
+from xray.records.reading import read_records
+from xray.records.record import RunRecord
 from xray.records.shape import LARGEST, find_oddity
 
 quick = settings(derandomize=True, deadline=None, max_examples=40)

@@ -12,7 +12,8 @@ from tests.factories import make_record
 from tests.model.test_saved import network
 from xray.common.errors import UserError
 from xray.model.saved import read_info
-from xray.records.record import RunRecord, read_records
+from xray.records.reading import read_records
+from xray.records.record import RunRecord
 from xray.runners.cli import main
 from xray.training.resuming import keep_epoch
 

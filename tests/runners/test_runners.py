@@ -31,7 +31,8 @@ from xray.data.labels import FINDINGS
 from xray.local.s3 import serve
 from xray.local.synthetic import generate
 from xray.model.saved import load_model
-from xray.records.record import RunRecord, read_records, work_differences
+from xray.records.reading import read_records
+from xray.records.record import RunRecord, work_differences
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from xray.data.labels import FINDINGS
 from xray.model.archive import check_archive, pack, unpack
 from xray.model.card import model_card
 from xray.model.sidecar import SCHEMA_VERSION, ModelInfo
-from xray.records.record import why_invalid
+from xray.records.reading import why_invalid
 from xray.storage.credentials import S3Access
 from xray.storage.place import Place
 

@@ -8,14 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from xray.common.files import write_whole
 from xray.records.scores import Calibration, Part, Scores
-from xray.records.shape import find_oddity
 
 SCHEMA_VERSION = 1
-BENCHMARK_MARK = 64  # bytes within which a benchmark's file names itself
 
 
 class Phases(Part):
@@ -252,42 +250,3 @@ def _flatten(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, value in part.items():
         yield from _flatten(value, f"{prefix}.{key}" if prefix else key)
-
-
-def read_records(folder: Path) -> tuple[list[RunRecord], list[str]]:
-    """Every record under `folder`, oldest first, and why other files were left out.
-
-    Benchmarks (xray.records.benchmark) and saved models (xray.model.saved) may live
-    beside the records and are no records.
-    """
-    records, left_out = [], []
-    for path in sorted(folder.rglob("*.json")):
-        try:
-            content = path.read_bytes()
-            if b'"benchmark"' in content[:BENCHMARK_MARK]:
-                continue
-            if path.with_suffix(".keras").exists():
-                continue
-            record = RunRecord.model_validate_json(content)
-        except (OSError, ValidationError) as error:
-            left_out.append(f"{path}: not a run record ({why_invalid(error)})")
-            continue
-        if record.schema_version > SCHEMA_VERSION:
-            left_out.append(
-                f"{path}: schema {record.schema_version}, newer than {SCHEMA_VERSION}"
-            )
-            continue
-        odd = find_oddity(record.model_dump(mode="json"))
-        if odd:
-            left_out.append(f"{path}: not a run record ({odd})")
-            continue
-        records.append(record)
-    return sorted(records, key=lambda record: record.created), left_out
-
-
-def why_invalid(error: Exception) -> str:
-    """Why a file is not what it should be, in a few words."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
-    return str(error)

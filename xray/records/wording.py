@@ -48,6 +48,6 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def plural(count: int, noun: str) -> str:
-    """A count with its noun: 1 run, 2 runs."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def plural(count: int, noun: str, many: str | None = None) -> str:
+    """A count with its noun: 1 run, 2 runs; `many` where an s does not make it."""
+    return f"{count:,} {noun if count == 1 else many or f'{noun}s'}"

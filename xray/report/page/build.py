@@ -3,6 +3,7 @@
 import csv
 import html
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from xray.common.errors import UserError
-from xray.records.record import read_records
+from xray.records.reading import read_records
 from xray.records.wording import plural
 from xray.report.comparison import Comparison, Group, compare
 from xray.report.configurations import plain
@@ -44,16 +45,19 @@ class GroupSection:
     tables: list[tuple[str, list[Table]]]
 
 
-def write_report(results: Path, out: Path, prices: PriceTable) -> list[Path]:
+def write_report(
+    results: Sequence[Path], out: Path, prices: PriceTable
+) -> list[Path]:
     """Write the three files into `out` and return their paths.
 
     Args:
-        results: folder that is searched for records, its subfolders too.
+        results: records, and folders that are searched for them, subfolders too.
         out: folder for the report; made if it is missing.
         prices: what machines cost.
 
     Raises:
-        UserError: no such folder, nothing to compare in it, or `out` is not writable.
+        UserError: no such folder, nothing to compare there, one run told in two ways,
+            or `out` is not writable.
     """
     comparison = _read(results, prices)
     content = _content(comparison)
@@ -72,18 +76,22 @@ def write_report(results: Path, out: Path, prices: PriceTable) -> list[Path]:
     return paths
 
 
-def _read(results: Path, prices: PriceTable) -> Comparison:
-    if not results.is_dir():
-        raise UserError(f"No folder {results}. Give the folder that holds the records.")
-    records, left_out = read_records(results)
+def _read(results: Sequence[Path], prices: PriceTable) -> Comparison:
+    for place in results:
+        if not place.exists():
+            raise UserError(
+                f"No folder {place}. Give the folder that holds the records."
+            )
+    records, left_out = read_records(*results)
+    where = ", ".join(map(str, results))
     if not records:
         others = f" {plural(len(left_out), 'other file')} left out." if left_out else ""
-        raise UserError(f"No run records under {results}.{others} Run a runner first.")
+        raise UserError(f"No run records under {where}.{others} Run a runner first.")
     comparison = compare(records, left_out, prices)
     if not comparison.groups:
         first = notes.missing(comparison)[0]
         raise UserError(
-            f"No successful run to compare under {results}, in "
+            f"No successful run to compare under {where}, in "
             f"{plural(len(records), 'record')}. Run one again; the first says: "
             f"{plain(first)}"
         )
