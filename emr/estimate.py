@@ -1,12 +1,13 @@
 """What a sweep will cost: nodes times hours times the price table."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emr.plan import Sweep
 from xray.common.errors import UserError
 from xray.records.record import RunRecord
-from xray.report.costs import PriceTable
+from xray.report.costs import PriceTable, cost_of
 from xray.report.forecast import NIH_IMAGES, Predictor, families
 
 MINUTES_PER_RUN = 30.0
@@ -52,7 +53,10 @@ def _minutes(sweep: Sweep, predictor: Predictor) -> dict[int, Minutes]:
         workers = executors * sweep.settings.workers_per_executor
         network = sweep.settings.driver_bytes_per_second
         job = predictor.job(workers, images, network)
-        job = job._replace(epochs=sweep.config.training.epochs)
+        training = sweep.config.training
+        job = job._replace(
+            epochs=training.epochs, every_epoch=training.evaluate_every_epoch
+        )
         each = predictor.predict(job)
         found[executors] = (each.low / 60, each.seconds / 60, each.high / 60)
     return found
@@ -79,8 +83,9 @@ def estimate_cost(
         (sweep.settings.start_minutes + sum(run[place] for run in per_run)) / 60
         for place in range(3)
     ]
-    per_hour, problem = _usd_per_hour(sweep, prices)
-    usd = None if per_hour is None else [round(per_hour * h, 2) for h in hours]
+    costs = [cost_of(_machines(sweep), h * 3600, prices, on_emr=True) for h in hours]
+    usd = None if costs[0].problem else [round(cost.usd or 0.0, 2) for cost in costs]
+    per_hour = costs[0].usd_per_hour
     guessed = any(run.executors not in minutes for run in sweep.runs)
     return {
         "nodes": 1 + sweep.core_nodes,
@@ -97,19 +102,12 @@ def estimate_cost(
         "basis": ASSUMED if guessed else PREDICTED,
         "start_minutes": sweep.settings.start_minutes,
         "market": sweep.settings.market,
-        "problem": problem,
+        "problem": costs[0].problem,
     }
 
 
-def _usd_per_hour(sweep: Sweep, prices: PriceTable) -> tuple[float | None, str | None]:
-    total = 0.0
-    settings = sweep.settings
-    for node, count in ((settings.primary, 1), (settings.core, sweep.core_nodes)):
-        price = prices.instances.get(node.instance_type)
-        if price is None or price.emr_usd_per_hour is None:
-            return None, (
-                f"no EC2 and EMR price for {node.instance_type}: add both to the price "
-                "table"
-            )
-        total += count * (price.ec2_usd_per_hour + price.emr_usd_per_hour)
-    return total, None
+def _machines(sweep: Sweep) -> dict[str, int]:
+    """Instance type to number, the primary node included."""
+    machines = Counter({sweep.settings.primary.instance_type: 1})
+    machines[sweep.settings.core.instance_type] += sweep.core_nodes
+    return dict(machines)

@@ -12,6 +12,7 @@ import json
 import math
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from xray.common.errors import UserError
 from xray.config.options import add_set_option
 from xray.records.reading import read_records
 from xray.records.record import RunRecord
-from xray.report.costs import PRICES, load_prices
+from xray.report.costs import PRICES, cost_of, load_prices
 from xray.report.forecast import NIH_IMAGES, Forecast, Predictor, families, knee
 
 MOST_EXECUTORS = 128
@@ -239,18 +240,16 @@ def _reasons(
 def _as_json(advice: Advice, settings: ClusterSettings, prices: Path) -> dict[str, Any]:
     shown = advice._asdict()
     found = shown.pop("prediction")
-    price = load_prices(prices).instances.get(settings.core.instance_type)
-    usd = None
-    if price and price.emr_usd_per_hour is not None:
-        per_hour = price.ec2_usd_per_hour + price.emr_usd_per_hour
-        usd = (1 + advice.executors) * per_hour * found.seconds / 3600
+    machines = Counter({settings.primary.instance_type: 1})
+    machines[settings.core.instance_type] += advice.executors
+    cost = cost_of(machines, found.seconds, load_prices(prices), on_emr=True)
     return {
         **shown,
         "instance_type": settings.core.instance_type,
         "seconds": found.seconds,
         "low": found.low,
         "high": found.high,
-        "usd": usd,
+        "usd": cost.usd,
     }
 
 

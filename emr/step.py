@@ -23,7 +23,6 @@ from typing import Any
 import psutil
 
 from xray.common.command import command, split_command
-from xray.config.runners import runner_of
 from xray.storage.s3 import split_uri
 
 JOB_FLOW = Path("/mnt/var/lib/info/job-flow.json")
@@ -99,7 +98,7 @@ def _members(group: int) -> list[psutil.Process]:
 
 
 def _annotate(path: Path, options: argparse.Namespace) -> None:
-    """Add to a record what only the step knows: sweep, commit, the primary node."""
+    """Add to a record what only the step knows: sweep, run, cluster and commit."""
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     record["emr"] = {
         "sweep": options.sweep.rpartition("/")[2],
@@ -108,9 +107,6 @@ def _annotate(path: Path, options: argparse.Namespace) -> None:
     }
     if options.commit:
         record["git"] = {"commit": options.commit, "dirty": options.dirty}
-    if runner_of(record.get("runner", "")).has_workers:
-        machine = record.setdefault("machine", {})
-        machine["nodes"] = (machine.get("nodes") or 0) + 1
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

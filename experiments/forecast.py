@@ -1,7 +1,8 @@
 """What more workers would bring, predicted from measured records.
 
     python experiments/forecast.py results/sweep results/nih-sample
-    python experiments/forecast.py results/sweep results/nih-sample --images 112120 --workers 1 8 64
+    python experiments/forecast.py results/sweep results/nih-sample --images 112120 \\
+        --workers 1 8 64
     python experiments/forecast.py results/sweep results/nih-sample --hold-out
 
 The first two print time, cost, speedup and the knee with 95% intervals; the last checks
@@ -11,7 +12,6 @@ is one JSON object. The model and its formula are in xray/report/time_model.py.
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from xray.common.command import command
 from xray.common.errors import UserError
 from xray.records.reading import read_records
 from xray.records.record import RunRecord
-from xray.report.costs import PRICES, PriceTable, load_prices
+from xray.report.costs import PRICES, PriceTable, cluster_of, cost_of, load_prices
 from xray.report.forecast import Predictor, families, hold_out, knee, knee_sentence
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--network-gbps",
         type=float,
-        help="of the driver: 1.25 for m5.xlarge; default: workers on its own machine",
+        help="of the driver; default: that of --instance-type in the price table",
     )
     parser.add_argument("--prices", type=Path, default=PRICES)
     return parser
@@ -71,16 +71,18 @@ def _family(records: list[RunRecord], places: list[Path]) -> list[RunRecord]:
     found = families(records)
     if not found:
         raise UserError(
-            f"No resident Elephas record under {', '.join(map(str, places))}. Run a sweep first: python "
-            "experiments/elephas_spark.py --config ... --set runner.workers=2"
+            f"No resident Elephas record under {', '.join(map(str, places))}. Run a "
+            "sweep first: python experiments/elephas_spark.py --config ... "
+            "--set runner.workers=2"
         )
     return found[0]
 
 
 def _predict(predictor: Predictor, options: argparse.Namespace) -> dict[str, Any]:
     records, prices = predictor.records, load_prices(options.prices)
+    network = _network(options, prices)
     found = [
-        predictor.predict(predictor.job(count, options.images, _network(options)))
+        predictor.predict(predictor.job(count, options.images, network))
         for count in sorted({1, *options.workers})
     ]
     one = found[0].seconds
@@ -89,14 +91,15 @@ def _predict(predictor: Predictor, options: argparse.Namespace) -> dict[str, Any
     )
     rows = []
     for each in found:
-        per_second = _usd_per_second(prices, each.job.workers, options)
+        nodes = -(-each.job.workers // options.workers_per_node)
+        machines = cluster_of(options.instance_type, nodes)
         row = {
             "workers": each.job.workers,
             "seconds": each.seconds,
             "low": each.low,
             "high": each.high,
             "speedup_over_one_worker": one / each.seconds,
-            "usd": per_second and per_second * each.seconds,
+            "usd": cost_of(machines, each.seconds, prices, on_emr=True).usd,
             "parts": each.parts,
         }
         rows.append(row)
@@ -108,7 +111,7 @@ def _predict(predictor: Predictor, options: argparse.Namespace) -> dict[str, Any
     )
     job = found[0].job
     return {
-        "images": job.train + job.test,
+        "images": job.train + job.validation + job.test,
         "epochs": job.epochs,
         "measured": sorted({record.workers for record in records}),
         "relative_error": predictor.error,
@@ -117,22 +120,10 @@ def _predict(predictor: Predictor, options: argparse.Namespace) -> dict[str, Any
     }
 
 
-def _network(options: argparse.Namespace) -> float:
+def _network(options: argparse.Namespace, prices: PriceTable) -> float:
     """Bytes a second of the driver's network."""
-    if options.network_gbps is None:
-        return math.inf
-    return options.network_gbps * 1e9 / 8
-
-
-def _usd_per_second(
-    prices: PriceTable, workers: int, options: argparse.Namespace
-) -> float | None:
-    """Of the core nodes these workers fill and one primary node, on EMR."""
-    price = prices.instances.get(options.instance_type)
-    if price is None or price.emr_usd_per_hour is None:
-        return None
-    nodes = 1 - (-workers // options.workers_per_node)
-    return nodes * (price.ec2_usd_per_hour + price.emr_usd_per_hour) / 3600
+    gbps = options.network_gbps
+    return gbps * 1e9 / 8 if gbps else prices.bytes_per_second(options.instance_type)
 
 
 def _print_row(row: dict[str, Any]) -> None:

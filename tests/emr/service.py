@@ -33,7 +33,8 @@ def value(name):
 name = "spark.executor.instances="
 workers = next(int(a.removeprefix(name)) for a in sys.argv if a.startswith(name))
 created = utc_now()
-record = make_elephas(workers, 80 / workers, machine={{"nodes": workers, "cores": 4}})
+machine = {{"nodes": workers + 1, "cores": 4}}
+record = make_elephas(workers, 80 / workers, machine=machine)
 record = record.model_copy(update={{
     "created": created, "run_id": new_run_id(created, "elephas", workers, ""),
 }})

@@ -23,7 +23,8 @@ from xray.records.machine import (
 def test_machine_without_its_name():
     machine = describe_machine()
     assert set(machine) == {
-        "cpu_model", "cores", "memory_bytes", "gpu", "nodes", "instance_type", "os",
+        "cpu_model", "cores", "physical_cores", "memory_bytes", "gpu", "nodes",
+        "instance_type", "os",
     }  # fmt: skip
     assert machine["cores"] == len(os.sched_getaffinity(0))
     assert machine["memory_bytes"] > 2**28

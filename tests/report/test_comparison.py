@@ -254,3 +254,19 @@ def test_workers_that_share_cores_are_marked_and_left_out_of_amdahls_law():
     group = only_group(*map(RunRecord.model_validate, spread))
     assert not any("oversubscribed" in part.label for part in group.of("elephas"))
     assert group.amdahl("fit").points == 2
+
+
+def test_crowding_cpu_and_type_are_those_of_the_machines_that_trained():
+    """A driver of 4 cores beside nodes of 36: 70 workers have a core each."""
+    host = {"cpu_model": "Node CPU", "cores": 36, "instance_type": "c5.9xlarge"}
+    driver = make_record().machine | {"cores": 4, "nodes": 3}
+    fits = driver | {"executors": [host | {"workers": 35}] * 2}
+    full = driver | {"executors": [host | {"workers": 30}, host | {"workers": 40}]}
+    group = only_group(*(make_elephas(70, 8, machine=m) for m in (fits, full)))
+    keys = [part.key for part in group.of("elephas")]
+    assert {key.crowding for key in keys} == {None, "oversubscribed"}
+    (crowded,) = [part for part in group.of("elephas") if part.key.crowding]
+    assert crowded.records[0].machine == full
+    assert {(key.cpu_model, key.instance_type) for key in keys} == {
+        ("Node CPU", "c5.9xlarge")
+    }

@@ -4,7 +4,7 @@ import pytest
 
 from tests.factories import make_elephas, make_gpu, make_record
 from xray.common.errors import UserError
-from xray.report.costs import PRICES, load_prices, run_cost
+from xray.report.costs import PRICES, cluster_of, cost_of, load_prices, run_cost
 
 ENTRY = "{ec2_usd_per_hour: 1.0, source: list, date: 2026-01-02}"
 
@@ -31,6 +31,41 @@ def test_elephas_pays_every_node_and_the_surcharge(prices):
     assert not cost.assumed
 
 
+def executors(*hosts):
+    """Of a small driver: (instance type, cores, workers) for each machine."""
+    names = ("instance_type", "cores", "workers")
+    found = [dict(zip(names, host, strict=True)) for host in hosts]
+    return on("m5.xlarge", len(hosts) + 1) | {"executors": found}
+
+
+def test_nodes_are_priced_as_what_they_are_and_the_primary_as_the_driver(prices):
+    large = prices.instances["m5.xlarge"].model_copy(
+        update={"ec2_usd_per_hour": 1.5, "emr_usd_per_hour": 0.25}
+    )
+    table = prices.model_copy(
+        update={"instances": {**prices.instances, "large": large}}
+    )
+    machine = executors(("large", 36, 35), ("large", 36, 35))
+    run = make_elephas(70, 80, machine=machine, phases={"total": 3600})
+    cost = run_cost(run, table)
+    assert cost.usd == pytest.approx(0.24 + 2 * 1.75)
+    assert cost.described == "1 × m5.xlarge + 2 × large"
+    assert not cost.assumed
+
+
+def test_a_local_run_is_priced_with_the_primary_node_of_its_cluster(prices):
+    run = make_elephas(2, 80, phases={"total": 3600})
+    cost = run_cost(run, prices)
+    assert cost.usd == pytest.approx(2 * 0.24)
+    assert (cost.machines, cost.assumed) == ({"m5.xlarge": 2}, True)
+
+
+def test_a_forecast_a_run_and_a_plan_have_one_price(prices):
+    run = make_elephas(6, 80, machine=on("m5.xlarge", 3), phases={"total": 1800})
+    planned = cost_of(cluster_of("m5.xlarge", 2), 1800, prices, on_emr=True)
+    assert planned.usd == run_cost(run, prices).usd == pytest.approx(0.36)
+
+
 def test_sequential_pays_no_surcharge(prices):
     run = make_record(machine=on("m5.xlarge"), phases={"total": 3600})
     assert run_cost(run, prices).usd == pytest.approx(0.192)
@@ -43,7 +78,7 @@ def test_one_minute_is_the_least(prices):
 
 def test_outside_ec2_the_cost_is_assumed(prices):
     cost = run_cost(make_gpu(phases={"total": 7200}), prices)
-    assert (cost.instance_type, cost.assumed) == ("g3s.xlarge", True)
+    assert (cost.machines, cost.assumed) == ({"g3s.xlarge": 1}, True)
     assert cost.usd == pytest.approx(1.5)
 
 

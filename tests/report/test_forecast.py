@@ -20,7 +20,7 @@ TRAIN, TEST, EPOCHS, WEIGHT_BYTES = 4000, 1000, 5, 10**7
 FIXED, LOAD, IMAGE, EXCHANGE, EVALUATE = 20.0, (15, 0.01), 0.02, (0.1, 0.05), (2, 0.01)
 
 
-def run(workers, train=TRAIN, slower=1.0, cores=64, imbalance=0.0):
+def run(workers, train=TRAIN, slower=1.0, cores=64, imbalance=0.0, gap=None, scored=1):
     """A record whose seconds follow the model's formula."""
     shard = train / workers
     crowding = max(1.0, workers / cores)
@@ -34,6 +34,7 @@ def run(workers, train=TRAIN, slower=1.0, cores=64, imbalance=0.0):
             "images_per_second": 1.0,
             "elapsed_seconds": 1.0,
             "worker_seconds": seconds,
+            "sync_gap_seconds": gap,
         }
         for n in range(EPOCHS)
     ]
@@ -42,7 +43,7 @@ def run(workers, train=TRAIN, slower=1.0, cores=64, imbalance=0.0):
         "load": crowding * (LOAD[0] + LOAD[1] * shard),
         "warmup": 5.5,
         "fit": EPOCHS * (max(seconds) + exchange),
-        "evaluate": crowding * (EVALUATE[0] + EVALUATE[1] * TEST / workers),
+        "evaluate": crowding * (EVALUATE[0] + EVALUATE[1] * scored * TEST / workers),
     }
     machine = make_record().machine | {"cores": cores, "nodes": 1}
     record = make_elephas(
@@ -57,7 +58,7 @@ def run(workers, train=TRAIN, slower=1.0, cores=64, imbalance=0.0):
             "bytes_received": EPOCHS * workers * WEIGHT_BYTES,
         },
         images={"train": train, "test": TEST},
-        config=make_config(),
+        config=make_config(evaluate_every_epoch=scored > 1),
         phases={k: v * slower for k, v in phases.items()},
     )
     total = slower * (sum(phases.values()) + 0.5)
@@ -66,11 +67,16 @@ def run(workers, train=TRAIN, slower=1.0, cores=64, imbalance=0.0):
     )
 
 
-def make_config(**runner):
+def make_config(evaluate_every_epoch=False, **runner):
     return {
         "data": {"images": "s3://b/images/", "image_size": 128},
         "model": {"backbone": "MobileNet", "alpha": 1.0},
-        "training": {"batch_size": 32, "optimizer": "adam", "epochs": EPOCHS},
+        "training": {
+            "batch_size": 32,
+            "optimizer": "adam",
+            "epochs": EPOCHS,
+            "evaluate_every_epoch": evaluate_every_epoch,
+        },
         "runner": runner,
     }
 
@@ -108,6 +114,42 @@ def test_weights_take_their_time_through_a_network():
     slow = predictor.job(16, bytes_per_second=10**8)
     expected = formula(16) + EPOCHS * 2 * 16 * WEIGHT_BYTES / 10**8
     assert predictor.predict(slow).seconds == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_gap_before_an_epoch_is_part_of_its_seconds_and_counts_once():
+    gaps = [run(n, gap=EXCHANGE[0] + EXCHANGE[1] * n) for n in (1, 2, 4)]
+    predictor = Predictor(gaps)
+    for workers in (8, 16):
+        found = predictor.predict(predictor.job(workers))
+        assert found.seconds == pytest.approx(formula(workers), rel=1e-6)
+
+
+def test_scoring_every_epoch_grows_with_the_epochs():
+    predictor = Predictor([run(n, scored=EPOCHS) for n in (1, 2, 4)])
+    job = predictor.job(8)._replace(epochs=2 * EPOCHS)
+    expected = EVALUATE[0] + EVALUATE[1] * 2 * EPOCHS * TEST / 8
+    assert predictor.predict(job).parts["evaluate"] == pytest.approx(expected)
+    once = Predictor([run(n) for n in (1, 2, 4)])
+    seconds = once.predict(once.job(8)._replace(epochs=2 * EPOCHS)).parts["evaluate"]
+    assert seconds == pytest.approx(EVALUATE[0] + EVALUATE[1] * TEST / 8)
+
+
+def test_what_is_scored_is_told_apart():
+    """By family: the seconds of one kind say nothing of the other."""
+    kinds = [run(1), run(2), run(1, scored=EPOCHS), run(4, scored=EPOCHS)]
+    kinds.append(run(2))
+    kinds[-1].config["data"]["validation_fraction"] = 0.1
+    assert [len(found) for found in families(kinds)] == [2, 2, 1]
+
+
+def test_validation_images_are_scored_every_epoch():
+    records = [run(n, scored=1) for n in (1, 2, 4)]
+    for record in records:
+        record.images.validation = 400
+    predictor = Predictor(records)
+    assert predictor.job(8).scored == TEST + 400 * EPOCHS
+    whole = predictor.job(8, 54_000)
+    assert (whole.train, whole.validation, whole.test) == (40_000, 4_000, 10_000)
 
 
 def test_held_out_counts_are_found_again():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.refusals import refused
-from xray.records.machine import package_versions
+from xray.records.machine import describe_hardware, package_versions
 from xray.spark.environment import (
     WorkerEnvironment,
     check_workers,
@@ -15,16 +15,28 @@ from xray.spark.environment import (
 )
 
 
-def test_nodes_are_counted():
+def test_each_machine_tells_its_own_hardware_once_and_not_its_name():
     here = describe_worker()
-    there = replace(here, host="elsewhere")
-    assert check_workers([here, here]) == 1
-    assert check_workers([here, there, here]) == 2
+    large = {"cpu_model": "Large", "cores": 36, "instance_type": "c5.9xlarge"}
+    there = replace(here, host="elsewhere", hardware=large)
+    found = check_workers([here, here])
+    assert found == {"nodes": 1, "executors": [{**describe_hardware(), "workers": 2}]}
+    found = check_workers([here, there, here])
+    assert found["nodes"] == 2
+    counts = {each["cpu_model"]: each["workers"] for each in found["executors"]}
+    assert counts == {describe_hardware()["cpu_model"]: 2, "Large": 1}
+    assert here.host not in str(found).split("'")
+
+
+def test_a_driver_apart_from_the_workers_is_a_machine_too():
+    there = replace(describe_worker(), host="elsewhere")
+    found = check_workers([there, there])
+    assert (found["nodes"], len(found["executors"])) == (2, 1)
 
 
 def test_other_versions_on_an_executor_are_named():
     theirs = {**package_versions(), "keras": "3.0.0", "python": "3.9.1"}
-    environment = WorkerEnvironment("host", "/usr/bin/python3", theirs)
+    environment = WorkerEnvironment("host", "/usr/bin/python3", theirs, {})
     with refused("Python 3.9 instead of 3.*keras 3.0.0 instead of.*PYSPARK_PYTHON"):
         check_workers([describe_worker(), environment])
 
@@ -32,9 +44,10 @@ def test_other_versions_on_an_executor_are_named():
 def test_a_package_missing_on_an_executor_is_named():
     theirs = {name: v for name, v in package_versions().items() if name != "elephas"}
     with refused("elephas missing"):
-        check_workers([WorkerEnvironment("host", sys.executable, theirs)])
+        check_workers([WorkerEnvironment("host", sys.executable, theirs, {})])
 
 
 @pytest.mark.slow
 def test_tensorflow_starts_on_every_worker(cluster):
-    assert import_on_workers(cluster) == 1
+    found = import_on_workers(cluster)
+    assert (found["nodes"], found["executors"][0]["workers"]) == (1, 2)

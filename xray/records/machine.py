@@ -25,20 +25,30 @@ PACKAGES = (
 
 
 def describe_machine() -> dict[str, Any]:
-    """cpu_model, cores (usable ones), memory_bytes, gpu, nodes, instance_type, os.
+    """What `describe_hardware` tells, and gpu, nodes and os; never the host's name."""
+    return {
+        **describe_hardware(),
+        "gpu": None,
+        "nodes": 1,
+        "os": platform.platform(terse=True),
+    }
 
-    `instance_type` is null off EC2; no network is asked. The host's name is left out.
+
+def describe_hardware() -> dict[str, Any]:
+    """cpu_model, cores, physical_cores, memory_bytes and instance_type, as JSON values.
+
+    `cores` are the processors that this process may use, two to a physical core where
+    the CPU shares cores; `physical_cores` are the machine's, null where it hides them.
+    `instance_type` is null off EC2; no network is asked.
     """
     import psutil
 
     return {
         "cpu_model": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
+        "physical_cores": psutil.cpu_count(logical=False),
         "memory_bytes": psutil.virtual_memory().total,
-        "gpu": None,
-        "nodes": 1,
         "instance_type": _instance_type(),
-        "os": platform.platform(terse=True),
     }
 
 

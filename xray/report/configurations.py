@@ -1,12 +1,13 @@
 """Which runs are repeats of one configuration, and what it is called."""
 
 import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from xray.config.runners import RUNNERS, runner_of
 from xray.records.record import RunRecord
 from xray.records.wording import plural
-from xray.report.costs import node_count
+from xray.report.hosts import crowding, node_count, working_hosts
 
 
 class Key(NamedTuple):
@@ -22,6 +23,7 @@ class Key(NamedTuple):
     backend: str | None
     xla: str | None
     cpu_model: str | None
+    """Of what trained: an Elephas driver's does not count, nor its instance type."""
     gpu: str | None
     nodes: int
     instance_type: str | None
@@ -34,6 +36,7 @@ def key_of(record: RunRecord) -> Key:
     machine, runner = record.machine, record.config.get("runner")
     gpu = runner_of(record.runner).has_gpu
     runner = runner if gpu and isinstance(runner, dict) else {}
+    hosts = working_hosts(record)
     xla = runner.get("xla")
     return Key(
         record.runner,
@@ -45,20 +48,23 @@ def key_of(record: RunRecord) -> Key:
         plain(runner.get("precision")),
         plain(runner.get("backend", "tensorflow")) if gpu else None,
         None if xla is None else f"XLA {'on' if xla else 'off'}",
-        plain(machine.get("cpu_model")),
+        _all_of(host.cpu_model for host in hosts),
         plain(machine.get("gpu")),
         node_count(record),
-        plain(machine.get("instance_type")),
+        _all_of(host.instance_type for host in hosts),
         _crowding(record),
     )
 
 
+def _all_of(values: Iterable[str | None]) -> str | None:
+    """The different values as one text; None where one is not recorded."""
+    found = sorted({plain(value) or "" for value in values})
+    return None if "" in found else " and ".join(found)
+
+
 def _crowding(record: RunRecord) -> str | None:
-    if not (runner_of(record.runner).has_workers and record.machine.get("cores")):
-        return None
-    threads = (record.workers or 1) * (record.threads_per_worker or 1)
-    crowded = threads > record.machine["cores"] * node_count(record)
-    return "oversubscribed" if crowded else None
+    has_workers = runner_of(record.runner).has_workers
+    return "oversubscribed" if has_workers and crowding(record) > 1 else None
 
 
 def _engine(record: RunRecord) -> str | None:

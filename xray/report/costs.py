@@ -1,6 +1,9 @@
 """What a run costs: a table of prices per hour, times nodes, times hours."""
 
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +21,7 @@ from xray.common.errors import UserError
 from xray.config.file import read_yaml_mapping
 from xray.config.runners import runner_of
 from xray.records.record import RunRecord
+from xray.report.hosts import working_hosts
 
 PRICES = Path(__file__).resolve().parents[2] / "experiments/configs/prices.yaml"
 """The prices that are used where no table is named."""
@@ -34,6 +38,9 @@ class Price(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     ec2_usd_per_hour: Usd
     emr_usd_per_hour: Usd | None = None
+    network_gbps: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    """What it sends or receives for as long as one likes, Gbit/s; a forecast lets the
+    weights travel through it."""
     source: Annotated[str, Field(min_length=1)]
     date: date
 
@@ -53,19 +60,30 @@ class PriceTable(BaseModel):
                 raise ValueError(f"outside_ec2.{runner}: {name!r} is not in instances")
         return self
 
+    def bytes_per_second(self, instance_type: str) -> float:
+        """Of its network; infinite where the table does not tell."""
+        price = self.instances.get(instance_type)
+        gbps = price and price.network_gbps
+        return gbps * 1e9 / 8 if gbps else math.inf
+
 
 @dataclass(frozen=True)
 class Cost:
-    """The price of one run, or why there is none."""
+    """A price, or why there is none."""
 
     usd: float | None
-    instance_type: str | None
-    nodes: int
+    machines: dict[str, int]
+    """Instance type to number, the cluster's primary node included."""
     usd_per_hour: float | None = None
-    """Of one node, the EMR surcharge included where it applies."""
+    """Of all machines, the EMR surcharge included where it applies."""
     assumed: bool = False
     """The run was not on EC2; it is priced as if it had been."""
     problem: str | None = None
+
+    @property
+    def described(self) -> str:
+        """Such as `1 × m5.xlarge + 4 × c7i.4xlarge`; empty without machines."""
+        return " + ".join(f"{n} × {name}" for name, n in self.machines.items())
 
 
 def load_prices(path: Path) -> PriceTable:
@@ -88,40 +106,60 @@ def load_prices(path: Path) -> PriceTable:
 
 
 def run_cost(record: RunRecord, table: PriceTable) -> Cost:
-    """Nodes times price an hour times the hours of the whole run.
+    """What the whole run costs.
 
-    Elephas pays the EMR surcharge on every node. A run outside EC2 is priced as the
-    instance type that the table names for its runner, and marked as assumed.
+    A cluster is the machines that trained and its primary node, wherever the driver
+    was, and pays the EMR surcharge on each. A run outside EC2 is priced as the instance
+    type that the table names for its runner, and marked as assumed.
     """
-    nodes = node_count(record)
-    instance_type = record.machine.get("instance_type")
-    assumed = not instance_type
-    name = table.outside_ec2.get(record.runner) if assumed else str(instance_type)
-    price = table.instances.get(name) if name else None
+    stand_in = table.outside_ec2.get(record.runner)
+    types = [host.instance_type for host in working_hosts(record)]
     on_emr = runner_of(record.runner).has_workers
-    problem = _problem(name, price, on_emr, record.runner)
-    if problem or price is None:
-        return Cost(None, name, nodes, assumed=assumed, problem=problem)
-    per_hour = price.ec2_usd_per_hour
     if on_emr:
-        per_hour += price.emr_usd_per_hour or 0.0
-    hours = max(record.phases.total, MINIMUM_SECONDS) / 3600
-    return Cost(nodes * per_hour * hours, name, nodes, per_hour, assumed)
+        types.insert(0, record.machine.get("instance_type") or types[0])
+    assumed = not all(types)
+    names = [str(name or stand_in or "") for name in types]
+    if "" in names:
+        problem = f"no price: name an instance type for {record.runner!r} under "
+        return Cost(None, {}, assumed=assumed, problem=f"{problem}outside_ec2")
+    machines = dict(Counter(names))
+    return replace(
+        cost_of(machines, record.phases.total, table, on_emr), assumed=assumed
+    )
 
 
-def node_count(record: RunRecord) -> int:
-    """Machines of the run, the EMR primary node included; one if not recorded."""
-    nodes = record.machine.get("nodes")
-    return nodes if isinstance(nodes, int) and nodes > 1 else 1
+def cost_of(
+    machines: Mapping[str, int], seconds: float, table: PriceTable, on_emr: bool
+) -> Cost:
+    """Machines times their price an hour, EMR's surcharge included, times hours.
+
+    Every price of this project is this one: of a run, a forecast, a plan.
+
+    Args:
+        machines: instance type to number; on EMR the primary node is one of them.
+        seconds: that they are held; a minute is billed at least.
+        table: of prices.
+        on_emr: whether each pays the surcharge.
+    """
+    per_hour, found = 0.0, dict(machines)
+    for name, count in machines.items():
+        price = table.instances.get(name)
+        if price is None:
+            problem = f"no price for {name}: add it to the price table"
+            return Cost(None, found, problem=problem)
+        if on_emr and price.emr_usd_per_hour is None:
+            return Cost(
+                None,
+                found,
+                problem=f"no EMR price for {name}: add emr_usd_per_hour to the price "
+                "table",
+            )
+        surcharge = price.emr_usd_per_hour if on_emr else 0.0
+        per_hour += count * (price.ec2_usd_per_hour + (surcharge or 0.0))
+    hours = max(seconds, MINIMUM_SECONDS) / 3600
+    return Cost(per_hour * hours, found, per_hour)
 
 
-def _problem(
-    name: str | None, price: Price | None, on_emr: bool, runner: str
-) -> str | None:
-    if name is None:
-        return f"no price: name an instance type for {runner!r} under outside_ec2"
-    if price is None:
-        return f"no price for {name}: add it to the price table"
-    if on_emr and price.emr_usd_per_hour is None:
-        return f"no EMR price for {name}: add emr_usd_per_hour to the price table"
-    return None
+def cluster_of(instance_type: str, core_nodes: int) -> dict[str, int]:
+    """A cluster's machines for `cost_of`: core nodes and a primary node, all alike."""
+    return {instance_type: 1 + core_nodes}

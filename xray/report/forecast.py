@@ -13,6 +13,7 @@ import numpy as np
 from xray.common.errors import UserError
 from xray.config.runners import runner_of
 from xray.records.record import RunRecord
+from xray.report.hosts import working_hosts
 from xray.report.time_model import ForecastJob, TimeModel, fit_model, job_of, point_of
 
 NIH_IMAGES = 112_120
@@ -42,15 +43,23 @@ def family(record: RunRecord) -> tuple[Any, ...]:
         record.runner,
         record.engine,
         record.threads_per_worker,
-        record.machine.get("cpu_model"),
-        record.machine.get("instance_type"),
+        *_hardware(record),
         *_source(record),
         str(sorted(config["model"].items())),
         training.get("batch_size"),
         training.get("optimizer"),
+        training.get("evaluate_every_epoch", False),
+        config["data"].get("validation_fraction", 0.0),
         runner.get("optimizer_state"),
         runner.get("sync_every"),
     )
+
+
+def _hardware(record: RunRecord) -> tuple[frozenset[str | None], ...]:
+    """CPU models and instance types of what trained."""
+    hosts = working_hosts(record)
+    models = frozenset(host.cpu_model for host in hosts)
+    return models, frozenset(host.instance_type for host in hosts)
 
 
 def _source(record: RunRecord) -> tuple[Any, ...]:
@@ -75,7 +84,7 @@ def reading_seconds(records: Iterable[RunRecord], like: RunRecord) -> float | No
         if record.status == "success"
         and runner_of(record.runner).is_baseline
         and record.images.train
-        and record.machine.get("cpu_model") == like.machine.get("cpu_model")
+        and _hardware(record)[0] == _hardware(like)[0]
         and _source(record) == _source(like)
     ]
     return statistics.median(found) if found else None
@@ -125,9 +134,10 @@ class Predictor:
     def __init__(
         self, records: Sequence[RunRecord], others: Iterable[RunRecord] = ()
     ) -> None:
-        self.records = list(records)
+        self.records, self.others = list(records), list(others)
         self.points = [point_of(record) for record in records]
-        self.reading = reading_seconds(others, self.records[0]) if records else None
+        like = self.records[0] if records else None
+        self.reading = reading_seconds(self.others, like) if like else None
         self.model = fit_model(self.points, self.reading)
         self.largest = max(point.job.workers for point in self.points)
         self.most_images = max(point.job.train for point in self.points)
@@ -168,23 +178,25 @@ class Predictor:
 
         Args:
             workers: N.
-            images: of training and test together; None as measured.
+            images: of all sets together; None as measured.
             bytes_per_second: of the driver's network.
         """
         like = self.points[-1].job
-        measured = like.train + like.test
-        share = like.train / measured
+        measured = like.train + like.validation + like.test
         total = measured if images is None else images
-        train = round(total * share)
+        train = round(total * like.train / measured)
+        validation = round(total * like.validation / measured)
         shards = train / like.train * like.workers / workers
         rounds = 1 if like.rounds == 1 else max(1, round(like.rounds * shards))
         return ForecastJob(
             workers,
             train,
-            total - train,
+            total - train - validation,
             like.epochs,
             rounds,
             bytes_per_second=bytes_per_second,
+            validation=validation,
+            every_epoch=like.every_epoch,
         )
 
 

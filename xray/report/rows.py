@@ -117,7 +117,7 @@ def _cost(record: RunRecord, comparison: Comparison) -> dict[str, Any]:
     cost = run_cost(record, comparison.prices)
     return {
         "cost_usd": cost.usd,
-        "cost_instance_type": cost.instance_type,
+        "cost_machines": cost.described,
         "cost_assumed": cost.assumed,
     }
 

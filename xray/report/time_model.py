@@ -1,6 +1,6 @@
 """The seconds of an Elephas run as a formula, and its numbers from measured records.
 
-A run of N workers on n training and m test images for E epochs takes
+A run of N workers on n training images for E epochs that scores m images in all takes
 
     startup + warmup + other                            the same for every N
     + load:      a + b n/N                              each worker reads its shard
@@ -28,6 +28,7 @@ import numpy as np
 
 from xray.common.errors import UserError
 from xray.records.record import RunRecord
+from xray.report.hosts import crowding
 
 
 class ForecastJob(NamedTuple):
@@ -43,6 +44,16 @@ class ForecastJob(NamedTuple):
     """Threads a core; 1 where every worker has its own."""
     bytes_per_second: float = math.inf
     """Of the driver's network; infinite where the workers share its machine."""
+    validation: int = 0
+    """Images that are scored after every epoch."""
+    every_epoch: bool = False
+    """Whether the test images are, too."""
+
+    @property
+    def scored(self) -> int:
+        """Images scored in the whole run, each time it happens."""
+        tests = self.epochs if self.every_epoch else 1
+        return self.test * tests + self.validation * self.epochs
 
 
 @dataclass(frozen=True)
@@ -75,8 +86,7 @@ def point_of(record: RunRecord) -> Point:
     means = [statistics.fmean(epoch.worker_seconds) for epoch in epochs]
     image = statistics.median(means) / shard / job.crowding
     rounds = [
-        (epoch.seconds - max(epoch.worker_seconds) + (epoch.sync_gap_seconds or 0))
-        / job.rounds
+        (epoch.seconds - max(epoch.worker_seconds)) / job.rounds  # the gap included
         for epoch in epochs
     ]
     known = phases.load + phases.fit + phases.evaluate
@@ -97,16 +107,15 @@ def job_of(record: RunRecord) -> ForecastJob:
     """What the record's run was asked to do."""
     workers, epochs = record.workers or 1, len(record.epochs)
     rounds = (record.exchange or {}).get("rounds", epochs)
-    machine = record.machine
-    cores = (machine.get("cores") or 1) * (machine.get("nodes") or 1)
-    crowding = max(1.0, workers * (record.threads_per_worker or 1) / cores)
     return ForecastJob(
         workers,
         record.images.train,
         record.images.test,
         epochs,
         max(1, round(rounds / epochs)),
-        crowding,
+        crowding(record),
+        validation=record.images.validation,
+        every_epoch=bool(record.config["training"].get("evaluate_every_epoch")),
     )
 
 
@@ -142,13 +151,14 @@ class TimeModel:
         slowest = 1 + self.spread * largest_of(job.workers)
         crowded, n = job.crowding, job.workers
         exchange = self.exchange[0] + self.exchange[1] * n
+        evaluate = self.evaluate[0] + self.evaluate[1] * job.scored / n
         exchange += 2 * n * self.weight_bytes / job.bytes_per_second
         return {
             "fixed": self.fixed,
             "load": crowded * (self.load[0] + self.load[1] * shard),
             "compute": job.epochs * crowded * self.image * shard * slowest,
             "exchange": job.epochs * job.rounds * exchange,
-            "evaluate": crowded * (self.evaluate[0] + self.evaluate[1] * job.test / n),
+            "evaluate": crowded * evaluate,
         }
 
     def seconds(self, job: ForecastJob) -> float:
@@ -184,7 +194,7 @@ def fit_model(points: Sequence[Point], reading: float | None = None) -> TimeMode
         exchange=_line([job.workers for job in jobs], [p.exchange for p in points]),
         weight_bytes=statistics.median(point.weight_bytes for point in points),
         evaluate=_line(
-            [job.test / job.workers for job in jobs],
+            [job.scored / job.workers for job in jobs],
             np.array([p.evaluate for p in points]) / crowding,
         ),
     )

@@ -3,11 +3,13 @@
 import contextlib
 import socket
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from xray.common.errors import UserError
-from xray.records.machine import package_versions
+from xray.records.machine import describe_hardware, package_versions
 from xray.spark.cluster import Cluster
 
 # Versions that must agree between driver and executors, or pickles and weights differ.
@@ -21,15 +23,22 @@ class WorkerEnvironment:
     host: str
     executable: str
     versions: dict[str, str]
+    hardware: dict[str, Any]
 
 
 def describe_worker() -> WorkerEnvironment:
     """What runs here, on an executor."""
-    return WorkerEnvironment(socket.gethostname(), sys.executable, package_versions())
+    return WorkerEnvironment(
+        socket.gethostname(), sys.executable, package_versions(), describe_hardware()
+    )
 
 
-def check_workers(environments: Collection[WorkerEnvironment]) -> int:
-    """The number of nodes that the workers are on.
+def check_workers(environments: Collection[WorkerEnvironment]) -> dict[str, Any]:
+    """What a record's `machine` tells of the cluster, as JSON values.
+
+    Returns:
+        nodes: machines that took part, the driver's included. executors: for each
+        machine with workers its hardware and how many `workers` it had.
 
     Raises:
         UserError: one runs another Python or other versions than the driver.
@@ -37,11 +46,18 @@ def check_workers(environments: Collection[WorkerEnvironment]) -> int:
     ours = package_versions()
     for theirs in environments:
         _check_environment(ours, theirs)
-    return len({environment.host for environment in environments})
+    workers = Counter(environment.host for environment in environments)
+    hardware = {each.host: each.hardware for each in environments}
+    return {
+        "nodes": len({socket.gethostname(), *workers}),
+        "executors": [
+            {**hardware[host], "workers": workers[host]} for host in sorted(workers)
+        ],
+    }
 
 
-def check_cluster(cluster: Cluster) -> int:
-    """The number of nodes that the workers are on.
+def check_cluster(cluster: Cluster) -> dict[str, Any]:
+    """`check_workers` of a worker in every slot.
 
     Raises:
         UserError: one runs another Python or other versions than the driver.
@@ -50,8 +66,8 @@ def check_cluster(cluster: Cluster) -> int:
     return check_workers(slots.map(lambda _: describe_worker()).collect())
 
 
-def import_on_workers(cluster: Cluster) -> int:
-    """Import TensorFlow on every worker; the number of nodes they are on.
+def import_on_workers(cluster: Cluster) -> dict[str, Any]:
+    """Import TensorFlow on every worker; `check_workers` of them.
 
     Raises:
         UserError: a worker runs another Python or other versions than the driver.

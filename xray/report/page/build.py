@@ -45,9 +45,7 @@ class GroupSection:
     tables: list[tuple[str, list[Table]]]
 
 
-def write_report(
-    results: Sequence[Path], out: Path, prices: PriceTable
-) -> list[Path]:
+def write_report(results: Sequence[Path], out: Path, prices: PriceTable) -> list[Path]:
     """Write the three files into `out` and return their paths.
 
     Args:
@@ -121,13 +119,13 @@ def _section(group: Group, comparison: Comparison) -> GroupSection:
         differences=_differences(group, comparison.groups[0]),
         warnings=notes.warnings(group),
         answers=answers(group),
-        charts=_charts(group) if group.number <= MAX_CHARTED else [],
+        charts=_charts(group, comparison.prices) if group.number <= MAX_CHARTED else [],
         tables=_tables(group, comparison.prices),
     )
 
 
-def _charts(group: Group) -> list[Chart]:
-    predicted = forecast.chart(group, f"g{group.number}-predicted")
+def _charts(group: Group, prices: PriceTable) -> list[Chart]:
+    predicted = forecast.chart(group, prices, f"g{group.number}-predicted")
     reliability = calibration.chart(group, f"g{group.number}-reliability")
     return charts(group) + [found for found in (reliability, predicted) if found]
 

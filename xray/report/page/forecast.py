@@ -1,12 +1,13 @@
 """What more workers would bring: predicted from the group's records, never measured."""
 
+import math
 from dataclasses import replace
 
 from xray.common.errors import UserError
 from xray.config.runners import ELEPHAS
-from xray.records.wording import DASH, duration, scaled
+from xray.records.wording import duration, scaled
 from xray.report.comparison import Group
-from xray.report.costs import PriceTable
+from xray.report.costs import PriceTable, cluster_of, cost_of
 from xray.report.forecast import (
     NIH_IMAGES,
     Forecast,
@@ -15,6 +16,7 @@ from xray.report.forecast import (
     hold_out,
     knee_sentence,
 )
+from xray.report.hosts import working_hosts
 from xray.report.page.drawing import Chart
 from xray.report.page.figures import Curve, speedup_chart
 from xray.report.page.tables import Table
@@ -48,7 +50,7 @@ CAPTION = (
 )
 
 
-def chart(group: Group, name: str) -> Chart | None:
+def chart(group: Group, prices: PriceTable, name: str) -> Chart | None:
     """Measured speedups with the predicted and published curves beside them.
 
     Returns:
@@ -58,7 +60,7 @@ def chart(group: Group, name: str) -> Chart | None:
     if predictor is None or group.baseline is None:
         return None
     base = group.baseline.seconds("total").median
-    found = _predictions(predictor)
+    found = _predictions(predictor, prices.bytes_per_second(_kind(group, prices)))
     curve = Curve(
         "Predicted Elephas resident",
         ELEPHAS.name,
@@ -82,10 +84,10 @@ def table(group: Group, prices: PriceTable) -> Table | None:
     predictor = _predictor(group)
     if predictor is None:
         return None
-    here = _predictions(predictor)
-    whole = _predictions(predictor, NIH_IMAGES)
-    kind = prices.outside_ec2.get(ELEPHAS.name, "")
-    kind = str(group.records[0].machine.get("instance_type") or kind)
+    kind = _kind(group, prices)
+    network = prices.bytes_per_second(kind)
+    here = _predictions(predictor, network)
+    whole = _predictions(predictor, network, NIH_IMAGES)
     rows = [
         [
             str(few.job.workers),
@@ -108,7 +110,7 @@ def table(group: Group, prices: PriceTable) -> Table | None:
     caption = (
         "Predicted from the measured Elephas runs, each worker on a core of its own"
     )
-    return Table(caption, columns, rows, _notes(predictor, here, whole, kind))
+    return Table(caption, columns, rows, _notes(predictor, here, whole, kind, network))
 
 
 def _notes(
@@ -116,6 +118,7 @@ def _notes(
     here: list[Forecast],
     whole: list[Forecast],
     kind: str,
+    network: float,
 ) -> list[str]:
     measured = sorted({record.workers or 0 for record in predictor.records})
     points = [
@@ -132,13 +135,14 @@ def _notes(
         "1989.)",
         f"Cost: as if on {kind or 'no known'} nodes, {WORKERS_PER_NODE} workers each "
         "and one primary node more, EMR's surcharge included, the cluster's start not. "
-        "Cores and network there may be slower than those that were measured.",
+        f"The weights travel through {_gbps(network)} of the driver's network. Cores "
+        "there may be slower than those that were measured.",
     ]
 
 
 def _checked(predictor: Predictor) -> str:
     try:
-        held = hold_out(predictor.records)
+        held = hold_out(predictor.records, predictor.others)
     except UserError:
         return (
             "Not checked: that needs three worker counts, each predicted from the "
@@ -161,8 +165,25 @@ def _predictor(group: Group) -> Predictor | None:
     return None
 
 
-def _predictions(predictor: Predictor, images: int | None = None) -> list[Forecast]:
-    return [predictor.predict(predictor.job(count, images)) for count in WORKERS]
+def _kind(group: Group, prices: PriceTable) -> str:
+    """The instance type of a predicted cluster; empty where none is named."""
+    hosts = [host for run in group.records for host in working_hosts(run)]
+    types = [host.instance_type for host in hosts if host.instance_type]
+    return types[0] if types else prices.outside_ec2.get(ELEPHAS.name, "")
+
+
+def _predictions(
+    predictor: Predictor, bytes_per_second: float, images: int | None = None
+) -> list[Forecast]:
+    return [
+        predictor.predict(predictor.job(count, images, bytes_per_second))
+        for count in WORKERS
+    ]
+
+
+def _gbps(bytes_per_second: float) -> str:
+    known = bytes_per_second < math.inf
+    return f"{bytes_per_second * 8 / 1e9:g} Gbit/s" if known else "a free way"
 
 
 def _with_interval(found: Forecast) -> str:
@@ -171,9 +192,5 @@ def _with_interval(found: Forecast) -> str:
 
 
 def _cost(found: Forecast, prices: PriceTable, kind: str) -> str:
-    price = prices.instances.get(kind)
-    if price is None or price.emr_usd_per_hour is None:
-        return DASH
-    nodes = 1 - (-found.job.workers // WORKERS_PER_NODE)
-    per_hour = price.ec2_usd_per_hour + price.emr_usd_per_hour
-    return usd(nodes * per_hour * found.seconds / 3600)
+    nodes = -(-found.job.workers // WORKERS_PER_NODE)
+    return usd(cost_of(cluster_of(kind, nodes), found.seconds, prices, True).usd)

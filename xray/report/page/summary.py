@@ -170,7 +170,7 @@ def _median_cost(part: Configuration) -> float:
 def _price(part: Configuration) -> str:
     cost = part.costs[0]
     as_if = "as if on " if cost.assumed else "on "
-    return f"{usd(_median_cost(part))} USD ({as_if}{cost.nodes} × {cost.instance_type})"
+    return f"{usd(_median_cost(part))} USD ({as_if}{cost.described})"
 
 
 def _accuracy(group: Group) -> str:

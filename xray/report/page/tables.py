@@ -14,6 +14,7 @@ from xray.report.comparison import (
 )
 from xray.report.configurations import plain
 from xray.report.costs import PriceTable
+from xray.report.hosts import Host, working_hosts
 from xray.report.page.notes import (
     ASSUMED,
     OTHER_CPU,
@@ -149,21 +150,25 @@ def findings(group: Group) -> list[Table]:
 def costs(group: Group, prices: PriceTable) -> Table:
     """What each run costs and which price that rests on."""
     columns: list[Column] = [
-        ("Instance type", _instance),
-        ("Nodes", lambda part: str(part.key.nodes)),
-        ("USD/h a node", lambda part: number(part.costs[0].usd_per_hour, 3)),
+        ("Machines", _instances),
+        ("USD/h", lambda part: number(part.costs[0].usd_per_hour, 3)),
         ("Total, s", lambda part: spread(part.seconds("total"))),
         ("Cost a run, USD", lambda part: part.costs[0].problem or _cost(part)),
     ]
-    used = {c.instance_type for part in group.configurations for c in part.costs}
+    used = {
+        name
+        for part in group.configurations
+        for cost in part.costs
+        for name in cost.machines
+    }
     sources = [
         f"{name}: {price.source}; entered {price.date}."
         for name, price in prices.instances.items()
         if name in used
     ]
     return _table(
-        "Cost a run: nodes × USD per hour × hours from start to end, one minute at "
-        "least, with the EMR surcharge for Elephas",
+        "Cost a run: USD per hour × hours from start to end, one minute at least; for "
+        "Elephas with the primary node of its cluster and the EMR surcharge",
         group.configurations,
         columns,
         assumed_cost(group),
@@ -178,17 +183,39 @@ def machines(group: Group) -> Table:
     def recorded(name: str) -> Callable[[Configuration], str]:
         return lambda part: plain(part.records[0].machine.get(name)) or DASH
 
+    def trained(name: str) -> Callable[[Configuration], str]:
+        return lambda part: _each(part, lambda host: getattr(host, name))
+
     columns: list[Column] = [
-        ("CPU model", recorded("cpu_model")),
-        ("Cores", recorded("cores")),
-        ("Memory, GiB", _machine_memory),
+        ("CPU model", trained("cpu_model")),
+        ("Cores", trained("cores")),
+        ("Physical cores", trained("physical_cores")),
+        ("Memory, GiB", lambda part: _each(part, _memory_of)),
         ("GPU", recorded("gpu")),
         ("Nodes", lambda part: str(part.key.nodes)),
-        ("Instance type", recorded("instance_type")),
+        ("Instance type", trained("instance_type")),
         ("System", recorded("os")),
     ]
-    caption = "Machines, as the first run of each configuration recorded them"
-    return _table(caption, group.configurations, columns)
+    caption = (
+        "Machines that trained, as the first run of each configuration recorded them"
+    )
+    return _table(
+        caption,
+        group.configurations,
+        columns,
+        "Cores are those that a process may use; two of them share a physical core "
+        "where its threads are on. Nodes counts a driver's own machine as well.",
+    )
+
+
+def _each(part: Configuration, value: Callable[[Host], object]) -> str:
+    """One value for all machines that trained, or each different one."""
+    hosts = working_hosts(part.records[0])
+    return ", ".join(dict.fromkeys(plain(value(host)) or DASH for host in hosts))
+
+
+def _memory_of(host: Host) -> str:
+    return gibibytes(host.memory_bytes)
 
 
 def _findings(parts: list[Configuration]) -> Table:
@@ -247,9 +274,9 @@ def _cost(part: Configuration) -> str:
     return usd(part.cost.median) + (f"\u00a0{ASSUMED}" if part.costs[0].assumed else "")
 
 
-def _instance(part: Configuration) -> str:
+def _instances(part: Configuration) -> str:
     cost = part.costs[0]
-    return (cost.instance_type or DASH) + (f"\u00a0{ASSUMED}" if cost.assumed else "")
+    return (cost.described or DASH) + (f"\u00a0{ASSUMED}" if cost.assumed else "")
 
 
 def _rate(name: str) -> Callable[[Configuration], str]:
@@ -264,11 +291,6 @@ def _memory(size: Callable[[RunRecord], int | None]) -> Callable[[Configuration]
         return gibibytes(found.median if found else None)
 
     return cell
-
-
-def _machine_memory(part: Configuration) -> str:
-    size = part.records[0].machine.get("memory_bytes")
-    return gibibytes(size if isinstance(size, int | float) else None)
 
 
 def _first(part: Configuration, name: str) -> str:

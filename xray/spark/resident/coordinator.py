@@ -178,7 +178,7 @@ class Coordinator:
 
     def _note_environments(self, environments: list[WorkerEnvironment]) -> None:
         self._spend("startup")
-        self.journal.machine["nodes"] = check_workers(environments)
+        self.journal.machine |= check_workers(environments)
 
     def _note_unreadable(self, messages: list[Loaded]) -> None:
         self._spend("load")

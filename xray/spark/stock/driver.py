@@ -53,7 +53,7 @@ def train_stock(
     """
     timer = journal.timer
     with timer.phase("warmup"):
-        journal.machine["nodes"] = import_on_workers(cluster)
+        journal.machine |= import_on_workers(cluster)
     with timer.phase("load"):
         take_dataset(journal, dataset, cluster.workers)
         rows, test_set = _load(journal, cluster, access)
