@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     from xray.report.page.build import write_report  # Matplotlib, spared to --help
 
     prices = load_prices(options.prices)
-    for path in write_report(options.results, options.out, prices):
+    for path in write_report(options.results, options.out, prices, options.any_commit):
         print(path)
     return 0
 
@@ -39,6 +39,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--prices", type=Path, default=PRICES, help="price table (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--any-commit",
+        action="store_true",
+        help="count runs of several commits of this project as repeats",
     )
     return parser
 

@@ -2,12 +2,19 @@
 
 import pytest
 
-from tests.factories import make_elephas, make_gpu, make_record, make_scores, make_work
-from xray.records.record import RunRecord
+from tests.factories import (
+    START,
+    make_elephas,
+    make_gpu,
+    make_record,
+    make_scores,
+    make_work,
+)
+from xray.records.record import Resume, Retry, RunRecord, Source
 from xray.records.scores import Interval
 from xray.records.wording import DASH, interval, number
 from xray.report.comparison import compare, cpu_per_wall
-from xray.report.configurations import key_of, unique_labels
+from xray.report.configurations import key_of, pixel_source, unique_labels
 from xray.report.costs import PRICES, load_prices
 from xray.report.page import notes, tables
 from xray.report.page.summary import answers
@@ -108,13 +115,124 @@ def test_amdahl_uses_synchronous_points_only():
     runs = [make_elephas(p, seconds) for p, seconds in times.items()]
     stray = make_elephas(4, 500, mode="asynchronous")
     group = only_group(make_record(), *runs, stray)
-    assert group.amdahl("fit").serial_fraction == pytest.approx(0.25)
-    assert "f = 0.250" in notes.amdahl_fit(group, "fit")
+    assert fits(group)["Elephas"].serial_fraction == pytest.approx(0.25)
+    assert "Elephas f = 0.250" in notes.amdahl_fits(group, "fit")
+
+
+def fits(group):
+    """Curve to Amdahl's law of its fit, where there is one."""
+    found = {curve.label: curve.amdahl("fit") for curve in group.curves()}
+    return {label: fit for label, fit in found.items() if fit}
+
+
+def test_each_engine_has_its_own_serial_fraction():
+    """Pooled, 0.006 and 0.6 would give neither."""
+    known = {"resident": 0.006, "stock": 0.6}
+    runs = [
+        make_elephas(p, 80 * (f + (1 - f) / p), engine=engine)
+        for engine, f in known.items()
+        for p in (2, 3, 4)
+    ]
+    group = only_group(make_record(), *runs)
+    for engine, fraction in known.items():
+        fit = fits(group)[f"Elephas {engine}"]
+        assert fit.serial_fraction == pytest.approx(fraction, abs=1e-6)
+        assert fit.points == 3
+    said = notes.amdahl_fits(group, "fit")
+    assert "Elephas resident f = 0.006 from 3 points" in said
+    assert "Elephas stock f = 0.600 from 3 points" in said
+
+
+def test_where_the_pixels_came_from_tells_configurations_apart():
+    """A warm cache, staged shards and an S3 beside the program read 32 times faster."""
+    raw, staged, warm, cold, local = (make_record(phases={"load": s}) for s in range(5))
+    staged.config["data"]["staged"] = "s3://bucket/staged/"
+    warm.config["data"]["cache_dir"] = cold.config["data"]["cache_dir"] = "/cache"
+    warm.source, cold.source = Source(cached=4000), Source(cached=0)
+    local.source = Source(store="this machine", cached=0)
+    group = only_group(raw, staged, warm, cold, local)
+    assert {part.label for part in group.configurations} == {
+        "Sequential",
+        "Sequential, staged shards",
+        "Sequential, warm cache folder",
+        "Sequential, empty cache folder",
+        "Sequential, S3 on this machine",
+    }
+    old = make_record()
+    old.config["data"]["endpoint_url"] = "http://127.0.0.1:9000"
+    assert pixel_source(old) == "S3 on this machine"
+
+
+def test_a_speedup_is_over_the_baseline_that_read_its_pixels_alike():
+    staged = make_record(phases={"load": 1})
+    run = make_elephas(2, 40)
+    for record in (staged, run):
+        record.config["data"]["staged"] = "s3://bucket/staged/"
+    group = only_group(make_record(), make_record(), staged, run)
+    (part,) = group.of("elephas")
+    assert part.baseline.records == [staged]
+    assert part.other_baseline == []
+    (part,) = only_group(make_record(), run).of("elephas")
+    assert part.other_baseline == ["read its pixels from elsewhere"]
+
+
+def test_another_commit_is_another_configuration_unless_told_otherwise():
+    other = {"commit": "f" * 40, "dirty": False}
+    dirty = {"commit": "f" * 40, "dirty": True}
+    records = [make_record(), make_record(git=other), make_record(git=dirty)]
+    labels = {part.label for part in only_group(*records).configurations}
+    assert labels == {
+        "Sequential, commit 0123456",
+        "Sequential, commit fffffff",
+        "Sequential, commit fffffff with changes",
+    }
+    (group,) = compare(records, [], load_prices(PRICES), any_commit=True).groups
+    assert [len(part.records) for part in group.configurations] == [3]
+
+
+def test_an_interrupted_run_is_marked_and_no_baseline_and_enters_no_law():
+    broken = Resume(epoch=2, earlier_seconds=40.0, resumed=START)
+    lost = Retry(epoch=2, rounds=2)
+    slow = make_record(phases={"fit": 300}, resumed=[broken])
+    times = {p: make_elephas(p, 80 / p, engine="resident") for p in (2, 4)}
+    three = make_elephas(3, 70, engine="resident", retries=[lost])
+    group = only_group(slow, slow, make_record(), *times.values(), three)
+    assert group.baseline.label == "Sequential"
+    assert {part.label for part in group.configurations if part.key.course} == {
+        "Sequential, interrupted",
+        "Elephas 3×1 resident, interrupted",
+    }
+    assert fits(group)["Elephas resident"].serial_fraction == pytest.approx(0)
+    table = tables.headline(group)
+    (row,) = [row for row in table.rows if row[0].endswith("resident, interrupted")]
+    assert row[3].endswith("§")
+    assert any(note.startswith("§") for note in table.notes)
+    (note,) = [a.text for a in answers(group) if "Spark" in a.question]
+    assert "Elephas 4×1 resident took" in note
+
+
+@pytest.mark.parametrize(
+    ("repeats", "said"),
+    [
+        ((1, 1), "Each was run once"),
+        ((1, 2), "Elephas 2×1 was run once"),
+        ((2, 1), "Sequential was run once"),
+        ((2, 3), "Fewer than 3 repeats"),
+        ((3, 3), None),
+    ],
+)
+def test_few_repeats_are_said(repeats, said):
+    elephas, sequential = repeats[0], repeats[1]
+    runs = [make_elephas(2, 40 + n) for n in range(elephas)]
+    runs += [make_record(phases={"fit": 80 + n}) for n in range(sequential)]
+    text = " ".join(answer.text for answer in answers(only_group(*runs)))
+    for words in ("Each was run once", "was run once", "Fewer than 3 repeats"):
+        assert (words in text) == (bool(said) and words in said)
 
 
 def test_too_few_points_are_said():
     group = only_group(make_record(), make_elephas(2, 50))
-    assert "too few points" in notes.amdahl_fit(group, "total")
+    assert "too few points" in notes.amdahl_fits(group, "total")
 
 
 def test_slower_than_one_thread_is_said():
@@ -249,11 +367,11 @@ def test_workers_that_share_cores_are_marked_and_left_out_of_amdahls_law():
     group = only_group(*records)
     labels = [part.label for part in group.of("elephas")]
     assert [("oversubscribed" in label) for label in labels] == [False, False, True]
-    assert group.amdahl("fit") is None  # one point is left
+    assert fits(group) == {}  # one point is left
     spread = [{**run.model_dump(), "machine": {**two, "nodes": 2}} for run in records]
     group = only_group(*map(RunRecord.model_validate, spread))
     assert not any("oversubscribed" in part.label for part in group.of("elephas"))
-    assert group.amdahl("fit").points == 2
+    assert fits(group)["Elephas"].points == 2
 
 
 def test_crowding_cpu_and_type_are_those_of_the_machines_that_trained():

@@ -198,6 +198,11 @@ def load_images(
             yield from pool.map(load, batch)
 
 
+def cached_copy(cache_dir: Path, etag: str, size: int) -> Path:
+    """Where a decoded image is kept between runs."""
+    return cache_dir / f"{etag}-{size}.raw"
+
+
 @contextmanager
 def ending_reads(storage: Storage) -> Iterator[None]:
     """After an error in the block, or Ctrl-C, no thread waits on for a busy S3."""
@@ -218,7 +223,7 @@ def _load_one(
 ) -> np.ndarray:
     if cache_dir is None:
         return decode(storage.read(uri, etag), size)
-    path = cache_dir / f"{etag}-{size}.raw"
+    path = cached_copy(cache_dir, etag, size)
     try:
         return np.frombuffer(path.read_bytes(), np.uint8).reshape(size, size, 1)
     except (OSError, ValueError):  # absent, or cut short by a full disk

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from xray.config.run import DataConfig
-from xray.data.images import decode_image, load_images
+from xray.data.images import cached_copy, decode_image, load_images
 from xray.data.pixels import PixelFile, empty_pixels, keep_rows
 from xray.data.staged import STAGED, UNREADABLE, staged_pixels
 from xray.storage.credentials import S3Access
@@ -82,6 +82,13 @@ class ImageReader:
             self.decode,
         )
         yield from zip(raw, images, strict=True)
+
+    def count_cached(self, etags: Sequence[str]) -> int:
+        """How many of these images `cache_dir` holds by now; 0 without one."""
+        if self.cache_dir is None:
+            return 0
+        folder, size = self.cache_dir, self.image_size
+        return sum(cached_copy(folder, etag, size).exists() for etag in etags)
 
     def load(
         self,

@@ -84,6 +84,15 @@ class Images(Part):
     """Unreadable ones: {image, reason}."""
 
 
+class Source(Part):
+    """Where the pixels came from; `config.data` says what was asked for."""
+
+    store: str | None = None
+    """Amazon S3, this machine, or the hash of a host."""
+    cached: int | None = None
+    """Images taken from `data.cache_dir`, read by none; null where it is not known."""
+
+
 class Rates(Part):
     """Training images per second of `fit`."""
 
@@ -185,6 +194,8 @@ class RunRecord(Part):
     phases: Phases = Phases()
     epochs: list[Epoch] = []
     images: Images = Images()
+    source: Source | None = None
+    """Null in records of earlier versions."""
     images_trained: int = 0
     """Training images times finished epochs."""
     images_per_second: Rates = Rates()

@@ -2,13 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from xray.config.runners import Runner, runner_of
 from xray.records.record import RunRecord, work_differences
 from xray.records.timing import PHASES
-from xray.report.configurations import Key, key_of, order, unique_labels
+from xray.report.configurations import (
+    Key,
+    curve_labels,
+    key_of,
+    order,
+    unique_labels,
+)
 from xray.report.costs import Cost, PriceTable, run_cost
 from xray.report.scaling import AmdahlFit, efficiency, fit_amdahl, karp_flatt, speedup
 from xray.report.spread import Spread, spread_of
@@ -37,8 +43,8 @@ class Configuration:
     label: str
     records: list[RunRecord]
     costs: list[Cost]
-    same_cpu: bool = False
-    """Same CPU model as the baseline, so that a speedup is not the machine's."""
+    baseline: "Configuration | None" = None
+    """The sequential runs that its speedups are over; None without any."""
     speedups: dict[str, Speedup] = field(default_factory=dict)
     """By measure, `total` or `fit`; empty without a baseline."""
 
@@ -46,6 +52,28 @@ class Configuration:
     def runner(self) -> Runner:
         """What ran it."""
         return runner_of(self.key.runner)
+
+    @property
+    def same_cpu(self) -> bool:
+        """Same CPU model as the baseline, so that a speedup is not the machine's."""
+        mine, base = self.key.cpu_model, self.baseline
+        return bool(base and mine and mine == base.key.cpu_model)
+
+    @property
+    def other_baseline(self) -> list[str]:
+        """What else than the CPU sets its baseline apart, in words."""
+        if self.baseline is None:
+            return []
+        one, other = self.key, self.baseline.key
+        return [
+            words
+            for words, differs in (
+                ("read its pixels from elsewhere", one.pixels != other.pixels),
+                ("ran another commit", one.commit != other.commit),
+                ("was interrupted", bool(other.course)),
+            )
+            if differs
+        ]
 
     @property
     def processors(self) -> int:
@@ -75,6 +103,33 @@ class Configuration:
 
 
 @dataclass(eq=False)
+class Curve:
+    """What one way of running the work does with more and more workers."""
+
+    label: str
+    parts: list[Configuration]
+
+    def amdahl(self, measure: str) -> AmdahlFit | None:
+        """Amdahl's law over the curve's points on the baseline's CPU.
+
+        None for a runner without workers and for an asynchronous mode. Points whose
+        workers share cores are left out, they have no processor each, and so are
+        interrupted runs.
+        """
+        points = [
+            (part.processors, part.speedups[measure].value)
+            for part in self.parts
+            if part.runner.has_workers
+            and part.key.mode == "synchronous"
+            and part.same_cpu
+            and not part.key.crowding
+            and not part.key.course
+            and measure in part.speedups
+        ]
+        return fit_amdahl(*zip(*points, strict=True)) if points else None
+
+
+@dataclass(eq=False)
 class Group:
     """Every successful run that did one work."""
 
@@ -95,21 +150,13 @@ class Group:
         """The configurations of one runner."""
         return [part for part in self.configurations if part.key.runner == runner]
 
-    def amdahl(self, measure: str) -> AmdahlFit | None:
-        """Amdahl's law over the synchronous Elephas points of the baseline's CPU.
-
-        Points whose workers share cores are left out: they have no processor each.
-        """
-        points = [
-            (part.processors, part.speedups[measure].value)
-            for part in self.configurations
-            if part.runner.has_workers
-            and part.key.mode == "synchronous"
-            and part.same_cpu
-            and not part.key.crowding
-            and measure in part.speedups
-        ]
-        return fit_amdahl(*zip(*points, strict=True)) if points else None
+    def curves(self) -> list["Curve"]:
+        """Configurations that differ in their number of workers alone, together."""
+        found: dict[Key, list[Configuration]] = {}
+        for part in self.configurations:
+            found.setdefault(part.key.curve, []).append(part)
+        labels = curve_labels(list(found))
+        return [Curve(labels[key], parts) for key, parts in found.items()]
 
 
 @dataclass
@@ -127,11 +174,20 @@ class Comparison:
 
 
 def compare(
-    records: Sequence[RunRecord], left_out: Sequence[str], prices: PriceTable
+    records: Sequence[RunRecord],
+    left_out: Sequence[str],
+    prices: PriceTable,
+    any_commit: bool = False,
 ) -> Comparison:
     """Group the records by work and work out what each configuration did.
 
     Groups are numbered from the one with the most configurations and runs.
+
+    Args:
+        records: of any works, each run once.
+        left_out: files that are no records, with the reason.
+        prices: what machines cost.
+        any_commit: whether runs of several commits of this project are repeats.
     """
     by_work: dict[str, list[RunRecord]] = {}
     apart = []
@@ -140,7 +196,7 @@ def compare(
             by_work.setdefault(record.work_id, []).append(record)
         else:
             apart.append(record)
-    groups = [_group(runs, prices) for runs in by_work.values()]
+    groups = [_group(runs, prices, any_commit) for runs in by_work.values()]
     groups.sort(key=lambda group: (-len(group.configurations), -len(group.records)))
     for number, group in enumerate(groups, start=1):
         group.number = number
@@ -177,10 +233,10 @@ def largest_worker_bytes(record: RunRecord) -> int | None:
     return max(sizes, default=None)
 
 
-def _group(records: list[RunRecord], prices: PriceTable) -> Group:
+def _group(records: list[RunRecord], prices: PriceTable, any_commit: bool) -> Group:
     by_key: dict[Key, list[RunRecord]] = {}
     for record in records:
-        by_key.setdefault(key_of(record), []).append(record)
+        by_key.setdefault(key_of(record, any_commit), []).append(record)
     keys = sorted(by_key, key=order)
     labels = unique_labels(keys)
     configurations = [
@@ -195,19 +251,32 @@ def _group(records: list[RunRecord], prices: PriceTable) -> Group:
 
 
 def _add_speedups(group: Group) -> None:
-    """Find each configuration's baseline, on its own CPU model where there is one."""
+    """Find each configuration's baseline, the one that is most like it.
+
+    An interrupted run is a baseline only where there is no other.
+    """
     baselines = [part for part in group.configurations if part.runner.is_baseline]
-    baselines.sort(key=lambda part: -len(part.records))
+    baselines.sort(key=lambda part: (bool(part.key.course), -len(part.records)))
     if not baselines:
         return
     group.baseline = baselines[0]
     for part in group.configurations:
-        same = [b for b in baselines if b.key.cpu_model == part.key.cpu_model]
-        part.same_cpu = bool(same) and part.key.cpu_model is not None
+        part.baseline = min(baselines, key=partial(_unlike, part))
         for measure in MEASURES:
-            found = _speedup(part, (same or baselines)[0], measure)
+            found = _speedup(part, part.baseline, measure)
             if found:
                 part.speedups[measure] = found
+
+
+def _unlike(part: Configuration, baseline: Configuration) -> tuple[bool, ...]:
+    """Sorts baselines: what moves a speedup most comes first."""
+    one, other = part.key, baseline.key
+    return (
+        bool(other.course),
+        one.cpu_model != other.cpu_model,
+        one.pixels != other.pixels,
+        one.commit != other.commit,
+    )
 
 
 def _speedup(

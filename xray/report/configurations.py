@@ -9,6 +9,8 @@ from xray.records.record import RunRecord
 from xray.records.wording import plural
 from xray.report.hosts import crowding, node_count, working_hosts
 
+LOOPBACK = re.compile(r"//(localhost|127\.|\[::1\])")
+
 
 class Key(NamedTuple):
     """What two runs share to count as repeats of one configuration."""
@@ -29,10 +31,28 @@ class Key(NamedTuple):
     instance_type: str | None
     crowding: str | None
     """oversubscribed when workers share cores."""
+    pixels: str | None
+    """Where they came from, which moves the seconds of reading thirtyfold."""
+    course: str | None
+    """interrupted when the run was resumed, or lost a worker on its way."""
+    commit: str | None
+    """Of the code; None where runs of several are to count as repeats."""
+
+    @property
+    def curve(self) -> "Key":
+        """What points on one scaling curve share: all but the number of workers."""
+        return self._replace(
+            workers=None, nodes=0, crowding=None, course=None, commit=None
+        )
 
 
-def key_of(record: RunRecord) -> Key:
-    """The configuration of a run; what is for a GPU counts there only."""
+def key_of(record: RunRecord, any_commit: bool = False) -> Key:
+    """The configuration of a run; what is for a GPU counts there only.
+
+    Args:
+        record: of the run.
+        any_commit: whether runs of several commits count as repeats.
+    """
     machine, runner = record.machine, record.config.get("runner")
     gpu = runner_of(record.runner).has_gpu
     runner = runner if gpu and isinstance(runner, dict) else {}
@@ -53,7 +73,33 @@ def key_of(record: RunRecord) -> Key:
         node_count(record),
         _all_of(host.instance_type for host in hosts),
         _crowding(record),
+        pixel_source(record),
+        "interrupted" if record.resumed or record.retries else None,
+        None if any_commit else _commit(record),
     )
+
+
+def pixel_source(record: RunRecord) -> str | None:
+    """How the images were read, and from where; None where neither is recorded."""
+    data = record.config.get("data")
+    data = data if isinstance(data, dict) else {}
+    found = record.source
+    form = "staged shards" if data.get("staged") else None
+    if data.get("cache_dir"):
+        cached = found.cached if found else None
+        form = "cache folder" if cached is None else "empty cache folder"
+        form = "warm cache folder" if cached else form
+    store = found.store if found else None
+    if store is None and LOOPBACK.search(str(data.get("endpoint_url") or "")):
+        store = "this machine"
+    if store == "this machine":
+        store = "S3 on this machine"
+    return " from ".join(part for part in (form, store) if part) or None
+
+
+def _commit(record: RunRecord) -> str | None:
+    commit = plain(record.git.get("commit"))
+    return commit and commit[:7] + (" with changes" if record.git.get("dirty") else "")
 
 
 def _all_of(values: Iterable[str | None]) -> str | None:
@@ -101,12 +147,20 @@ def order(key: Key) -> tuple[Any, ...]:
 
 def unique_labels(keys: list[Key]) -> dict[Key, str]:
     """Short labels; those that collide name what tells them apart."""
-    short = {key: _label(key) for key in keys}
-    labels = {}
+    return _told_apart({key: _label(key) for key in keys})
+
+
+def curve_labels(curves: list[Key]) -> dict[Key, str]:
+    """Labels of `Key.curve`s, without a number of workers."""
+    return _told_apart({key: _curve_label(key) for key in curves})
+
+
+def _told_apart(short: dict[Key, str]) -> dict[Key, str]:
+    keys, labels = list(short), {}
     for key in keys:
         twins = [other for other in keys if short[other] == short[key]]
         extra = [
-            plural(value, "node") if name == "nodes" else str(value)
+            _named(name, value)
             for name, value in key._asdict().items()
             if value and any(getattr(other, name) != value for other in twins)
         ]
@@ -114,18 +168,40 @@ def unique_labels(keys: list[Key]) -> dict[Key, str]:
     return labels
 
 
+def _named(name: str, value: Any) -> str:
+    """What a part of a key is called where it tells two of them apart."""
+    if name in ("nodes", "workers"):
+        return plural(value, name[:-1])
+    return f"commit {value}" if name == "commit" else str(value)
+
+
 def _label(key: Key) -> str:
     runner = runner_of(key.runner)
     if runner.is_baseline:
-        return runner.label
+        return ", ".join(filter(None, (runner.label, key.course)))
     if runner.has_gpu:
         many = key.workers not in (None, 1)
         name = f"{key.workers} {runner.label}s" if many else runner.label
-        return name if key.precision in (None, "float32") else f"{name} {key.precision}"
-    label = f"{plain(runner.label)} {key.workers or 1}×{key.threads_per_worker or 1}"
+        name = name if key.precision in (None, "float32") else f"{name} {key.precision}"
+        return ", ".join(filter(None, (name, key.course)))
+    size = f"{key.workers or 1}×{key.threads_per_worker or 1}"
+    label = " ".join([str(plain(runner.label)), size, *_how(key)])
+    return ", ".join(filter(None, (label, key.crowding, key.course)))
+
+
+def _curve_label(key: Key) -> str:
+    runner = runner_of(key.runner)
+    if not runner.has_workers:
+        return _label(key)
+    threads = key.threads_per_worker or 1
+    many = [f"with {threads} threads a worker"] if threads > 1 else []
+    return " ".join([str(plain(runner.label)), *_how(key), *many])
+
+
+def _how(key: Key) -> list[str]:
+    """Engine or mode of an Elephas run."""
     asynchronous = key.mode not in (None, "synchronous")
     how = [key.mode if asynchronous else key.engine]
     if asynchronous and key.frequency:
         how.append(f"per {key.frequency}")
-    label = " ".join([label, *filter(None, map(plain, how))])
-    return f"{label}, {key.crowding}" if key.crowding else label
+    return [*filter(None, map(plain, how))]

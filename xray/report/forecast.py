@@ -13,6 +13,7 @@ import numpy as np
 from xray.common.errors import UserError
 from xray.config.runners import runner_of
 from xray.records.record import RunRecord
+from xray.report.configurations import pixel_source
 from xray.report.hosts import working_hosts
 from xray.report.time_model import ForecastJob, TimeModel, fit_model, job_of, point_of
 
@@ -65,7 +66,8 @@ def _hardware(record: RunRecord) -> tuple[frozenset[str | None], ...]:
 def _source(record: RunRecord) -> tuple[Any, ...]:
     """Equal for records that read the same pixels from the same place."""
     data = record.config["data"]
-    return data.get("images"), data.get("staged"), data.get("image_size")
+    place = data.get("images"), data.get("staged"), data.get("image_size")
+    return *place, pixel_source(record)
 
 
 def reading_seconds(records: Iterable[RunRecord], like: RunRecord) -> float | None:
@@ -83,6 +85,7 @@ def reading_seconds(records: Iterable[RunRecord], like: RunRecord) -> float | No
         for record in records
         if record.status == "success"
         and runner_of(record.runner).is_baseline
+        and not record.resumed
         and record.images.train
         and _hardware(record)[0] == _hardware(like)[0]
         and _source(record) == _source(like)
@@ -105,6 +108,7 @@ def _is_predictable(record: RunRecord) -> bool:
         record.status == "success"
         and runner_of(record.runner).has_workers
         and record.engine == "resident"
+        and not (record.resumed or record.retries)
         and bool(record.workers and record.epochs and record.images.train)
         and all(len(e.worker_seconds) == record.workers for e in record.epochs)
         and all(sum(e.worker_seconds) > 0 for e in record.epochs)

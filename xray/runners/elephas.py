@@ -11,7 +11,7 @@ from xray.spark.cluster import Cluster, start_cluster
 from xray.spark.resident.driver import train_resident
 from xray.spark.settings import check_master
 from xray.spark.stock.driver import train_stock
-from xray.storage.credentials import load_access
+from xray.storage.credentials import load_access, store_name
 from xray.storage.s3 import Storage
 from xray.training.checks import take_dataset
 from xray.training.journal import Journal
@@ -36,6 +36,7 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
         if config.runner.master:
             check_master(config.runner.master)
         access = load_access(config.data.credentials, config.data.endpoint_url)
+        journal.store = store_name(access)
         storage = Storage(access, config.data.read_threads)
         storage.check(config.data.staged or config.data.images)
         dataset = in_background(find_dataset, config.data, storage)

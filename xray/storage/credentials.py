@@ -6,8 +6,10 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from xray.common.errors import UserError
+from xray.common.redaction import hashed_host
 from xray.config.file import read_yaml_mapping
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,7 @@ FILE_KEYS = (
     "endpoint_url",
 )
 # Where boto3 found a key that other machines cannot find for themselves.
+AMAZON = (".amazonaws.com", ".amazonaws.com.cn")
 DRIVER_ONLY_SOURCES = ("env", "explicit", "shared-credentials-file", "config-file")
 
 
@@ -37,6 +40,16 @@ class S3Access:
     session_token: str | None = field(default=None, repr=False)
     region: str | None = None
     endpoint_url: str | None = None
+
+
+def store_name(access: S3Access) -> str:
+    """Where it leads, for a record: Amazon S3, this machine, or the hash of a host."""
+    if not access.endpoint_url:
+        return "Amazon S3"
+    host = urlsplit(access.endpoint_url).hostname or ""
+    if host == "localhost" or host == "::1" or host.startswith("127."):
+        return "this machine"
+    return "Amazon S3" if host.endswith(AMAZON) else hashed_host(host)
 
 
 def load_access(

@@ -46,6 +46,8 @@ class Journal:
         runner: a name in RUNNERS.
         config: the run.
         timer: its phases.
+        store: where the images are, in words; None before that is known.
+        cached: images that a cache of earlier runs held; None where nobody counts.
         skipped: unreadable images, by name, and why.
         initial_weights: their hash; None before the model is built.
         log: of the epochs.
@@ -65,6 +67,8 @@ class Journal:
     engine: str | None = None
     exchange: dict[str, Any] | None = None
     machine: dict[str, Any] = field(default_factory=dict)
+    store: str | None = None
+    cached: int | None = None
     dataset: Dataset | None = None
     skipped: dict[str, str] = field(default_factory=dict)
     initial_weights: str | None = None

@@ -22,7 +22,7 @@ from xray.model.network import (
 )
 from xray.model.predict import predict
 from xray.records.record import RunRecord
-from xray.storage.credentials import load_access
+from xray.storage.credentials import load_access, store_name
 from xray.storage.s3 import Storage
 from xray.training.batches import Feed, training_pipeline
 from xray.training.checks import check_batch_size, check_skipped
@@ -58,6 +58,7 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
     """
     with journal.timer.phase("load"):
         access = load_access(config.data.credentials, config.data.endpoint_url)
+        journal.store = store_name(access)
         storage = Storage(access, config.data.read_threads)
         dataset = journal.dataset = find_dataset(config.data, storage)
         check_batch_size(config, len(dataset.train), journal.workers or 1)
@@ -180,6 +181,7 @@ class LocalEngine:
 
 def _load(subset: Subset, reader: ImageReader, journal: Journal) -> LoadedSubset:
     """The readable images of `subset`; the others are noted."""
+    journal.cached = (journal.cached or 0) + reader.count_cached(subset.etags)
     with progress_bar(len(subset), "load") as bar:
         pixels, good, bad = reader.load(subset.uris, subset.etags, bar.update)
     for row, reason in bad.items():

@@ -45,19 +45,22 @@ class GroupSection:
     tables: list[tuple[str, list[Table]]]
 
 
-def write_report(results: Sequence[Path], out: Path, prices: PriceTable) -> list[Path]:
+def write_report(
+    results: Sequence[Path], out: Path, prices: PriceTable, any_commit: bool = False
+) -> list[Path]:
     """Write the three files into `out` and return their paths.
 
     Args:
         results: records, and folders that are searched for them, subfolders too.
         out: folder for the report; made if it is missing.
         prices: what machines cost.
+        any_commit: whether runs of several commits of this project are repeats.
 
     Raises:
         UserError: no such folder, nothing to compare there, one run told in two ways,
             or `out` is not writable.
     """
-    comparison = _read(results, prices)
+    comparison = _read(results, prices, any_commit)
     content = _content(comparison)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -74,7 +77,7 @@ def write_report(results: Sequence[Path], out: Path, prices: PriceTable) -> list
     return paths
 
 
-def _read(results: Sequence[Path], prices: PriceTable) -> Comparison:
+def _read(results: Sequence[Path], prices: PriceTable, any_commit: bool) -> Comparison:
     for place in results:
         if not place.exists():
             raise UserError(
@@ -85,7 +88,7 @@ def _read(results: Sequence[Path], prices: PriceTable) -> Comparison:
     if not records:
         others = f" {plural(len(left_out), 'other file')} left out." if left_out else ""
         raise UserError(f"No run records under {where}.{others} Run a runner first.")
-    comparison = compare(records, left_out, prices)
+    comparison = compare(records, left_out, prices, any_commit)
     if not comparison.groups:
         first = notes.missing(comparison)[0]
         raise UserError(

@@ -2,6 +2,7 @@
 
 import io
 import re
+import textwrap
 import warnings
 from dataclasses import dataclass
 from html import escape
@@ -27,6 +28,9 @@ PHASE_COLOURS = {
 INK, MUTED = "#222222", "#777777"
 WIDTH = 5.2
 """Inches; narrow enough to be read on a phone without zooming."""
+LABEL_INCHES, LABEL_CHARACTERS = 0.14, 25
+"""Height and length of a line beside a chart."""
+Paint = str | tuple[float, ...]
 COLUMNS, PANEL = 2, 2.3
 """Of small charts in one picture, and the inches that each is high with its title."""
 
@@ -69,13 +73,20 @@ class Sheet:
     Args:
         height: of the axes, inches.
         left: margin for the labels of the y axis, inches.
+        right: margin for `label_end`, inches.
     """
 
-    def __init__(self, height: float, left: float = 0.65) -> None:
-        self._height, self._left = height, left
+    def __init__(self, height: float, left: float = 0.65, right: float = 0.15) -> None:
+        self._height, self._left, self._right = height, left, right
+        self._ends: list[tuple[float, float, str, Paint]] = []
         with rc_context(STYLE):
             self._figure = Figure(figsize=(WIDTH, height))
             self.axes = self._figure.add_subplot()
+
+    def label_end(self, x: float, y: float, text: str, paint: Paint) -> None:
+        """Name the point (x, y) in the right margin, with a thin line to it."""
+        lines = textwrap.wrap(text, LABEL_CHARACTERS)[:2]
+        self._ends.append((x, y, "\n".join(lines), paint))
 
     def chart(self, name: str, title: str, caption: str) -> Chart:
         """The finished drawing; `name` is the prefix of every id in its SVG."""
@@ -83,9 +94,38 @@ class Sheet:
             # The reader's fonts draw the text, so a glyph missing here is not missing.
             warnings.filterwarnings("ignore", "Glyph .* missing")
             self._place(self._add_legend())
+            self._write_ends()
             buffer = io.StringIO()
             self._figure.savefig(buffer, format="svg", metadata={"Date": None})
         return Chart(name, title, caption, inline_svg(buffer.getvalue(), name, title))
+
+    def _write_ends(self) -> None:
+        """The labels of `label_end`, from top to bottom, a line apart at least."""
+        axes, lines = (
+            self.axes,
+            max([1, *(end[2].count("\n") + 1 for end in self._ends)]),
+        )
+        step = lines * LABEL_INCHES / self._height
+        to_share = axes.transAxes.inverted()
+        ends = [
+            (to_share.transform(axes.transData.transform((x, y)))[1], x, y, *more)
+            for x, y, *more in self._ends
+        ]
+        ends.sort(key=lambda end: -end[0])
+        for place, (_, x, y, text, paint) in zip(
+            spread_out([end[0] for end in ends], step), ends, strict=True
+        ):
+            axes.annotate(
+                text,
+                (x, y),
+                (1.03, place),
+                textcoords=axes.transAxes,
+                va="center",
+                fontsize=8,
+                color=INK,
+                annotation_clip=False,
+                arrowprops={"arrowstyle": "-", "color": paint, "lw": 0.7},
+            )
 
     def _add_legend(self) -> int:
         """Draw it in as many columns as fit and return its rows."""
@@ -104,7 +144,7 @@ class Sheet:
         """Fixed margins in inches, whatever the height of the axes."""
         top, bottom = 0.15 + 0.2 * legend_rows, 0.5
         whole = self._height + top + bottom
-        left, width = self._left / WIDTH, 1 - (self._left + 0.15) / WIDTH
+        left, width = self._left / WIDTH, 1 - (self._left + self._right) / WIDTH
         self._figure.set_size_inches(WIDTH, whole)
         self.axes.set_position((left, bottom / whole, width, self._height / whole))
 
@@ -140,6 +180,20 @@ class Panels(Sheet):
             low = bottom + (self._rows - 1 - row) * PANEL + 0.2
             size = (wide - 0.3) / WIDTH, (PANEL - 0.6) / whole
             panel.set_position((left / WIDTH, low / whole, *size))
+
+
+def spread_out(places: list[float], step: float) -> list[float]:
+    """Falling places moved as little downwards as keeps them `step` apart.
+
+    Where that leads below 0 all of the lowest move up again.
+    """
+    found: list[float] = []
+    for place in places:
+        found.append(min(place, found[-1] - step) if found else place)
+    for back in range(len(found) - 1, -1, -1):
+        lowest = 0.0 if back == len(found) - 1 else found[back + 1] + step
+        found[back] = max(found[back], lowest)
+    return found
 
 
 def shortened(text: str, length: int) -> str:

@@ -6,26 +6,28 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from xray.config.runners import ELEPHAS
 from xray.records.record import RunRecord
 from xray.records.scores import Interval
 from xray.records.timing import PHASES
-from xray.report.comparison import Configuration, Group
+from xray.report.comparison import Configuration, Curve, Group
 from xray.report.page.drawing import (
     MUTED,
     PHASE_COLOURS,
     Chart,
+    Paint,
     Sheet,
     colour,
-    markers,
     plain_log_axis,
-    shades,
     shortened,
 )
+from xray.report.page.looks import Look, looks, name_of
 from xray.report.page.summary import contestants
 from xray.report.scaling import amdahl
 
-MODE_MARKERS = {"asynchronous": "s", "hogwild": "^"}
+NAMES_INCHES = 1.6
+"""Margin for the names of what is drawn."""
+MAX_NAMED = 12
+"""Configurations in a chart that names each beside it."""
 MAX_SHOWN = 6
 """Configurations in a chart that draws each one many times."""
 MAX_BARS = 14
@@ -33,7 +35,7 @@ MAX_BARS = 14
 
 
 @dataclass(frozen=True)
-class Curve:
+class Overlay:
     """A line that was not measured, such as a prediction; drawn dashed."""
 
     label: str
@@ -61,9 +63,9 @@ def charts(group: Group) -> list[Chart]:
 
 
 def speedup_chart(
-    group: Group, measure: str, name: str, overlays: Sequence[Curve] = ()
+    group: Group, measure: str, name: str, overlays: Sequence[Overlay] = ()
 ) -> Chart | None:
-    """Speedup against processors with the ideal line and the Amdahl fit.
+    """Speedup against processors with the ideal line and a fit for each curve.
 
     Args:
         group: runs of one work.
@@ -77,19 +79,20 @@ def speedup_chart(
     parts = [part for part in group.configurations if measure in part.speedups]
     if all(part.runner.is_baseline for part in parts):
         return None
-    sheet = Sheet(height=3.4)
+    sheet = Sheet(height=3.4, right=NAMES_INCHES)
     axes = sheet.axes
     widest = max(part.processors for part in parts if not part.runner.has_gpu)
     widest = max([widest, *(max(curve.processors) for curve in overlays)])
     p = np.geomspace(1, max(2, widest), 50)
     axes.plot(p, p, ":", color=MUTED, label="Ideal")
-    _draw_amdahl(axes, group, measure, p)
-    _draw_gpus(axes, group, measure, float(p[-1]))
-    for part in parts:
-        if not part.runner.has_gpu:
-            _draw_speedup(axes, part, measure)
-    for curve in overlays:
-        _draw_overlay(axes, curve)
+    painted = looks(group)
+    for curve in group.curves():
+        _draw_amdahl(axes, curve, measure, p, painted[id(curve.parts[0])].colour)
+    for part in shown(group, MAX_NAMED):
+        if part in parts:
+            _draw_speedup(sheet, part, measure, painted[id(part)], float(p[-1]))
+    for overlay in overlays:
+        _draw_overlay(axes, overlay)
     plain_log_axis(axes.xaxis)
     plain_log_axis(axes.yaxis)
     axes.set_xlabel("Processors (workers × threads)")
@@ -98,7 +101,7 @@ def speedup_chart(
     caption = "Above 1 is faster. Whiskers: lowest and highest over the repeats."
     if not all(part.same_cpu for part in parts):
         caption += " †: the baseline ran on another CPU model."
-    return sheet.chart(name, title, caption)
+    return sheet.chart(name, title, caption + _left_out(group, MAX_NAMED))
 
 
 def phases_chart(group: Group, name: str) -> Chart:
@@ -106,14 +109,15 @@ def phases_chart(group: Group, name: str) -> Chart:
     parts = shown(group, MAX_BARS)
     sheet = Sheet(height=0.5 + 0.5 * len(parts))
     axes, rows = sheet.axes, np.arange(len(parts))
-    left = np.zeros(len(parts))
+    left, painted = np.zeros(len(parts)), looks(group)
     for phase in (*PHASES, "other"):
         widths = np.array([max(0, part.seconds(phase).median) for part in parts])
         fill = PHASE_COLOURS[phase]
         axes.barh(rows, widths, 0.42, left, color=fill, label=phase.capitalize())
         left += widths
     for row, part in enumerate(parts):
-        axes.plot(0, row - 0.36, "s", color=colour(part.key.runner), clip_on=False)
+        paint, marker = painted[id(part)]
+        axes.plot(0, row - 0.36, marker, color=paint, clip_on=False)
         axes.annotate(
             shortened(part.label, 60),
             (0, row - 0.36),
@@ -138,18 +142,13 @@ def history_chart(
     parts = [part for part in shown(group) if points(part.representative)]
     if not parts:
         return None
-    sheet = Sheet(height=3.4)
-    runners = [part.key.runner for part in parts]
-    paints = {name: iter(shades(name, runners.count(name))) for name in runners}
-    for part, marker in zip(parts, markers(), strict=False):
+    sheet = Sheet(height=3.4, right=NAMES_INCHES)
+    painted = looks(group)
+    for part in parts:
         seconds, scores = zip(*points(part.representative), strict=True)
-        sheet.axes.plot(
-            seconds,
-            scores,
-            marker=marker,
-            color=next(paints[part.key.runner]),
-            label=part.label,
-        )
+        paint, marker = painted[id(part)]
+        sheet.axes.plot(seconds, scores, marker=marker, color=paint)
+        sheet.label_end(seconds[-1], scores[-1], part.label, paint)
     sheet.axes.set_xlabel("Seconds since the program started")
     sheet.axes.set_ylabel(what)
     caption = "One run of each configuration." + _left_out(group)
@@ -167,9 +166,10 @@ def findings_chart(group: Group, name: str) -> Chart | None:
     rows = len(names) + 1
     height = 0.6 + rows * max(0.24, 0.09 * len(parts))
     sheet = Sheet(height=height, left=1.45)
-    for place, (part, marker) in enumerate(zip(parts, markers(), strict=False)):
+    painted = looks(group)
+    for place, part in enumerate(parts):
         offset = (place - (len(parts) - 1) / 2) * step
-        _draw_findings(sheet.axes, part, names, offset, marker)
+        _draw_findings(sheet.axes, part, names, offset, painted[id(part)])
     sheet.axes.axvline(0.5, color=MUTED, linestyle=":", linewidth=1)
     sheet.axes.set_yticks(range(rows), ["Macro (mean)", *names])
     sheet.axes.set_ylim(rows - 0.5, -0.5)
@@ -190,25 +190,17 @@ def _left_out(group: Group, most: int = MAX_SHOWN) -> str:
     return f" {count} more in the tables." if count else ""
 
 
-def _draw_amdahl(axes: Axes, group: Group, measure: str, p: np.ndarray) -> None:
-    fit = group.amdahl(measure)
+def _draw_amdahl(
+    axes: Axes, curve: Curve, measure: str, p: np.ndarray, paint: Paint
+) -> None:
+    fit = curve.amdahl(measure)
     if fit:
-        label = f"Amdahl, f = {fit.serial_fraction:.2f}"
-        curve = amdahl(fit.serial_fraction, p)
-        axes.plot(p, curve, "-", color=colour(ELEPHAS.name), linewidth=1, label=label)
+        label = f"Amdahl, {curve.label}, f = {fit.serial_fraction:.2f}"
+        line = amdahl(fit.serial_fraction, p)
+        axes.plot(p, line, "-", color=paint, linewidth=1, label=label)
 
 
-def _draw_gpus(axes: Axes, group: Group, measure: str, right: float) -> None:
-    """Level lines: a GPU has no number of processors to stand at."""
-    gpus = [part for part in group.configurations if part.runner.has_gpu]
-    parts = [part for part in gpus if measure in part.speedups]
-    for part, marker in zip(parts, markers(), strict=False):
-        levels, paint = [part.speedups[measure].value] * 2, colour(part.key.runner)
-        label = part.label + ("" if part.same_cpu else " †")
-        axes.plot([1, right], levels, marker=marker, color=paint, label=label)
-
-
-def _draw_overlay(axes: Axes, curve: Curve) -> None:
+def _draw_overlay(axes: Axes, curve: Overlay) -> None:
     paint = colour(curve.runner)
     axes.plot(
         curve.processors,
@@ -224,24 +216,28 @@ def _draw_overlay(axes: Axes, curve: Curve) -> None:
         )
 
 
-def _draw_speedup(axes: Axes, part: Configuration, measure: str) -> None:
-    found, paint = part.speedups[measure], colour(part.key.runner)
-    kind = f"{part.runner.label} {part.key.mode or ''}".strip()
-    kind += "" if part.same_cpu else " †"
-    seen = axes.get_legend_handles_labels()[1]
+def _draw_speedup(
+    sheet: Sheet, part: Configuration, measure: str, look: Look, right: float
+) -> None:
+    """A point with its repeats; a line for a GPU, which has no processors to count."""
+    found, axes = part.speedups[measure], sheet.axes
+    if part.runner.has_gpu:
+        axes.plot([1, right], [found.value] * 2, look.marker, ls="-", color=look.colour)
+        sheet.label_end(right, found.value, name_of(part), look.colour)
+        return
     axes.errorbar(
         part.processors,
         found.value,
         [[found.value - found.low], [found.high - found.value]],
-        fmt=MODE_MARKERS.get(part.key.mode or "", "o"),
-        color=paint,
-        markerfacecolor=paint if part.same_cpu else "white",
-        label=None if kind in seen else kind,
+        fmt=look.marker,
+        color=look.colour,
+        markerfacecolor=look.colour if part.same_cpu else "white",
     )
+    sheet.label_end(part.processors, found.value, name_of(part), look.colour)
 
 
 def _draw_findings(
-    axes: Axes, part: Configuration, names: list[str], offset: float, marker: str
+    axes: Axes, part: Configuration, names: list[str], offset: float, look: Look
 ) -> None:
     scores = part.representative.scores
     if scores is None:
@@ -250,7 +246,7 @@ def _draw_findings(
     found = [scores.macro_auc, *(cell.auc if cell else Interval() for cell in cells)]
     values = np.array([_ends(auc) for auc in found], dtype=float)
     heights = np.arange(len(found)) + offset
-    paint = colour(part.key.runner)
+    paint, marker = look
     axes.hlines(heights, values[:, 0], values[:, 2], color=paint, linewidth=1)
     axes.plot(values[:, 1], heights, marker, color=paint, label=part.label, ms=3.5)
 

@@ -18,7 +18,7 @@ from xray.report.forecast import (
 )
 from xray.report.hosts import working_hosts
 from xray.report.page.drawing import Chart
-from xray.report.page.figures import Curve, speedup_chart
+from xray.report.page.figures import Overlay, speedup_chart
 from xray.report.page.tables import Table
 from xray.report.page.wording import usd
 
@@ -28,14 +28,14 @@ WORKERS_PER_NODE = 3
 
 PUBLISHED = (
     # 185, 315, ... images/s, over the first. DenseNet121 on ChestX-ray14, Horovod.
-    Curve(
+    Overlay(
         "Dell EMC, V100 GPUs, published",
         "published",
         (1, 2, 3, 4, 8, 12, 16),
         tuple(rate / 185 for rate in (185, 315, 422, 589, 1117, 1528, 1913)),
         marker="x",
     ),
-    Curve(
+    Overlay(
         "Intel and Dell BigDL, nodes, published",
         "published",
         (4, 16),
@@ -61,7 +61,7 @@ def chart(group: Group, prices: PriceTable, name: str) -> Chart | None:
         return None
     base = group.baseline.seconds("total").median
     found = _predictions(predictor, prices.bytes_per_second(_kind(group, prices)))
-    curve = Curve(
+    curve = Overlay(
         "Predicted Elephas resident",
         ELEPHAS.name,
         WORKERS,

@@ -3,9 +3,12 @@
 from xray.records.record import RunRecord
 from xray.records.wording import plural
 from xray.report.comparison import Comparison, Group
+from xray.report.scaling import AmdahlFit
 
 ASSUMED = "*"
 OTHER_CPU = "†"
+OTHER_BASELINE = "‡"
+INTERRUPTED = "§"
 COMPARED_PACKAGES = (
     *("tensorflow", "tensorflow-cpu", "jax"),
     *("keras", "elephas", "pyspark"),
@@ -53,24 +56,52 @@ def other_cpu(group: Group) -> str:
     )
 
 
-def amdahl_fit(group: Group, measure: str) -> str:
-    """The fitted serial fraction, or why there is no fit."""
-    fit = group.amdahl(measure)
-    if fit is None:
+def other_baseline(group: Group) -> str:
+    """Explains the mark on a speedup over runs that are otherwise unlike."""
+    said = dict.fromkeys(
+        words for part in group.configurations for words in part.other_baseline
+    )
+    if not said:
+        return ""
+    return (
+        f"{OTHER_BASELINE} Against a sequential run that {' or '.join(said)}: part of "
+        "the speedup may be that."
+    )
+
+
+def interrupted(group: Group) -> str:
+    """Explains the mark on a run that did not go in one go; empty without."""
+    if not any(part.key.course for part in group.configurations):
+        return ""
+    return (
+        f"{INTERRUPTED} Resumed, or started again after a lost worker: its seconds are "
+        "no measure of the configuration, and enter no law and no forecast."
+    )
+
+
+def amdahl_fits(group: Group, measure: str) -> str:
+    """The fitted serial fraction of each curve, or why there is none."""
+    fits = [(curve.label, curve.amdahl(measure)) for curve in group.curves()]
+    said = [_fit(label, fit) for label, fit in fits if fit]
+    if not said:
         return (
             f"Amdahl's law, {measure}: too few points for a fit. It needs synchronous "
-            "Elephas runs at two or more sizes p ≥ 2 on the baseline's CPU model, with "
-            "a core for each thread."
+            "runs of one Elephas engine at two or more sizes p ≥ 2 on the baseline's "
+            "CPU model, with a core for each thread."
         )
-    beyond = " Above 1: more workers were slower than one thread." * (
-        fit.serial_fraction > 1
-    )
     return (
-        f"Amdahl's law S(p) = 1 / (f + (1 − f)/p), {measure}: serial fraction "
-        f"f = {fit.serial_fraction:.3f} by least squares over {fit.points} points, "
-        f"root mean square error {fit.rms_error:.3f} of the baseline's time.{beyond} "
+        f"Amdahl's law S(p) = 1 / (f + (1 − f)/p), {measure}, least squares: "
+        f"{'; '.join(said)}. The error is the root mean square of the baseline's time. "
         "The law starts at S(1) = 1; one Elephas worker that is slower than one thread "
         "shows the overhead of Spark. Source: Amdahl, AFIPS 1967."
+    )
+
+
+def _fit(label: str, fit: AmdahlFit) -> str:
+    beyond = ", above 1: more workers were slower than one thread"
+    return (
+        f"{label} f = {fit.serial_fraction:.3f} from {fit.points} points, error "
+        f"{fit.rms_error:.3f}{beyond if fit.serial_fraction > 1 else ''}"
     )
 
 

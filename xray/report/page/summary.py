@@ -9,6 +9,7 @@ from xray.report.comparison import Configuration, Group, macro_auc
 from xray.report.page.wording import times, usd
 from xray.report.scaling import speedup
 
+ENOUGH_REPEATS = 3
 ABOUT_EQUAL = 0.05
 """A speedup within 5% of 1 is called about as fast."""
 
@@ -44,8 +45,12 @@ def group_title(group: Group) -> str:
 
 
 def fastest(parts: list[Configuration]) -> Configuration | None:
-    """The shortest median time from start to end."""
-    return min(parts, key=lambda part: part.seconds("total").median, default=None)
+    """The shortest median time from start to end; an interrupted one comes last."""
+    return min(
+        parts,
+        key=lambda part: (bool(part.key.course), part.seconds("total").median),
+        default=None,
+    )
 
 
 def _setting(config: dict[str, Any], section: str, name: str) -> Any:
@@ -91,7 +96,7 @@ def _speed(group: Group, runner: Runner) -> str:
 def _verdict(group: Group, best: Configuration) -> str:
     """Yes or no; neither where the repeats overlap or the difference is small."""
     value = best.speedups["total"].value
-    total, base = best.seconds("total"), group.baseline
+    total, base = best.seconds("total"), best.baseline
     overlap = base is not None and total.overlaps(base.seconds("total"))
     if overlap or abs(value - 1) < ABOUT_EQUAL:
         return "No clear difference:"
@@ -110,9 +115,24 @@ def _cautions(group: Group, best: Configuration) -> list[str]:
             "The sequential run used another CPU model, or one was not recorded, so "
             "part of this is the machine."
         )
-    if group.baseline and min(len(best.records), len(group.baseline.records)) == 1:
-        notes.append("One of the two was run once, so run-to-run spread is unknown.")
+    if best.other_baseline:
+        notes.append(f"The sequential run {' and '.join(best.other_baseline)}.")
+    if best.baseline:
+        notes += _few_repeats(best, best.baseline)
     return notes
+
+
+def _few_repeats(best: Configuration, baseline: Configuration) -> list[str]:
+    """Under three repeats of either a range says little, under two nothing."""
+    mine, theirs = len(best.records), len(baseline.records)
+    if mine == theirs == 1:
+        return ["Each was run once, so run-to-run spread is unknown."]
+    if min(mine, theirs) == 1:
+        one = best if mine == 1 else baseline
+        return [f"{one.label} was run once, so its run-to-run spread is unknown."]
+    if min(mine, theirs) < ENOUGH_REPEATS:
+        return [f"Fewer than {ENOUGH_REPEATS} repeats say little of the spread."]
+    return []
 
 
 def _one_machine(group: Group) -> str:

@@ -17,10 +17,14 @@ from xray.report.costs import PriceTable
 from xray.report.hosts import Host, working_hosts
 from xray.report.page.notes import (
     ASSUMED,
+    INTERRUPTED,
+    OTHER_BASELINE,
     OTHER_CPU,
-    amdahl_fit,
+    amdahl_fits,
     assumed_cost,
     baseline,
+    interrupted,
+    other_baseline,
     other_cpu,
 )
 from xray.report.page.summary import macro_range
@@ -71,6 +75,8 @@ def headline(group: Group) -> Table:
         columns,
         baseline(group),
         other_cpu(group),
+        other_baseline(group),
+        interrupted(group),
         assumed_cost(group),
     )
 
@@ -83,7 +89,10 @@ def scaling(group: Group) -> Table | None:
     columns: list[Column] = [("Processors p", lambda part: str(part.processors))]
     for measure in ("total", "fit"):
         columns += [
-            (f"Speedup, {measure}", _of(measure, lambda found: scaled(found.value))),
+            (
+                f"Speedup, {measure}",
+                lambda part, measure=measure: _speedup(part, measure),
+            ),
             (
                 f"Efficiency, {measure}",
                 _of(measure, lambda found: number(found.efficiency)),
@@ -97,11 +106,13 @@ def scaling(group: Group) -> Table | None:
         "Scaling on CPUs; p is workers × threads, ideal speedup is p",
         parts,
         columns,
-        *(amdahl_fit(group, measure) for measure in ("total", "fit")),
+        *(amdahl_fits(group, measure) for measure in ("total", "fit")),
         "Karp–Flatt e = (1/S − 1/p) / (1 − 1/p) for p ≥ 2: steady as p grows, a serial "
         "part limits the speedup; rising, overhead does; above 1, slower than one "
         "thread. Source: Karp and Flatt, Communications of the ACM 33(5), 1990.",
         other_cpu(group),
+        other_baseline(group),
+        interrupted(group),
     )
 
 
@@ -195,6 +206,7 @@ def machines(group: Group) -> Table:
         ("Nodes", lambda part: str(part.key.nodes)),
         ("Instance type", trained("instance_type")),
         ("System", recorded("os")),
+        ("Pixels from", lambda part: part.key.pixels or DASH),
     ]
     caption = (
         "Machines that trained, as the first run of each configuration recorded them"
@@ -258,7 +270,17 @@ def _speedup(part: Configuration, measure: str) -> str:
     found = part.speedups.get(measure)
     if not found:
         return DASH
-    return scaled(found.value) + ("" if part.same_cpu else f"\u00a0{OTHER_CPU}")
+    return scaled(found.value) + marks(part)
+
+
+def marks(part: Configuration) -> str:
+    """What a speedup must be read with; the notes below the table explain each."""
+    found = [
+        (OTHER_CPU, not part.same_cpu),
+        (OTHER_BASELINE, bool(part.other_baseline)),
+        (INTERRUPTED, bool(part.key.course)),
+    ]
+    return "".join(f"\u00a0{mark}" for mark, applies in found if applies)
 
 
 def _macro(part: Configuration) -> str:

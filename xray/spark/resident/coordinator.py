@@ -184,6 +184,8 @@ class Coordinator:
         self._spend("load")
         journal = self.journal
         self._parts = self.shares.result()[0].parts
+        if journal.cached is None:  # a later start finds what an earlier one kept
+            journal.cached = sum(loaded.cached for loaded in messages)
         for loaded in messages:
             for name, unreadable in loaded.bad.items():
                 names = getattr(journal.dataset, name).names

@@ -135,9 +135,11 @@ class Loaded:
 
     Attributes:
         bad: (row, reason) of the unreadable ones in each set.
+        cached: images that a cache of earlier runs held.
     """
 
     bad: dict[str, list[tuple[int, str]]]
+    cached: int
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ class ResidentTraining:
             self._prepare_model(unpickling)
             share, self.sets = reading.result()
         bad = {name: unreadable for name, (_, _, unreadable) in self.sets.items()}
-        self.link.gather(Loaded(bad))
+        self.link.gather(Loaded(bad, self.cached))
         self._take_weights()
         self.feed = self._feed(share)
         self.pipeline = training_pipeline(self.feed)
@@ -149,6 +149,8 @@ class ResidentTraining:
         self.link.gather(Hello(describe_worker()))
         share = self.link.share()
         names, partitions = zip(*share.partitions.items(), strict=True)
+        count = self.task.reader.count_cached
+        self.cached = sum(count(partition.etags) for partition in partitions)
         with ThreadPoolExecutor(len(names)) as pool:
             outcomes = pool.map(partial(read_partition, self.task.reader), partitions)
             return share, dict(zip(names, outcomes, strict=True))
