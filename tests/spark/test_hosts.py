@@ -214,5 +214,7 @@ def test_stock_elephas_does_not_wait_for_ever_either(net, write_config, tmp_path
     finally:
         for host in net.hosts:
             host.come_back()
-    assert_one_line(run.text(), "All executors are gone", f"{WAIT_SECONDS} s", "--resume")
+    assert_one_line(
+        run.text(), "All executors are gone", f"{WAIT_SECONDS} s", "--resume"
+    )
     assert read_record(run.results).status == "failed"
