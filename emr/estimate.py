@@ -9,6 +9,7 @@ from xray.common.errors import UserError
 from xray.records.record import RunRecord
 from xray.report.costs import PriceTable, cost_of
 from xray.report.forecast import NIH_IMAGES, Predictor, families
+from xray.report.time_model import test_scorings
 
 MINUTES_PER_RUN = 30.0
 """Assumed where no record tells how long a run takes."""
@@ -55,7 +56,7 @@ def _minutes(sweep: Sweep, predictor: Predictor) -> dict[int, Minutes]:
         job = predictor.job(workers, images, network)
         training = sweep.config.training
         job = job._replace(
-            epochs=training.epochs, every_epoch=training.evaluate_every_epoch
+            epochs=training.epochs, test_scorings=test_scorings(sweep.config.to_dict())
         )
         each = predictor.predict(job)
         found[executors] = (each.low / 60, each.seconds / 60, each.high / 60)

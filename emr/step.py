@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 from xray.common.command import command, split_command
+from xray.records.predictions import SUFFIX
 from xray.storage.s3 import split_uri
 
 JOB_FLOW = Path("/mnt/var/lib/info/job-flow.json")
@@ -42,9 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _run(beside, folder)
         finally:
-            for path in sorted((folder / "results").glob("*.json")):
-                _annotate(path, options)
-                _upload(path, f"{options.sweep}/runs/{options.run}/{path.name}")
+            _bring(folder / "results", options)
+
+
+def _bring(results: Path, options: argparse.Namespace) -> None:
+    """Upload probabilities, then the records, which say that the run has ended."""
+    for path in sorted(results.glob(f"*{SUFFIX}")) + sorted(results.glob("*.json")):
+        if path.suffix == ".json":
+            _annotate(path, options)
+        _upload(path, f"{options.sweep}/runs/{options.run}/{path.name}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from emr.job_flow import BOOTSTRAP, artifact_uri
 from emr.packaging import ROOT
 from emr.plan import Sweep
 from xray.common.files import write_whole
+from xray.records.predictions import SUFFIX
 from xray.storage.s3 import split_uri
 
 LOG_LINES = 15
@@ -36,7 +37,9 @@ def upload(aws: Aws, sweep: Sweep, archives: list[Path]) -> None:
 
 
 def fetch_records(aws: Aws, prefix: str, results: Path) -> dict[str, list[str]]:
-    """Bring the records under `prefix` into `results`; files that are there stay.
+    """Bring the records under `prefix`, and what lies beside them, into `results`.
+
+    Files that are there stay.
 
     Args:
         aws: clients.
@@ -52,12 +55,14 @@ def fetch_records(aws: Aws, prefix: str, results: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for key in _keys(aws, prefix):
         run, name = key.split("/")[-2:]
-        if not name.endswith(".json"):
+        if not name.endswith((".json", SUFFIX)):
             continue
         path = results / name
         if not path.exists():
             results.mkdir(parents=True, exist_ok=True)
             _download(aws, split_uri(prefix)[0], key, path)
+        if not name.endswith(".json"):
+            continue
         status = json.loads(path.read_text(encoding="utf-8")).get("status", "unknown")
         found.setdefault(run, []).append(status)
     return found

@@ -8,6 +8,7 @@ from tests.conftest import ROOT
 from tests.refusals import refused
 from xray.config.backbones import BACKBONES
 from xray.config.file import load_config
+from xray.config.recipe import TrainingConfig
 
 CONFIGS = ROOT / "experiments" / "configs"
 
@@ -110,3 +111,17 @@ def test_every_backbone_is_found_in_any_case(path, name):
 def test_ready_configurations(name, backbone, size):
     config = load_config(CONFIGS / f"{name}.yaml")
     assert (config.model.backbone, config.data.image_size) == (backbone, size)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "count", "expected"),
+    [
+        (12, 6, [2, 4, 6, 8, 10, 12]),
+        (5, 6, [1, 2, 3, 4, 5]),
+        (7, 3, [3, 5, 7]),
+        (100, 1, [100]),
+    ],
+)
+def test_scored_epochs_are_spread_evenly_and_the_last_is_one(epochs, count, expected):
+    recipe = TrainingConfig(epochs=epochs, scored_epochs=count)
+    assert [n for n in range(1, epochs + 1) if recipe.is_scored(n)] == expected

@@ -167,3 +167,19 @@ def test_shapes_that_differ_are_refused():
         score(labels, scores[:, :2], patients)
     with pytest.raises(ValueError, match="shapes differ"):
         score_predictions(labels, scores, patients, ["one"], 0)
+
+
+def test_no_finding_is_no_pathology():
+    """Its AUC is in the mean of all labels and not in that of the pathologies."""
+    rng = np.random.default_rng(1)
+    labels, scores = rng.integers(0, 2, (80, 3)), rng.random((80, 3))
+    names = ["Mass", "No Finding", "Hernia"]
+    found = score_predictions(labels, scores, np.arange(80), names, 0, 50)
+    auc = {name: finding.auc.value for name, finding in found.findings.items()}
+    assert found.macro_auc.value == pytest.approx(np.mean(list(auc.values())))
+    mean = (auc["Mass"] + auc["Hernia"]) / 2
+    assert found.pathology_auc.value == pytest.approx(mean)
+    assert found.pathology_auc.low < mean < found.pathology_auc.high
+    labels[:, [0, 2]] = 0
+    alone = score_predictions(labels, scores, np.arange(80), names, 0, 50)
+    assert alone.pathology_auc.value is None

@@ -6,12 +6,18 @@ import tempfile
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 
 from tests.factories import make_record
 from tests.model.test_saved import network
 from xray.common.errors import UserError
 from xray.model.saved import read_info
+from xray.records.predictions import (
+    find_predictions,
+    predictions_of,
+    read_predictions,
+)
 from xray.records.reading import read_records
 from xray.records.record import RunRecord
 from xray.runners.cli import main
@@ -60,6 +66,9 @@ def finish(model, own_bucket, tmp_path, capsys, monkeypatch):
             journal.log.epochs = make_record().epochs
             journal.timer.seconds["fit"] = 10.0
             journal.keep_models(model)
+            journal.predictions = predictions_of(
+                ["a", "b"], [1, 2], np.eye(2), np.eye(2), ["Mass", "Hernia"]
+            )
             if full_before:
                 fill(full)
             keep_epoch(journal, [], journal.tries.file)
@@ -92,6 +101,8 @@ def test_a_full_results_folder_loses_nothing(finish, small_disk, tmp_path):
     for part in ("No space left on device", str(kept), "move it there", "--resume"):
         assert part in line
     record = RunRecord.model_validate_json(kept.read_bytes())
+    beside = kept.with_name(f"{record.run_id}.predictions.npz")
+    assert read_predictions(beside).findings == ["Mass", "Hernia"]
     saved = record.models["last"]
     assert saved.path.startswith(str(tmp_path / "models"))
     assert read_info(saved.path).model_id == saved.model_id
@@ -134,6 +145,7 @@ def test_a_full_disk_of_models_leaves_record_and_model(finish, small_disk, tmp_p
     (line,) = errors(error)
     assert f"Models are in {results / 'models'} instead of output.models" in line
     ((record,), _) = read_records(results)
+    assert [*find_predictions([results])] == [record.run_id]
     assert Path(record.models["last"].path).is_file()
     assert not (results / "checkpoints").exists()
 

@@ -119,8 +119,13 @@ class TrainingConfig(Section):
     """Stop after so many epochs without a better validation AUC."""
     seed: Seed = 0
     """Of the initial weights, the order of the images, dropout and augmentation."""
+    scored_epochs: Count = 6
+    """For the curve of AUC against time, so many epochs are scored outside `fit`: all,
+    or as many spread evenly, the last among them. On the validation set where there is
+    one, which is scored after every epoch, else on the test set, which chooses
+    nothing."""
     evaluate_every_epoch: bool = False
-    """Score the test set after every epoch, outside `fit`, for AUC against time."""
+    """Score the test set after every epoch, validation set or not."""
 
     @field_validator("optimizer", mode="before")
     @classmethod
@@ -140,6 +145,12 @@ class TrainingConfig(Section):
         if self.loss == "focal" and self.class_weights == "balanced":
             raise ValueError("choose loss=focal or class_weights=balanced, not both")
         return self
+
+    def is_scored(self, epoch: int) -> bool:
+        """Whether the test set is scored after `epoch`, from 1, without another set."""
+        # The k-th of K scored epochs of E is the first at or after E k/K.
+        count = min(self.scored_epochs, self.epochs)
+        return epoch * count // self.epochs > (epoch - 1) * count // self.epochs
 
     def plain(self) -> bool:
         """Whether Elephas can train so as it comes: one rate, one loss, one stage."""

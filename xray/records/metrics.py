@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from xray.records.scores import FindingScores, Interval, Scores
+from xray.records.scores import NO_FINDING, FindingScores, Interval, Scores
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -44,6 +44,7 @@ def score_predictions(
     defined = both_values(labels)
     drawn = bootstrap_auc(labels, scores, patients, seed, resamples)
     drawn[:, ~defined] = np.nan
+    pathologies = defined & (np.array(findings) != NO_FINDING)
     table = {}
     for column, name in enumerate(findings):
         table[name] = _score_finding(
@@ -51,6 +52,7 @@ def score_predictions(
         )
     return Scores(
         macro_auc=_macro(table, drawn, defined),
+        pathology_auc=_macro(table, drawn, pathologies),
         macro_average_precision=_mean([f.average_precision for f in table.values()]),
         findings_scored=int(defined.sum()),
         findings=table,
@@ -148,11 +150,13 @@ def _score_finding(
 def _macro(
     table: dict[str, FindingScores], drawn: np.ndarray, defined: np.ndarray
 ) -> Interval:
+    """The mean over the findings at `defined`, with its interval."""
     if not defined.any():
         return Interval()
     kept = drawn[:, defined]
     complete = kept[np.isfinite(kept).any(axis=1)]
-    value = _mean([finding.auc.value for finding in table.values()])
+    values = [finding.auc.value for finding in table.values()]
+    value = float(np.mean([values[column] for column in np.flatnonzero(defined)]))
     return percentile_interval(
         value, np.nanmean(complete, axis=1) if len(complete) else complete
     )

@@ -55,8 +55,9 @@ class Epoch(Part):
     auc_validation: float | None = None
     """Macro AUC on the validation set; null without one, or undefined."""
     auc_macro: float | None = None
-    """Macro AUC on the test set; null unless `training.evaluate_every_epoch` or the
-    epoch is the one whose weights are scored in the end, or undefined."""
+    """Macro AUC on the test set; null where `training.scored_epochs` leaves the epoch
+    out, there is a validation set and the epoch is not the one whose weights are scored
+    in the end, or it is undefined."""
     elapsed_seconds: float
     """From the start of the program to the end of this epoch's training."""
     sync_gap_seconds: float | None = None

@@ -17,6 +17,10 @@ class Interval(Part):
     high: float | None = None
 
 
+NO_FINDING = "No Finding"
+"""The label that is no pathology."""
+
+
 class FindingScores(Part):
     """How well one finding is told from the rest of the test set."""
 
@@ -32,6 +36,9 @@ class Scores(Part):
 
     macro_auc: Interval
     """Mean over the findings that have both values."""
+    pathology_auc: Interval = Interval()
+    """The same without `No Finding`: over the 14 pathologies, as published AUROCs are;
+    null in records of earlier versions."""
     macro_average_precision: float | None = None
     findings_scored: int
     findings: dict[str, FindingScores]

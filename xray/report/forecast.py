@@ -15,7 +15,14 @@ from xray.config.runners import runner_of
 from xray.records.record import RunRecord
 from xray.report.configurations import pixel_source
 from xray.report.hosts import working_hosts
-from xray.report.time_model import ForecastJob, TimeModel, fit_model, job_of, point_of
+from xray.report.time_model import (
+    ForecastJob,
+    TimeModel,
+    fit_model,
+    job_of,
+    point_of,
+    test_scorings,
+)
 
 NIH_IMAGES = 112_120
 """Images of ChestX-ray14."""
@@ -49,7 +56,7 @@ def family(record: RunRecord) -> tuple[Any, ...]:
         str(sorted(config["model"].items())),
         training.get("batch_size"),
         training.get("optimizer"),
-        training.get("evaluate_every_epoch", False),
+        test_scorings(config),
         config["data"].get("validation_fraction", 0.0),
         runner.get("optimizer_state"),
         runner.get("sync_every"),
@@ -200,7 +207,7 @@ class Predictor:
             rounds,
             bytes_per_second=bytes_per_second,
             validation=validation,
-            every_epoch=like.every_epoch,
+            test_scorings=like.test_scorings,
         )
 
 

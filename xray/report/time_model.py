@@ -20,7 +20,7 @@ Work done by workers is slowed by N threads/cores where a machine has fewer core
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,6 +29,9 @@ import numpy as np
 from xray.common.errors import UserError
 from xray.records.record import RunRecord
 from xray.report.hosts import crowding
+
+MANY = 2**31
+"""Scorings of a run that scores after every epoch, however many there are."""
 
 
 class ForecastJob(NamedTuple):
@@ -46,13 +49,13 @@ class ForecastJob(NamedTuple):
     """Of the driver's network; infinite where the workers share its machine."""
     validation: int = 0
     """Images that are scored after every epoch."""
-    every_epoch: bool = False
-    """Whether the test images are, too."""
+    test_scorings: int = 1
+    """How often the test images are, at most: once an epoch."""
 
     @property
     def scored(self) -> int:
         """Images scored in the whole run, each time it happens."""
-        tests = self.epochs if self.every_epoch else 1
+        tests = min(self.test_scorings, self.epochs)
         return self.test * tests + self.validation * self.epochs
 
 
@@ -115,8 +118,18 @@ def job_of(record: RunRecord) -> ForecastJob:
         max(1, round(rounds / epochs)),
         crowding(record),
         validation=record.images.validation,
-        every_epoch=bool(record.config["training"].get("evaluate_every_epoch")),
+        test_scorings=test_scorings(record.config),
     )
+
+
+def test_scorings(config: Mapping[str, Any]) -> int:
+    """How often a run scores its test images, at most: once an epoch."""
+    training = config["training"]
+    if training.get("evaluate_every_epoch"):
+        return MANY
+    if config["data"].get("validation_fraction"):
+        return 1
+    return training.get("scored_epochs", 1)  # older versions: at the end alone
 
 
 def _weight_bytes(record: RunRecord) -> float:

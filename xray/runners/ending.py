@@ -81,12 +81,12 @@ class Ending:
     def _place(self, record: RunRecord) -> str:
         """Where the record is now: in the results if they have room."""
         try:
-            return str(record.write(self._results))
+            return self._write_into(self._results, record)
         except OSError as error:
             reason = f"The record cannot be written to {self._results}"
             reason = f"{reason}: {error.strerror}"
         try:
-            place = str(record.write(Path(tempfile.gettempdir())))
+            place = self._write_into(Path(tempfile.gettempdir()), record)
         except OSError:  # that is full as well
             print(record.model_dump_json(), file=sys.stderr)
             place = "the line above"
@@ -94,6 +94,12 @@ class Ending:
         advice = f"{reason}. It is in {place}: make room and move it there"
         self._code = report_error(self._file.with_hint(advice), UserError.exit_code)
         return place
+
+    def _write_into(self, folder: Path, record: RunRecord) -> str:
+        """Write the record, after the probabilities that lie beside it."""
+        if predictions := self._journal.predictions:
+            predictions.write(folder, record.run_id)
+        return str(record.write(folder))
 
     @contextmanager
     def _step(self, failure: str) -> Iterator[None]:

@@ -13,6 +13,7 @@ from xray.data.labels import FINDINGS
 from xray.records.calibration import choose_thresholds, score_calibration
 from xray.records.machine import peak_memory_bytes
 from xray.records.metrics import macro_auc, score_predictions
+from xray.records.predictions import TestPredictions, predictions_of
 from xray.records.scores import Calibration, Scores
 from xray.records.timing import Timer
 from xray.training.checkpoint import Tries
@@ -75,6 +76,7 @@ class Journal:
     log: EpochLog = field(default_factory=EpochLog)
     tries: Tries = field(default_factory=Tries)
     scores: Scores | None = None
+    predictions: TestPredictions | None = None
     calibration: Calibration | None = None
     events: TensorBoardLog | None = None
     model: "keras.Model | None" = None
@@ -145,6 +147,9 @@ class Journal:
         found = (test.labels, scores, test.patients, FINDINGS)
         seed, thresholds = self.config.data.seed, self.log.course.thresholds or {}
         self.scores = score_predictions(*found, seed)
+        self.predictions = predictions_of(
+            test.names, test.patients, test.labels, scores, FINDINGS
+        )
         self.calibration = score_calibration(*found, thresholds, seed)
 
     def keep_models(
@@ -189,5 +194,6 @@ class Journal:
         if model["weights"] not in (None, "imagenet"):
             model["weights"] = self.initial_weights  # what the file holds, not its name
         training = self.config.training.model_dump(mode="json")
-        del training["evaluate_every_epoch"]
+        for name in ("evaluate_every_epoch", "scored_epochs"):  # they move no weight
+            del training[name]
         return {**parts, "model": model, "training": training}

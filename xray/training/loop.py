@@ -63,11 +63,21 @@ def run_epochs(
         _train(journal, engine)
         if _advance(journal, engine):
             best = engine.weights()
-        if recipe.evaluate_every_epoch and not log.course.ended(recipe):
+        if _scores_test(journal):
             subset, probabilities = engine.predict("test")
             log.epochs[-1].auc_macro = macro_auc(subset.labels, probabilities)
         keep_epoch(journal, [*engine.state(), *best], saver)
     return _finish(journal, engine, best)
+
+
+def _scores_test(journal: Journal) -> bool:
+    """Whether the test set is scored before training goes on, for the curve alone."""
+    recipe, log = journal.config.training, journal.log
+    if journal.dataset.test is None or log.course.ended(recipe):
+        return False
+    due = recipe.is_scored(len(log.epochs))
+    chosen = journal.config.data.validation_fraction
+    return recipe.evaluate_every_epoch or (due and not chosen)
 
 
 def _train(journal: Journal, engine: Engine) -> None:
