@@ -1,176 +1,49 @@
 """Records -> groups that did the same work -> configurations with medians."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import Any
+from functools import partial
+from pathlib import Path
 
-from xray.config.runners import Runner, runner_of
+from xray.records.predictions import TestPredictions, read_predictions
 from xray.records.record import RunRecord, work_differences
-from xray.records.timing import PHASES
 from xray.report.configurations import (
     Key,
-    curve_labels,
     key_of,
     order,
     unique_labels,
 )
-from xray.report.costs import Cost, PriceTable, run_cost
-from xray.report.scaling import AmdahlFit, efficiency, fit_amdahl, karp_flatt, speedup
-from xray.report.spread import Spread, spread_of
+from xray.report.costs import PriceTable, run_cost
+from xray.report.group import (
+    MEASURES,
+    TARGET,
+    Comparison,
+    Configuration,
+    Group,
+    Speedup,
+)
+from xray.report.paired import MARGIN, Judge
+from xray.report.scaling import efficiency, karp_flatt, speedup
+from xray.report.spread import Spread, ratio_deviation
+from xray.report.to_target import default_target, to_target
 
-MEASURES = ("total", "fit")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Speedup:
-    """One configuration against the sequential baseline."""
+class Accuracy:
+    """What is asked of accuracy.
 
-    value: float
-    low: float
-    """The baseline's median over the slowest repeat."""
-    high: float
-    efficiency: float | None
-    """Per processor; None for a GPU."""
-    karp_flatt: float | None
+    Attributes:
+        target_auc: that times are told to; None is what every run of a work ends with.
+        margin: loss of macro AUC that is borne.
+        predictions: run_id to the file of its test probabilities.
+    """
 
-
-@dataclass(eq=False)
-class Configuration:
-    """Repeats of one configuration, oldest first."""
-
-    key: Key
-    label: str
-    records: list[RunRecord]
-    costs: list[Cost]
-    baseline: "Configuration | None" = None
-    """The sequential runs that its speedups are over; None without any."""
-    speedups: dict[str, Speedup] = field(default_factory=dict)
-    """By measure, `total` or `fit`; empty without a baseline."""
-
-    @property
-    def runner(self) -> Runner:
-        """What ran it."""
-        return runner_of(self.key.runner)
-
-    @property
-    def same_cpu(self) -> bool:
-        """Same CPU model as the baseline, so that a speedup is not the machine's."""
-        mine, base = self.key.cpu_model, self.baseline
-        return bool(base and mine and mine == base.key.cpu_model)
-
-    @property
-    def other_baseline(self) -> list[str]:
-        """What else than the CPU sets its baseline apart, in words."""
-        if self.baseline is None:
-            return []
-        one, other = self.key, self.baseline.key
-        return [
-            words
-            for words, differs in (
-                ("read its pixels from elsewhere", one.pixels != other.pixels),
-                ("ran another commit", one.commit != other.commit),
-                ("was interrupted", bool(other.course)),
-            )
-            if differs
-        ]
-
-    @property
-    def processors(self) -> int:
-        """Workers times threads per worker."""
-        return (self.key.workers or 1) * (self.key.threads_per_worker or 1)
-
-    def spread(self, value: Callable[[RunRecord], float | None]) -> Spread | None:
-        """Median and range of one number of the records; None if none has it."""
-        return spread_of(map(value, self.records))
-
-    def seconds(self, phase: str) -> Spread:
-        """Seconds of a phase, of `total`, or of `other` (total less the phases)."""
-        found = self.spread(lambda record: phase_seconds(record, phase))
-        return found or Spread(0.0, 0.0, 0.0, 0)
-
-    @property
-    def cost(self) -> Spread | None:
-        """US dollars a run."""
-        return spread_of(cost.usd for cost in self.costs)
-
-    @cached_property
-    def representative(self) -> RunRecord:
-        """The run with the median macro AUC, so that its intervals belong together."""
-        scored = [run for run in self.records if macro_auc(run) is not None]
-        ordered = sorted(scored, key=lambda run: macro_auc(run) or 0.0)
-        return ordered[(len(ordered) - 1) // 2] if ordered else self.records[0]
-
-
-@dataclass(eq=False)
-class Curve:
-    """What one way of running the work does with more and more workers."""
-
-    label: str
-    parts: list[Configuration]
-
-    def amdahl(self, measure: str) -> AmdahlFit | None:
-        """Amdahl's law over the curve's points on the baseline's CPU.
-
-        None for a runner without workers and for an asynchronous mode. Points whose
-        workers share cores are left out, they have no processor each, and so are
-        interrupted runs.
-        """
-        points = [
-            (part.processors, part.speedups[measure].value)
-            for part in self.parts
-            if part.runner.has_workers
-            and part.key.mode == "synchronous"
-            and part.same_cpu
-            and not part.key.crowding
-            and not part.key.course
-            and measure in part.speedups
-        ]
-        return fit_amdahl(*zip(*points, strict=True)) if points else None
-
-
-@dataclass(eq=False)
-class Group:
-    """Every successful run that did one work."""
-
-    number: int
-    work_id: str
-    work: dict[str, Any]
-    configurations: list[Configuration]
-    baseline: Configuration | None
-    differences: list[str] = field(default_factory=list)
-    """Dotted fields of the work that differ from group 1."""
-
-    @property
-    def records(self) -> list[RunRecord]:
-        """All runs, by configuration."""
-        return [run for part in self.configurations for run in part.records]
-
-    def of(self, runner: str) -> list[Configuration]:
-        """The configurations of one runner."""
-        return [part for part in self.configurations if part.key.runner == runner]
-
-    def curves(self) -> list["Curve"]:
-        """Configurations that differ in their number of workers alone, together."""
-        found: dict[Key, list[Configuration]] = {}
-        for part in self.configurations:
-            found.setdefault(part.key.curve, []).append(part)
-        labels = curve_labels(list(found))
-        return [Curve(labels[key], parts) for key, parts in found.items()]
-
-
-@dataclass
-class Comparison:
-    """What the three outputs share."""
-
-    groups: list[Group]
-    records: list[RunRecord]
-    """Every record, the failed ones included, oldest first."""
-    apart: list[RunRecord]
-    """Failed and aborted runs, and successful ones without a work_id."""
-    left_out: list[str]
-    """Files that are not records, with the reason."""
-    prices: PriceTable
+    target_auc: float | None = None
+    margin: float = MARGIN
+    predictions: Mapping[str, Path] = field(default_factory=dict)
 
 
 def compare(
@@ -178,6 +51,7 @@ def compare(
     left_out: Sequence[str],
     prices: PriceTable,
     any_commit: bool = False,
+    accuracy: Accuracy | None = None,
 ) -> Comparison:
     """Group the records by work and work out what each configuration did.
 
@@ -188,6 +62,7 @@ def compare(
         left_out: files that are no records, with the reason.
         prices: what machines cost.
         any_commit: whether runs of several commits of this project are repeats.
+        accuracy: what is asked of it; None compares no pairs.
     """
     by_work: dict[str, list[RunRecord]] = {}
     apart = []
@@ -197,40 +72,13 @@ def compare(
         else:
             apart.append(record)
     groups = [_group(runs, prices, any_commit) for runs in by_work.values()]
+    for group in groups:
+        _add_accuracy(group, accuracy or Accuracy())
     groups.sort(key=lambda group: (-len(group.configurations), -len(group.records)))
     for number, group in enumerate(groups, start=1):
         group.number = number
         group.differences = work_differences(groups[0].work, group.work)
     return Comparison(groups, list(records), apart, list(left_out), prices)
-
-
-def phase_seconds(record: RunRecord, phase: str) -> float:
-    """Seconds of one phase; `other` is the total less the sum of the phases."""
-    if phase == "other":
-        return record.phases.total - sum(getattr(record.phases, n) for n in PHASES)
-    return getattr(record.phases, phase)
-
-
-def macro_auc(record: RunRecord) -> float | None:
-    """Mean test AUC over the findings; None where it is undefined."""
-    return record.scores.macro_auc.value if record.scores else None
-
-
-def cpu_per_wall(record: RunRecord) -> float | None:
-    """CPU seconds per wall second of `fit`; about 1 is one busy core.
-
-    For Elephas the workers' CPU seconds, since the driver only waits.
-    """
-    cpu = record.cpu_seconds.get("fit")
-    if runner_of(record.runner).has_workers:
-        cpu = sum(worker.cpu_seconds for worker in record.per_worker) or None
-    return cpu / record.phases.fit if cpu and record.phases.fit > 0 else None
-
-
-def largest_worker_bytes(record: RunRecord) -> int | None:
-    """Peak memory of the worker that used most."""
-    sizes = [worker.peak_memory_bytes for worker in record.per_worker]
-    return max(sizes, default=None)
 
 
 def _group(records: list[RunRecord], prices: PriceTable, any_commit: bool) -> Group:
@@ -268,6 +116,46 @@ def _add_speedups(group: Group) -> None:
                 part.speedups[measure] = found
 
 
+def _add_accuracy(group: Group, accuracy: Accuracy) -> None:
+    """Time to the target, and AUC against the baseline's, of each configuration."""
+    group.target = accuracy.target_auc or default_target(group.records)
+    if group.target is not None:
+        for part in group.configurations:
+            per_hour = part.costs[0].usd_per_hour
+            part.to_target = to_target(part.records, per_hour, group.target)
+        for part in group.configurations:
+            if part.baseline and (found := _target_speedup(part, part.baseline)):
+                part.speedups[TARGET] = found
+    judges: dict[int, Judge | None] = {}
+    for part in group.configurations:
+        if part.baseline and part is not part.baseline:
+            base = part.baseline
+            if id(base) not in judges:
+                known = _predictions(base, accuracy)
+                judges[id(base)] = Judge(known, accuracy.margin) if known else None
+            judge, mine = judges[id(base)], _predictions(part, accuracy)
+            part.judged = judge.judge(mine) if judge and mine else None
+
+
+def _predictions(part: Configuration, accuracy: Accuracy) -> TestPredictions | None:
+    """Of the run that stands for its repeats; None where they were not kept."""
+    path = accuracy.predictions.get(part.representative.run_id)
+    try:
+        return read_predictions(path) if path else None
+    except (OSError, ValueError) as error:
+        logger.warning("%s: its test probabilities are left out.", error)
+        return None
+
+
+def _target_speedup(part: Configuration, baseline: Configuration) -> Speedup | None:
+    mine, base = part.to_target, baseline.to_target
+    if not (mine and base and mine.seconds and base.seconds):
+        return None
+    if mine.reached < len(part.records) or base.reached < len(baseline.records):
+        return None
+    return _over(part, base.seconds, mine.seconds)
+
+
 def _unlike(part: Configuration, baseline: Configuration) -> tuple[bool, ...]:
     """Sorts baselines: what moves a speedup most comes first."""
     one, other = part.key, baseline.key
@@ -282,13 +170,20 @@ def _unlike(part: Configuration, baseline: Configuration) -> tuple[bool, ...]:
 def _speedup(
     part: Configuration, baseline: Configuration, measure: str
 ) -> Speedup | None:
-    base, seconds = baseline.seconds(measure).median, part.seconds(measure)
-    value = speedup(base, seconds.median)
+    return _over(part, baseline.seconds(measure), part.seconds(measure))
+
+
+def _over(part: Configuration, base: Spread, seconds: Spread) -> Speedup | None:
+    """One spread of seconds over another, with what the repeats of both leave open."""
+    value = speedup(base.median, seconds.median)
     if value is None:
         return None
-    low = speedup(base, seconds.high) or value
-    high = speedup(base, seconds.low) or value
+    low = speedup(base.low, seconds.high) or value
+    high = speedup(base.high, seconds.low) or value
+    deviation = ratio_deviation(base, seconds)
     if part.runner.has_gpu:
-        return Speedup(value, low, high, None, None)
+        return Speedup(value, low, high, deviation, None, None)
     p = part.processors
-    return Speedup(value, low, high, efficiency(value, p), karp_flatt(value, p))
+    return Speedup(
+        value, low, high, deviation, efficiency(value, p), karp_flatt(value, p)
+    )

@@ -5,7 +5,8 @@ from typing import Any
 from xray.records.record import RunRecord
 from xray.records.scores import Interval
 from xray.records.timing import PHASES
-from xray.report.comparison import (
+from xray.report.costs import run_cost
+from xray.report.group import (
     MEASURES,
     Comparison,
     Configuration,
@@ -14,7 +15,6 @@ from xray.report.comparison import (
     largest_worker_bytes,
     phase_seconds,
 )
-from xray.report.costs import run_cost
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 

@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 
 class Spread(NamedTuple):
-    """Median and range over the repeats that have a value."""
+    """Median, range and deviation over the repeats that have a value."""
 
     median: float
     low: float
     high: float
     runs: int
+    deviation: float | None = None
+    """Standard deviation of the repeats; None for one."""
 
     def overlaps(self, other: "Spread") -> bool:
         """Whether the two ranges share a value."""
@@ -23,4 +25,18 @@ def spread_of(values: Iterable[float | None]) -> Spread | None:
     known = [value for value in values if value is not None]
     if not known:
         return None
-    return Spread(statistics.median(known), min(known), max(known), len(known))
+    deviation = statistics.stdev(known) if len(known) > 1 else None
+    return Spread(
+        statistics.median(known), min(known), max(known), len(known), deviation
+    )
+
+
+def ratio_deviation(one: Spread, other: Spread) -> float | None:
+    """Standard deviation of one median over another, to first order; None for one run.
+
+    Relative deviations add in squares: what hyperfine prints after its ±.
+    """
+    if one.deviation is None or other.deviation is None:
+        return None
+    relative = (one.deviation / one.median) ** 2 + (other.deviation / other.median) ** 2
+    return one.median / other.median * relative**0.5

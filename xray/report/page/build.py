@@ -14,9 +14,10 @@ from markupsafe import Markup, escape
 from xray.common.errors import UserError
 from xray.records.reading import read_records
 from xray.records.wording import plural
-from xray.report.comparison import Comparison, Group, compare
+from xray.report.comparison import compare
 from xray.report.configurations import plain
 from xray.report.costs import PriceTable
+from xray.report.group import Comparison, Group
 from xray.report.page import calibration, forecast, notes, tables
 from xray.report.page.drawing import Chart
 from xray.report.page.figures import charts

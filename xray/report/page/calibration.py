@@ -5,7 +5,7 @@ from matplotlib.ticker import MaxNLocator
 
 from xray.records.scores import Calibration, FindingCalibration, OperatingPoint
 from xray.records.wording import DASH, interval, number
-from xray.report.comparison import Configuration, Group
+from xray.report.group import Configuration, Group
 from xray.report.page.drawing import MUTED, Chart, Panels, markers, shades, shortened
 from xray.report.page.figures import shown
 from xray.report.page.tables import AUC_COLUMNS, Table

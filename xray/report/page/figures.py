@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from xray.records.record import RunRecord
 from xray.records.scores import Interval
 from xray.records.timing import PHASES
-from xray.report.comparison import Configuration, Curve, Group
+from xray.report.group import Configuration, Curve, Group
 from xray.report.page.drawing import (
     MUTED,
     PHASE_COLOURS,

@@ -6,7 +6,6 @@ from dataclasses import replace
 from xray.common.errors import UserError
 from xray.config.runners import ELEPHAS
 from xray.records.wording import duration, scaled
-from xray.report.comparison import Group
 from xray.report.costs import PriceTable, cluster_of, cost_of
 from xray.report.forecast import (
     NIH_IMAGES,
@@ -16,6 +15,7 @@ from xray.report.forecast import (
     hold_out,
     knee_sentence,
 )
+from xray.report.group import Group
 from xray.report.hosts import working_hosts
 from xray.report.page.drawing import Chart
 from xray.report.page.figures import Overlay, speedup_chart

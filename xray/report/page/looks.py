@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from xray.report.comparison import Configuration, Group
+from xray.report.group import Configuration, Group
 from xray.report.page.drawing import markers, shades
 
 

@@ -2,7 +2,7 @@
 
 from xray.records.record import RunRecord
 from xray.records.wording import plural
-from xray.report.comparison import Comparison, Group
+from xray.report.group import Comparison, Group
 from xray.report.scaling import AmdahlFit
 
 ASSUMED = "*"

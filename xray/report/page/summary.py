@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from xray.config.runners import RUNNERS, Runner
 from xray.records.scores import Interval
 from xray.records.wording import duration, interval, number, plural
-from xray.report.comparison import Configuration, Group, macro_auc
+from xray.report.group import Configuration, Group, macro_auc
 from xray.report.page.wording import times, usd
 from xray.report.scaling import speedup
 

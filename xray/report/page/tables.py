@@ -6,14 +6,9 @@ from dataclasses import dataclass, field
 from xray.records.record import RunRecord
 from xray.records.timing import PHASES
 from xray.records.wording import DASH, interval, number, scaled
-from xray.report.comparison import (
-    Configuration,
-    Group,
-    cpu_per_wall,
-    largest_worker_bytes,
-)
 from xray.report.configurations import plain
 from xray.report.costs import PriceTable
+from xray.report.group import Configuration, Group, cpu_per_wall, largest_worker_bytes
 from xray.report.hosts import Host, working_hosts
 from xray.report.page.notes import (
     ASSUMED,
