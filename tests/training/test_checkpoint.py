@@ -1,5 +1,8 @@
 """Checkpoints: whole or refused in one line, and never of another run."""
 
+import gc
+import resource
+import sys
 import threading
 from unittest.mock import patch
 
@@ -27,6 +30,7 @@ from xray.training.checkpoint import (
     check_same_work,
     check_shapes,
 )
+from xray.training.checkpoint_disk import write_arrays
 from xray.training.epoch_log import TrainedEpoch
 from xray.training.journal import Journal
 from xray.training.recording import build_record
@@ -118,6 +122,22 @@ def test_a_failed_write_keeps_the_one_before(file, caplog, monkeypatch):
     assert "No space left on device" in caplog.text
     assert len(file.load().progress.epochs) == 1
     assert len(list(file.path.parent.iterdir())) == 1
+
+
+def test_a_full_disk_is_told_once_and_leaves_no_traceback(tmp_path, monkeypatch):
+    """np.savez would fail in the middle, and once more when its archive is let go."""
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with open(tmp_path / "x.npz", "wb") as file:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                write_arrays(file, {"a": np.zeros(1000), "b": np.zeros(10**6)})
+            gc.collect()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert unraisable == []
 
 
 def test_removed_with_its_folder_unless_another_is_there(file, tmp_path):
