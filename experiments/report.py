@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 from xray.common.command import command
+from xray.common.errors import UserError
+from xray.records.scores import MARGIN
 from xray.report.costs import PRICES, load_prices
 
 
@@ -22,7 +24,15 @@ def main(arguments: list[str] | None = None) -> int:
     from xray.report.page.build import write_report  # Matplotlib, spared to --help
 
     prices = load_prices(options.prices)
-    for path in write_report(options.results, options.out, prices, options.any_commit):
+    _check(options)
+    for path in write_report(
+        options.results,
+        options.out,
+        prices,
+        options.any_commit,
+        options.target_auc,
+        options.margin,
+    ):
         print(path)
     return 0
 
@@ -45,7 +55,28 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="count runs of several commits of this project as repeats",
     )
+    parser.add_argument(
+        "--target-auc",
+        type=float,
+        metavar="AUC",
+        help="macro AUC that times are told to (default: what every run ends with)",
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=MARGIN,
+        metavar="AUC",
+        help="loss of macro AUC that is borne (default: %(default)s)",
+    )
     return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    target, margin = options.target_auc, options.margin
+    if target is not None and not 0 < target < 1:
+        raise UserError(f"--target-auc must lie between 0 and 1. Got {target:g}.")
+    if not 0 <= margin < 1:
+        raise UserError(f"--margin must be at least 0 and below 1. Got {margin:g}.")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ Values are YAML, separated by commas; values that hold commas are given as one Y
 list: --vary 'model.head_units=[[8], [16, 4]]'. All configurations are checked before
 the first run.
 
-No work is run twice. Combinations that differ only in settings that mean nothing to a
-runner are one run of it, and its table row has a dash there: the example is two
-sequential runs (one for each learning rate) and four of Elephas. `sequential` heeds
-nothing of section `runner`, `gpu` backend, precision, xla and devices, `elephas` all
-but the precision; runner.engine counts in the synchronous mode, runner.frequency in the
-others, runner.sync_every and runner.optimizer_state with the resident engine.
+No work is run twice, or more than --repeats times. Combinations that differ only in
+settings that mean nothing to a runner are one run of it, and its table row has a dash
+there: the example is two sequential runs (one for each learning rate) and four of
+Elephas. `sequential` heeds nothing of section `runner`, `gpu` backend, precision, xla
+and devices, `elephas` all but the precision; runner.engine counts in the synchronous
+mode, runner.frequency in the others, runner.sync_every and runner.optimizer_state with
+the resident engine.
 
 A run whose record stands in the results' folder already (same runner, same resolved
 configuration, success) is not run again, so that a sweep that was interrupted goes on
@@ -34,13 +35,14 @@ from pathlib import Path
 
 from experiments import report
 from xray.common.command import INTERRUPTED, command
+from xray.common.errors import UserError
 from xray.common.processes import exit_on_termination, run_command
 from xray.config.options import add_config_options
 from xray.config.run import check_runner
 from xray.config.runners import RUNNERS
 from xray.records.reading import read_records
 from xray.records.wording import duration
-from xray.runners.sweep import SweepRun, find_done, plan_runs, sweep_table
+from xray.runners.sweep import SweepRun, interleaved, plan_runs, sweep_table
 
 FOLDER = Path(__file__).resolve().parent
 MENDABLE = (2, 3)
@@ -50,6 +52,8 @@ MENDABLE = (2, 3)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing, report, and return the exit code of the module's text."""
     options = _parser().parse_args(arguments)
+    if options.repeats < 1:
+        raise UserError(f"--repeats must be at least 1. Got {options.repeats}.")
     runs = plan_runs(options.config, options.runner, options.set, options.vary)
     for run in runs:
         check_runner(run.config, run.runner)
@@ -71,9 +75,9 @@ def run_missing(
     """The exit code of every run that failed, by its name; stops when interrupted."""
     failed: dict[str, int] = {}
     records, _ = read_records(options.results)
-    missing = [run for run in runs if not find_done(run, records)]
-    started = time.monotonic()
-    print(f"{len(runs)} runs, {len(runs) - len(missing)} done already", flush=True)
+    missing = interleaved(runs, records, options.repeats)
+    started, wanted = time.monotonic(), len(runs) * options.repeats
+    print(f"{wanted} runs, {wanted - len(missing)} done already", flush=True)
     for number, run in enumerate(missing):
         spent = time.monotonic() - started
         left = spent / number * (len(missing) - number) if number else None
@@ -112,6 +116,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="KEY=VALUE,VALUE",
         help="one axis of the grid; may be repeated",
+    )
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=1,
+        help="of every run; all once, then all again (default: %(default)s)",
     )
     parser.add_argument(
         "--results", type=Path, required=True, help="folder of records and report"

@@ -10,15 +10,19 @@ from tests.factories import (
     make_scores,
     make_work,
 )
+from tests.report.test_paired import made
+from tests.report.test_to_target import run
+from xray.records.predictions import find_predictions
 from xray.records.record import Resume, Retry, RunRecord, Source
 from xray.records.scores import Interval
 from xray.records.wording import DASH, interval, number
-from xray.report.comparison import compare
+from xray.report.comparison import Accuracy, compare
 from xray.report.configurations import key_of, pixel_source, unique_labels
 from xray.report.costs import PRICES, load_prices
 from xray.report.group import cpu_per_wall
 from xray.report.page import notes, tables
 from xray.report.page.summary import answers
+from xray.report.page.verdict import verdicts
 from xray.report.page.wording import times
 
 
@@ -256,10 +260,80 @@ def test_overlapping_ranges_are_no_clear_difference():
     assert text.startswith("No clear difference")
 
 
-def test_accuracy_says_whether_intervals_overlap():
-    worse = make_elephas(8, 20, scores=make_scores(0.60))
-    text = text_of(only_group(make_record(), worse))["What happens to accuracy?"]
-    assert "−0.120 against sequential; the 95% intervals do not overlap" in text
+def with_predictions(folder, *records, noise):
+    """Files of test probabilities, and what `compare` takes to find them."""
+    for record, each in zip(records, noise, strict=True):
+        made(each).write(folder, record.run_id)
+    return Accuracy(predictions=find_predictions([folder]))
+
+
+def test_accuracy_is_judged_on_the_same_images(tmp_path):
+    runs = [make_record(), make_elephas(2, 50), make_elephas(4, 25)]
+    accuracy = with_predictions(tmp_path, *runs, noise=(1.0, 1.0, 3.0))
+    (group,) = compare(runs, [], load_prices(PRICES), accuracy=accuracy).groups
+    assert {
+        part.label: part.judged and part.judged.verdict for part in group.of("elephas")
+    } == {
+        "Elephas 2×1": "no worse",
+        "Elephas 4×1": "worse",
+    }
+    text = text_of(group)["What happens to accuracy?"]
+    assert (
+        "on the same images −0.178 (−0." in text and "against sequential: worse" in text
+    )
+    card = " ".join(verdicts(group))
+    assert "worse in accuracy (−0." in card
+    assert "overlap" not in text + card
+    rows = {row[0]: row for row in tables.accuracy(group).rows}
+    assert rows["Elephas 4×1"][4] == "worse"
+
+
+def test_without_probabilities_nothing_is_judged(tmp_path):
+    group = only_group(make_record(), make_elephas(2, 50))
+    assert "were not kept" in text_of(group)["What happens to accuracy?"]
+    assert "accuracy not compared" in verdicts(group)[0]
+    assert any("No differences" in note for note in tables.accuracy(group).notes)
+
+
+def test_the_card_says_how_fast_for_how_much_to_a_target():
+    """By hand: 40 against 80 s at an AUC of 0.7, on two nodes with EMR against one."""
+    fast = [run(0.6, 0.8, seconds=s, workers=2) for s in (25, 26, 27)]
+    slow = [run(0.6, 0.8, seconds=s) for s in (50, 52, 54)]
+    group = only_group(*slow, *map(as_elephas, fast))
+    (line,) = verdicts(group)
+    said = "Elephas 2×1 was 2.00 ± 0.11 times as fast as Sequential to a macro AUC of "
+    assert line.startswith(f"{said}0.800")
+    assert "for 1.25 times the money" in line  # 2 x 0.24 against 0.192, half as long
+
+
+def as_elephas(record):
+    fields = record.model_dump() | {
+        "runner": "elephas",
+        "threads_per_worker": 1,
+        "mode": "synchronous",
+    }
+    return RunRecord.model_validate(fields)
+
+
+def test_a_target_that_is_missed_is_a_dash_with_the_best_value():
+    runs = [run(0.6, 0.8), as_elephas(run(0.6, 0.7, workers=2))]
+    accuracy = Accuracy(target_auc=0.75)
+    (group,) = compare(runs, [], load_prices(PRICES), accuracy=accuracy).groups
+    row = cells(tables.accuracy(group), "Elephas 2×1")
+    assert row[5:] == ["0 of 1, best 0.700", DASH, DASH, DASH]
+    (line,) = verdicts(group)
+    assert "reached a macro AUC of 0.750 in 0 of 1 runs; its best: 0.700" in line
+
+
+def test_macro_says_over_which_labels():
+    runs = [make_record(scores=make_scores(undefined=("Hernia",)))]
+    table = tables.accuracy(only_group(*runs))
+    assert any(
+        "over 14 of 15 labels" in note and "left out: Hernia" in note
+        for note in table.notes
+    )
+    values = [0.72 + (n - 7) / 100 for n in range(15) if n not in (7, 10)]
+    assert table.rows[0][2] == f"{sum(values) / 13:.3f}"  # without it and No Finding
 
 
 def test_undefined_auc_is_a_dash():
@@ -337,8 +411,8 @@ def test_ways_to_use_a_gpu_are_configurations_of_their_own():
         {"xla": False},
     ]
     runs = [make_gpu(workers=one.get("devices", 1)) for one in settings]
-    for run, one in zip(runs, settings, strict=True):
-        run.config["runner"] = one
+    for record, one in zip(runs, settings, strict=True):
+        record.config["runner"] = one
     labels = list(unique_labels([key_of(run) for run in runs]).values())
     assert labels[1] == "GPU mixed_float16"
     assert labels[3] == "2 GPUs"
@@ -351,8 +425,8 @@ def test_ways_to_use_a_gpu_are_configurations_of_their_own():
 
 def test_sync_every_is_named_and_sorted_by_its_number():
     runs = [make_elephas(2, 40, engine="resident") for _ in range(4)]
-    for run, every in zip(runs, (10, 1, "epoch", 5), strict=True):
-        run.config["runner"] = {"sync_every": every}
+    for record, every in zip(runs, (10, 1, "epoch", 5), strict=True):
+        record.config["runner"] = {"sync_every": every}
     assert [part.label for part in only_group(*runs).configurations] == [
         "Elephas 2×1 resident every 1 step",
         "Elephas 2×1 resident every 5 steps",
@@ -389,3 +463,13 @@ def test_crowding_cpu_and_type_are_those_of_the_machines_that_trained():
     assert {(key.cpu_model, key.instance_type) for key in keys} == {
         ("Node CPU", "c5.9xlarge")
     }
+
+
+def test_settings_that_an_older_version_did_not_write_are_no_differences():
+    old = make_work(epochs=10)
+    new = make_work(epochs=12)
+    new["training"] |= {"schedule": "constant", "clip_norm": None}
+    new["model"] |= {"augment": {"flip": False}}
+    records = [make_record(work=old), make_record(work=old), make_record(work=new)]
+    _, other = compared(*records).groups
+    assert other.differences == ["training.epochs"]

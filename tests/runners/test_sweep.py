@@ -11,7 +11,14 @@ from tests.refusals import refused
 from xray.common.redaction import redacted
 from xray.config.file import load_config
 from xray.config.run import RunConfig
-from xray.runners.sweep import SweepRun, find_done, parse_vary, plan_runs, sweep_table
+from xray.runners.sweep import (
+    SweepRun,
+    find_done,
+    interleaved,
+    parse_vary,
+    plan_runs,
+    sweep_table,
+)
 
 DATA = "data: {images: s3://b/images/, labels: s3://b/labels.csv}\n"
 CONFIG = RunConfig.model_validate(
@@ -262,3 +269,12 @@ def test_typo_ends_a_sweep_before_any_run(tmp_path, file, capsys):
     assert sweep.main([*map(str, arguments)]) == 2
     assert "training.seed" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
+
+
+def test_repeats_are_interleaved_and_those_done_are_not_run_again(file):
+    runs = plan(file, "runner.workers=1,2,4")
+    one, two, four = runs
+    assert interleaved(runs, [], 2) == [one, two, four, one, two, four]
+    done = [make_elephas(2, 40, config=redacted(two.config.to_dict()))]
+    assert interleaved(runs, done, 2) == [one, four, one, two, four]
+    assert interleaved(runs, done * 2, 2) == [one, four, one, four]

@@ -21,6 +21,10 @@ class AugmentConfig(Section):
     """Shift by up to this share of height and width."""
 
 
+UNWORKED = ("evaluate_every_epoch", "scored_epochs")
+"""Settings of training that move no weight: no part of the work."""
+
+
 class ModelConfig(Section):
     """The one network that every runner trains."""
 

@@ -17,6 +17,8 @@ class Interval(Part):
     high: float | None = None
 
 
+MARGIN = 0.02
+"""A loss of macro AUC that is borne where nobody says otherwise."""
 NO_FINDING = "No Finding"
 """The label that is no pathology."""
 

@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from xray.config.recipe import UNWORKED, ModelConfig, TrainingConfig
 from xray.records.predictions import TestPredictions, read_predictions
 from xray.records.record import RunRecord, work_differences
+from xray.records.scores import MARGIN
 from xray.report.configurations import (
     Key,
     key_of,
@@ -23,7 +26,7 @@ from xray.report.group import (
     Group,
     Speedup,
 )
-from xray.report.paired import MARGIN, Judge
+from xray.report.paired import Judge
 from xray.report.scaling import efficiency, karp_flatt, speedup
 from xray.report.spread import Spread, ratio_deviation
 from xray.report.to_target import default_target, to_target
@@ -77,8 +80,36 @@ def compare(
     groups.sort(key=lambda group: (-len(group.configurations), -len(group.records)))
     for number, group in enumerate(groups, start=1):
         group.number = number
-        group.differences = work_differences(groups[0].work, group.work)
+        works = with_defaults(groups[0].work), with_defaults(group.work)
+        group.differences = work_differences(*works)
     return Comparison(groups, list(records), apart, list(left_out), prices)
+
+
+def with_defaults(work: Mapping[str, Any]) -> dict[str, Any]:
+    """A work with the settings that an older version did not write, and did not have.
+
+    What such a version did is what the default of a later setting does.
+    """
+    defaults = {
+        "model": ModelConfig().model_dump(mode="json"),
+        "training": TrainingConfig().model_dump(mode="json"),
+    }
+    for name in UNWORKED:
+        del defaults["training"][name]
+    filled = dict(work)
+    for section, known in defaults.items():
+        if isinstance(work.get(section), Mapping):
+            filled[section] = _filled(work[section], known)
+    return filled
+
+
+def _filled(values: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """`values`, and what of `known` they lack, in sections within as well."""
+    filled = {**known, **values}
+    for name, value in known.items():
+        if isinstance(value, Mapping) and isinstance(filled[name], Mapping):
+            filled[name] = _filled(filled[name], value)
+    return filled
 
 
 def _group(records: list[RunRecord], prices: PriceTable, any_commit: bool) -> Group:

@@ -21,10 +21,8 @@ from xray.records.metrics import (
     resampled_weights,
 )
 from xray.records.predictions import TestPredictions
-from xray.records.scores import Interval
+from xray.records.scores import MARGIN, Interval
 
-MARGIN = 0.02
-"""A loss of macro AUC that is borne: the page's verdicts are about more than this."""
 LARGE = 5000
 """Images from which on the AUC of a draw comes from placement values."""
 SEED = 0

@@ -169,22 +169,43 @@ def _combinations(
     return found
 
 
+def interleaved(
+    runs: Sequence[SweepRun], records: Sequence[RunRecord], repeats: int
+) -> list[SweepRun]:
+    """What is missing to `repeats` records of each: all once, then all again.
+
+    So a machine that drifts, or is busy for a while, is so for all of them.
+    """
+    done = [len(find_all_done(run, records)) for run in runs]
+    return [
+        run
+        for repeat in range(repeats)
+        for run, count in zip(runs, done, strict=True)
+        if count <= repeat
+    ]
+
+
 def find_done(run: SweepRun, records: Sequence[RunRecord]) -> RunRecord | None:
-    """The newest successful record of this runner and this very configuration.
+    """The newest of `find_all_done`; None without any."""
+    done = find_all_done(run, records)
+    return max(done, key=lambda record: record.created, default=None)
+
+
+def find_all_done(run: SweepRun, records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The successful records of this runner and this very configuration.
 
     Settings that mean nothing to the runner may differ, and so may where models and
     events go: another place is no reason to train.
     """
     # Records hide secrets and hosts; those of earlier versions are hidden here.
     wanted = redacted(meaningful(run.runner, run.config.to_dict()))
-    done = [
+    return [
         record
         for record in records
         if record.status == "success"
         and record.runner == run.runner
         and redacted(meaningful(run.runner, record.config)) == wanted
     ]
-    return max(done, key=lambda record: record.created, default=None)
 
 
 def sweep_table(runs: Sequence[SweepRun], records: Sequence[RunRecord]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xray.common.errors import UserError
+from xray.config.recipe import UNWORKED
 from xray.config.run import RunConfig
 from xray.data.dataset import Dataset, Subset
 from xray.data.labels import FINDINGS
@@ -194,6 +195,6 @@ class Journal:
         if model["weights"] not in (None, "imagenet"):
             model["weights"] = self.initial_weights  # what the file holds, not its name
         training = self.config.training.model_dump(mode="json")
-        for name in ("evaluate_every_epoch", "scored_epochs"):  # they move no weight
+        for name in UNWORKED:
             del training[name]
         return {**parts, "model": model, "training": training}

@@ -95,7 +95,7 @@ def test_page_and_csv_hold_them(tmp_path):
     results = write([make_measured(), make_gpu()], tmp_path / "results")
     assert main([str(results), "--out", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
-    assert "<h3>Calibration and thresholds</h3>" in page
+    assert "<summary>Calibration and thresholds</summary>" in page
     assert page.count('id="g1-reliability"') == 1
     with (tmp_path / "report.csv").open(newline="") as file:
         measured, old = csv.DictReader(file)

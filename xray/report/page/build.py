@@ -12,17 +12,22 @@ import jinja2
 from markupsafe import Markup, escape
 
 from xray.common.errors import UserError
+from xray.records.predictions import find_predictions
 from xray.records.reading import read_records
+from xray.records.record import RunRecord
+from xray.records.scores import MARGIN
 from xray.records.wording import plural
-from xray.report.comparison import compare
+from xray.report.comparison import Accuracy, compare, with_defaults
 from xray.report.configurations import plain
 from xray.report.costs import PriceTable
 from xray.report.group import Comparison, Group
 from xray.report.page import calibration, forecast, notes, tables
 from xray.report.page.drawing import Chart
 from xray.report.page.figures import charts
+from xray.report.page.overview import overview
 from xray.report.page.summary import PlainAnswer, answers, group_title
 from xray.report.page.tables import Table
+from xray.report.page.verdict import verdicts
 from xray.report.rows import run_rows
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -41,13 +46,19 @@ class GroupSection:
     facts: str
     differences: list[str]
     warnings: list[str]
+    verdicts: list[str]
     answers: list[PlainAnswer]
     charts: list[Chart]
     tables: list[tuple[str, list[Table]]]
 
 
 def write_report(
-    results: Sequence[Path], out: Path, prices: PriceTable, any_commit: bool = False
+    results: Sequence[Path],
+    out: Path,
+    prices: PriceTable,
+    any_commit: bool = False,
+    target_auc: float | None = None,
+    margin: float = MARGIN,
 ) -> list[Path]:
     """Write the three files into `out` and return their paths.
 
@@ -56,12 +67,17 @@ def write_report(
         out: folder for the report; made if it is missing.
         prices: what machines cost.
         any_commit: whether runs of several commits of this project are repeats.
+        target_auc: that times are told to; None is what every run of a work ends with.
+        margin: loss of macro AUC that is borne.
 
     Raises:
         UserError: no such folder, nothing to compare there, one run told in two ways,
             or `out` is not writable.
     """
-    comparison = _read(results, prices, any_commit)
+    records, left_out = _read(results)
+    accuracy = Accuracy(target_auc, margin, find_predictions(results))
+    comparison = compare(records, left_out, prices, any_commit, accuracy)
+    _check_compared(comparison, results)
     content = _content(comparison)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -78,32 +94,36 @@ def write_report(
     return paths
 
 
-def _read(results: Sequence[Path], prices: PriceTable, any_commit: bool) -> Comparison:
+def _read(results: Sequence[Path]) -> tuple[list[RunRecord], list[str]]:
     for place in results:
         if not place.exists():
             raise UserError(
                 f"No folder {place}. Give the folder that holds the records."
             )
     records, left_out = read_records(*results)
-    where = ", ".join(map(str, results))
     if not records:
         others = f" {plural(len(left_out), 'other file')} left out." if left_out else ""
+        where = ", ".join(map(str, results))
         raise UserError(f"No run records under {where}.{others} Run a runner first.")
-    comparison = compare(records, left_out, prices, any_commit)
+    return records, left_out
+
+
+def _check_compared(comparison: Comparison, results: Sequence[Path]) -> None:
     if not comparison.groups:
+        where = ", ".join(map(str, results))
         first = notes.missing(comparison)[0]
         raise UserError(
             f"No successful run to compare under {where}, in "
-            f"{plural(len(records), 'record')}. Run one again; the first says: "
-            f"{plain(first)}"
+            f"{plural(len(comparison.records), 'record')}. Run one again; the first "
+            f"says: {plain(first)}"
         )
-    return comparison
 
 
 def _content(comparison: Comparison) -> dict[str, Any]:
     compared = sum(len(group.records) for group in comparison.groups)
     return {
         "sections": [_section(group, comparison) for group in comparison.groups],
+        "overview": overview(comparison),
         "compared": plural(compared, "successful run"),
         "works": plural(len(comparison.groups), "work"),
         "newest": f"{comparison.records[-1].created:%Y-%m-%d %H:%M} UTC",
@@ -122,6 +142,7 @@ def _section(group: Group, comparison: Comparison) -> GroupSection:
         f"{plain(group.work_id)}",
         differences=_differences(group, comparison.groups[0]),
         warnings=notes.warnings(group),
+        verdicts=verdicts(group),
         answers=answers(group),
         charts=_charts(group, comparison.prices) if group.number <= MAX_CHARTED else [],
         tables=_tables(group, comparison.prices),
@@ -140,6 +161,7 @@ def _tables(group: Group, prices: PriceTable) -> list[tuple[str, list[Table]]]:
     predicted = forecast.table(group, prices)
     named = [
         ("Time, accuracy and cost", [tables.headline(group)]),
+        ("Accuracy and the time to it", [tables.accuracy(group)]),
         ("Scaling", [scaling] if scaling else []),
         ("Prediction, not measured", [predicted] if predicted else []),
         ("Where the time goes", [tables.phases(group)]),
@@ -154,8 +176,9 @@ def _tables(group: Group, prices: PriceTable) -> list[tuple[str, list[Table]]]:
 
 def _differences(group: Group, first: Group) -> list[str]:
     """Dotted fields that differ from group 1, with both values."""
+    mine, theirs = with_defaults(group.work), with_defaults(first.work)
     return [
-        f"{name}: {_lookup(group.work, name)} (work 1: {_lookup(first.work, name)})"
+        f"{name}: {_lookup(mine, name)} (work 1: {_lookup(theirs, name)})"
         for name in group.differences
     ]
 

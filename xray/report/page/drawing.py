@@ -34,6 +34,14 @@ Paint = str | tuple[float, ...]
 COLUMNS, PANEL = 2, 2.3
 """Of small charts in one picture, and the inches that each is high with its title."""
 
+THEME = {
+    "#222222": "var(--ink)",
+    "#777777": "var(--soft)",
+    "#e4e4e4": "var(--line)",
+    "#ffffff": "var(--panel)",
+}
+"""What Matplotlib drew, and the page's own colours: they follow dark mode and print."""
+
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "xray",
@@ -47,7 +55,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#E4E4E4",
+    "grid.color": "#e4e4e4",
     "xtick.color": INK,
     "ytick.color": INK,
     "lines.markersize": 5,
@@ -209,6 +217,8 @@ def inline_svg(document: str, name: str, title: str) -> str:
     whole page and its metadata name other hosts: both go.
     """
     svg = document[document.index("<svg") :]
+    for fixed, follows in THEME.items():
+        svg = svg.replace(fixed, follows)
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.S)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
@@ -229,7 +239,7 @@ def colour(runner: str) -> str:
 def shades(runner: str, count: int) -> list[tuple[float, ...]]:
     """The colour of a runner in `count` shades, dark to light, for lines that cross."""
     own = np.array(to_rgb(colour(runner)))
-    ends = np.array([own * 0.45, own, own + 0.55 * (1 - own)])
+    ends = np.array([own * 0.6, own, own + 0.5 * (1 - own)])
     place = np.linspace(0, 2, count) if count > 1 else [1.0]
     mixed = [np.interp(place, (0, 1, 2), column) for column in ends.T]
     return [tuple(map(float, shade)) for shade in zip(*mixed, strict=True)]

@@ -23,6 +23,7 @@ from xray.report.page.drawing import (
 from xray.report.page.looks import Look, looks, name_of
 from xray.report.page.summary import contestants
 from xray.report.scaling import amdahl
+from xray.report.to_target import curve
 
 NAMES_INCHES = 1.6
 """Margin for the names of what is drawn."""
@@ -52,10 +53,10 @@ def charts(group: Group) -> list[Chart]:
     """Every chart the group has data for, in reading order."""
     name = f"g{group.number}"
     drawn = [
+        history_chart(group, f"{name}-auc-time", "Macro AUC", _aucs),
         speedup_chart(group, "total", f"{name}-speedup-total"),
         speedup_chart(group, "fit", f"{name}-speedup-fit"),
         history_chart(group, f"{name}-loss", "Training loss", _losses),
-        history_chart(group, f"{name}-auc-time", "Macro AUC", _aucs),
         phases_chart(group, f"{name}-phases"),
         findings_chart(group, f"{name}-findings"),
     ]
@@ -86,8 +87,8 @@ def speedup_chart(
     p = np.geomspace(1, max(2, widest), 50)
     axes.plot(p, p, ":", color=MUTED, label="Ideal")
     painted = looks(group)
-    for curve in group.curves():
-        _draw_amdahl(axes, curve, measure, p, painted[id(curve.parts[0])].colour)
+    for line in group.curves():
+        _draw_amdahl(axes, line, measure, p, painted[id(line.parts[0])].colour)
     for part in shown(group, MAX_NAMED):
         if part in parts:
             _draw_speedup(sheet, part, measure, painted[id(part)], float(p[-1]))
@@ -146,10 +147,11 @@ def history_chart(
     painted = looks(group)
     for part in parts:
         seconds, scores = zip(*points(part.representative), strict=True)
+        minutes = [value / 60 for value in seconds]
         paint, marker = painted[id(part)]
-        sheet.axes.plot(seconds, scores, marker=marker, color=paint)
-        sheet.label_end(seconds[-1], scores[-1], part.label, paint)
-    sheet.axes.set_xlabel("Seconds since the program started")
+        sheet.axes.plot(minutes, scores, marker=marker, color=paint)
+        sheet.label_end(minutes[-1], scores[-1], part.label, paint)
+    sheet.axes.set_xlabel("Minutes since the program started")
     sheet.axes.set_ylabel(what)
     caption = "One run of each configuration." + _left_out(group)
     return sheet.chart(name, f"{what} against time", caption)
@@ -262,10 +264,8 @@ def _losses(run: RunRecord) -> list[tuple[float, float]]:
 
 
 def _aucs(run: RunRecord) -> list[tuple[float, float]]:
-    """Per epoch where it was scored, else the final one at the end of the run."""
-    points = _known((epoch.elapsed_seconds, epoch.auc_macro) for epoch in run.epochs)
-    final = run.scores.macro_auc.value if run.scores else None
-    return points or _known([(run.phases.total, final)])
+    """Per epoch that was scored, else the final one at the end of the run."""
+    return [(point.seconds, point.auc) for point in curve(run)]
 
 
 def _known(

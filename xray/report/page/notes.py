@@ -1,7 +1,7 @@
 """Sentences under the tables: what a number rests on and what it does not say."""
 
 from xray.records.record import RunRecord
-from xray.records.wording import plural
+from xray.records.wording import number, plural
 from xray.report.group import Comparison, Group
 from xray.report.scaling import AmdahlFit
 
@@ -102,6 +102,53 @@ def _fit(label: str, fit: AmdahlFit) -> str:
     return (
         f"{label} f = {fit.serial_fraction:.3f} from {fit.points} points, error "
         f"{fit.rms_error:.3f}{beyond if fit.serial_fraction > 1 else ''}"
+    )
+
+
+def macro_note(group: Group) -> str:
+    """Over which labels the macro AUC is a mean."""
+    scored = [run.scores for run in group.records if run.scores]
+    if not scored:
+        return ""
+    names, first = list(scored[0].findings), scored[0].findings
+    missing = [name for name in names if first[name].auc.value is None]
+    left_out = f"; undefined, so left out: {', '.join(missing)}" if missing else ""
+    return (
+        f"Macro AUC is the mean over {scored[0].findings_scored} of {len(names)} "
+        f"labels, the 14 pathologies and No Finding{left_out}. Published AUROCs are "
+        "means over the 14 pathologies: the column beside it."
+    )
+
+
+UNJUDGED = (
+    "No differences: records of earlier versions kept no test probabilities, and "
+    "intervals that overlap decide nothing, since both models are scored on the same "
+    "patients."
+)
+
+
+def judged_note(margin: float) -> str:
+    """What the verdicts mean."""
+    return (
+        "Difference: macro AUC less the baseline's on the same images, with its 95% "
+        "interval from one bootstrap over patients, between the runs with the median "
+        f"AUC. Verdict with a margin of {margin:g} that was set in advance: better, "
+        f"the interval is above 0; no worse, above −{margin:g}; worse, below it; else "
+        "not decided. It knows nothing of another seed or hospital."
+    )
+
+
+def target_note(group: Group) -> str:
+    """Where the target is from, and what a time to it rests on."""
+    if group.target is None:
+        return ""
+    validation = any(run.images.validation for run in group.records)
+    which = "validation" if validation else "test"
+    return (
+        f"To a macro AUC of {number(group.target, 3)} on the {which} set, from the "
+        "program's start: on the line between two scored epochs, the first one's end "
+        "where that is above it already, and nothing where it is never reached. "
+        "--target-auc sets it; else it is what every run of this work ends with."
     )
 
 

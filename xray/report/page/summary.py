@@ -90,7 +90,7 @@ def _speed(group: Group, runner: Runner) -> str:
         parts.append(f"Training alone: {times(fit)}.")
     if len(found) > 1:
         parts.append(f"It is the fastest of {len(found)} configurations.")
-    return " ".join(parts + _cautions(group, best))
+    return " ".join(parts + cautions(best))
 
 
 def _verdict(group: Group, best: Configuration) -> str:
@@ -108,7 +108,10 @@ def _against(best: Configuration) -> str:
     return f"{times(value)} as one CPU thread"
 
 
-def _cautions(group: Group, best: Configuration) -> list[str]:
+def cautions(best: Configuration) -> list[str]:
+    """What a speedup of this configuration must be read with."""
+    if best.baseline is None:
+        return []
     notes = []
     if not best.same_cpu:
         notes.append(
@@ -117,9 +120,7 @@ def _cautions(group: Group, best: Configuration) -> list[str]:
         )
     if best.other_baseline:
         notes.append(f"The sequential run {' and '.join(best.other_baseline)}.")
-    if best.baseline:
-        notes += _few_repeats(best, best.baseline)
-    return notes
+    return notes + _few_repeats(best, best.baseline)
 
 
 def _few_repeats(best: Configuration, baseline: Configuration) -> list[str]:
@@ -212,15 +213,16 @@ def _auc_sentence(part: Configuration, baseline: Configuration | None) -> str:
     text = f"{part.label}: macro AUC {interval(mine)}"
     if baseline is None or part is baseline:
         return text + "."
-    base = _macro(baseline)
-    if mine.value is None or base.value is None:
-        return text + "."
-    change = mine.value - base.value
-    text += f", {change:+.3f} against sequential".replace("-", "−")
-    if None in (mine.low, mine.high, base.low, base.high):
-        return text + "."
-    apart = mine.low > base.high or base.low > mine.high
-    return text + f"; the 95% intervals {'do not overlap' if apart else 'overlap'}."
+    if part.judged:
+        found = part.judged.difference
+        return (
+            f"{text}, on the same images {interval(found)} against sequential: "
+            f"{part.judged.verdict} with a margin of {part.judged.margin:g}."
+        ).replace("-0.", "−0.")
+    return (
+        f"{text}; not compared with sequential, whose test probabilities, or its own, "
+        "were not kept."
+    )
 
 
 def _macro(part: Configuration) -> Interval:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from xray.records.record import RunRecord
+from xray.records.scores import NO_FINDING
 from xray.records.timing import PHASES
 from xray.records.wording import DASH, interval, number, scaled
 from xray.report.configurations import plain
@@ -15,12 +16,16 @@ from xray.report.page.notes import (
     INTERRUPTED,
     OTHER_BASELINE,
     OTHER_CPU,
+    UNJUDGED,
     amdahl_fits,
     assumed_cost,
     baseline,
     interrupted,
+    judged_note,
+    macro_note,
     other_baseline,
     other_cpu,
+    target_note,
 )
 from xray.report.page.summary import macro_range
 from xray.report.page.wording import gibibytes, spread, usd
@@ -74,6 +79,68 @@ def headline(group: Group) -> Table:
         interrupted(group),
         assumed_cost(group),
     )
+
+
+def accuracy(group: Group) -> Table:
+    """AUC of all configurations, judged in pairs, and what it takes to get there."""
+    target = number(group.target, 3)
+    columns: list[Column] = [
+        ("Macro AUC, 15 labels", _macro),
+        ("14 pathologies", _pathologies),
+        ("Difference on the same images", _difference),
+        ("Verdict", lambda part: part.judged.verdict if part.judged else DASH),
+        (f"Runs that reach {target}", _reached),
+        (f"Seconds to {target}", lambda part: _until(part, "seconds")),
+        (f"Images to {target}", lambda part: _until(part, "images")),
+        (f"USD to {target}", _usd_until),
+    ]
+    margins = [part.judged.margin for part in group.configurations if part.judged]
+    return _table(
+        "Accuracy, and time, images and money to a macro AUC; medians, "
+        "(lowest–highest)",
+        group.configurations,
+        columns,
+        macro_note(group),
+        judged_note(margins[0]) if margins else UNJUDGED,
+        target_note(group),
+    )
+
+
+def _pathologies(part: Configuration) -> str:
+    scores = part.representative.scores
+    if scores is None:
+        return DASH
+    if scores.pathology_auc.value is not None:
+        return interval(scores.pathology_auc)
+    values = [
+        finding.auc.value
+        for name, finding in scores.findings.items()
+        if name != NO_FINDING and finding.auc.value is not None
+    ]
+    return number(sum(values) / len(values), 3) if values else DASH
+
+
+def _difference(part: Configuration) -> str:
+    if part.judged is None:
+        return DASH
+    return interval(part.judged.difference).replace("-", "−")
+
+
+def _reached(part: Configuration) -> str:
+    found = part.to_target
+    if found is None or not found.runs:
+        return DASH
+    best = f", best {number(found.best, 3)}" if found.reached < found.runs else ""
+    return f"{found.reached} of {found.runs}{best}"
+
+
+def _until(part: Configuration, name: str) -> str:
+    return spread(getattr(part.to_target, name) if part.to_target else None)
+
+
+def _usd_until(part: Configuration) -> str:
+    found = part.to_target and part.to_target.usd
+    return usd(found.median) if found else DASH
 
 
 def scaling(group: Group) -> Table | None:
