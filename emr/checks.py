@@ -28,17 +28,26 @@ def check_before_start(aws: Aws, sweep: Sweep) -> None:
             aws.client("ec2").describe_subnets(SubnetIds=[sweep.settings.subnet])
 
 
-def check_bucket(aws: Aws, settings: ClusterSettings) -> None:
-    """The bucket of `s3_prefix` exists, is ours to use and in the cluster's region.
+def check_placeholder(settings: ClusterSettings) -> None:
+    """The bucket of `s3_prefix` is the user's own.
 
     Raises:
-        UserError: it is not.
+        UserError: it is the one of the example.
     """
     if settings.bucket == PLACEHOLDER_BUCKET:
         raise UserError(
             f"s3_prefix must name a bucket of yours. Got {settings.s3_prefix!r}; set "
             "it in a copy of emr/cluster.yaml or with --cluster-set s3_prefix=s3://..."
         )
+
+
+def check_bucket(aws: Aws, settings: ClusterSettings) -> None:
+    """The bucket of `s3_prefix` exists, is ours to use and in the cluster's region.
+
+    Raises:
+        UserError: it is not.
+    """
+    check_placeholder(settings)
     status, region = _head_bucket(aws, settings.bucket)
     if status == 404:
         raise UserError(

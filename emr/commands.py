@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from emr.aws import Aws, translated
-from emr.checks import check_before_start, check_bucket
+from emr.checks import check_before_start, check_bucket, check_placeholder
 from emr.estimate import estimate_cost, predict_minutes
 from emr.follow import (
     STEP_ENDED,
@@ -59,7 +59,18 @@ def dry_run(sweep: Sweep, prices: PriceTable, results: Path) -> dict[str, Any]:
     """The exact requests and the estimated cost, as JSON values; AWS is not asked.
 
     Runs that are done already, and a cluster that runs, are not known here.
+
+    Raises:
+        UserError: a placeholder was not replaced, or an instance type is not known.
     """
+    check_placeholder(sweep.settings)
+    for role in ("primary", "core"):
+        name = getattr(sweep.settings, role).instance_type
+        if name not in prices.instances:
+            raise UserError(
+                f"{role}.instance_type {name!r} has no price, so it may not exist. "
+                f"Known: {', '.join(sorted(prices.instances))}; add it to --prices."
+            )
     records = read_records(results)[0] if results.is_dir() else []
     minutes = predict_minutes(sweep, records)
     return {

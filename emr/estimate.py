@@ -11,9 +11,10 @@ from xray.report.costs import PriceTable, cost_of
 from xray.report.forecast import NIH_IMAGES, Predictor, families
 from xray.report.time_model import test_scorings
 
-MINUTES_PER_RUN = 30.0
-"""Assumed where no record tells how long a run takes."""
-ASSUMED = f"assumed {MINUTES_PER_RUN:.0f} minutes a run: no record to predict from"
+UNKNOWN = (
+    "not known: --results holds no records of this network with two worker counts to "
+    "predict from; run a small sweep on any machine first"
+)
 PREDICTED = (
     "predicted from the records in --results, on their machine's cores; with no "
     "data.limit, for all of ChestX-ray14"
@@ -71,40 +72,70 @@ def estimate_cost(
     Args:
         sweep: the cluster and its runs.
         prices: of instance types.
-        minutes: executors -> (low, likely, high) minutes of one run; a missing one is
-            assumed to take MINUTES_PER_RUN.
+        minutes: executors -> (low, likely, high) minutes of one run.
 
     Returns:
-        `usd` is null, and `problem` says why, where a price is missing. Spot nodes are
+        Hours and dollars are null where the minutes of a run are not known; `usd` is
+        null too, and `problem` says why, where a price is missing. Spot nodes are
         counted at the price on demand, so their cost is an upper bound.
     """
-    assumed = (MINUTES_PER_RUN,) * 3
-    per_run = [minutes.get(run.executors, assumed) for run in sweep.runs]
-    hours = [
-        (sweep.settings.start_minutes + sum(run[place] for run in per_run)) / 60
-        for place in range(3)
-    ]
-    costs = [cost_of(_machines(sweep), h * 3600, prices, on_emr=True) for h in hours]
-    usd = None if costs[0].problem else [round(cost.usd or 0.0, 2) for cost in costs]
+    per_run = {run.name: minutes.get(run.executors) for run in sweep.runs}
+    hours = _hours(sweep, list(per_run.values()))
+    machines = _machines(sweep)
+    costs = [cost_of(machines, h * 3600, prices, on_emr=True) for h in hours or (1.0,)]
+    known = hours and not costs[0].problem
+    usd = [round(cost.usd or 0.0, 2) for cost in costs] if known else [None] * 3
     per_hour = costs[0].usd_per_hour
-    guessed = any(run.executors not in minutes for run in sweep.runs)
     return {
         "nodes": 1 + sweep.core_nodes,
         "usd_per_hour": per_hour and round(per_hour, 4),
-        "hours": round(hours[1], 2),
-        "usd": usd and usd[1],
-        "usd_low": usd and usd[0],
-        "usd_high": usd and usd[2],
+        "hours": hours and round(hours[1], 2),
+        "usd": usd[1],
+        "usd_low": usd[0],
+        "usd_high": usd[2],
         "minutes_per_run": {
-            str(run.executors): round(one[1], 1)
-            for run, one in zip(sweep.runs, per_run, strict=True)
+            str(run.executors): found and round(found[1], 1)
+            for run, found in zip(sweep.runs, per_run.values(), strict=True)
         },
         "images": sweep.config.data.limit or NIH_IMAGES,
-        "basis": ASSUMED if guessed else PREDICTED,
+        "basis": PREDICTED if hours else UNKNOWN,
         "start_minutes": sweep.settings.start_minutes,
         "market": sweep.settings.market,
         "problem": costs[0].problem,
     }
+
+
+def _hours(sweep: Sweep, per_run: Sequence[Minutes | None]) -> list[float] | None:
+    """Low, likely and high hours of all runs; None where one is not known."""
+    known = [minutes for minutes in per_run if minutes]
+    if len(known) < len(per_run):
+        return None
+    start = sweep.settings.start_minutes
+    return [(start + sum(one[place] for one in known)) / 60 for place in range(3)]
+
+
+def as_table(plan: dict[str, Any]) -> str:
+    """A dry run for people: what would run, for how long and for how much."""
+    found = plan["estimate"]
+    rows = [("executors", "minutes a run")]
+    for executors, minutes in found["minutes_per_run"].items():
+        rows.append((executors, "not known" if minutes is None else f"{minutes:g}"))
+    lines = [f"{left:>9}  {right}" for left, right in rows]
+    per_hour, usd = found["usd_per_hour"], found["usd"]
+    cost = "not known"
+    if usd is not None:
+        ends = f"{found['usd_low']:g} to {found['usd_high']:g}"
+        cost = f"{usd:g} USD ({ends}) for {found['hours']:g} h"
+    return "\n".join(
+        [
+            f"{plan['sweep']}: {len(plan['runs'])} run(s) in {plan['region']}, records "
+            f"to {plan['records']}",
+            *lines,
+            f"{found['nodes']} nodes at {per_hour:g} USD/h together, {cost}",
+            f"minutes: {found['basis']}",
+            "--json prints the exact requests. Nothing was asked of AWS.",
+        ]
+    )
 
 
 def _machines(sweep: Sweep) -> dict[str, int]:

@@ -21,6 +21,7 @@ from typing import Any
 from emr import commands
 from emr.aws import Aws
 from emr.baselines import instructions
+from emr.estimate import as_table
 from emr.follow import Patience
 from emr.packaging import build_environment
 from emr.settings import CLUSTER, load_settings
@@ -54,7 +55,7 @@ def _sweep(options: argparse.Namespace) -> int:
     prices = load_prices(options.prices)
     if options.dry_run:
         plan = commands.dry_run(sweep, prices, options.results)
-        print(json.dumps(plan, indent=1))
+        print(json.dumps(plan, indent=1) if options.json else as_table(plan))
         return 0
     patience = Patience(poll=options.poll_seconds)
     aws = _aws(options)
@@ -122,7 +123,10 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument(
         "--dry-run",
         action="store_true",
-        help="print requests and cost; ask AWS nothing",
+        help="print runs, time and cost; ask AWS nothing",
+    )
+    sweep.add_argument(
+        "--json", action="store_true", help="with --dry-run: the exact requests as well"
     )
     sweep.add_argument("--results", type=Path, default=Path("results"))
     sweep.add_argument("--prices", type=Path, default=PRICES)

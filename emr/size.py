@@ -63,9 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = load_settings(options.cluster, options.cluster_set)
     deadline = parse_duration(options.deadline) if options.deadline else None
     everything, _ = read_records(options.results)
-    predictor = Predictor(_like(everything, options), everything)
+    records = _like(everything, options)
+    _check_epochs(records, options)
+    predictor = Predictor(records, everything)
     advice = advise(predictor, settings, options.images, options.epochs, deadline)
     shown = _as_json(advice, settings, options.prices)
+    print(_about(predictor, options))
     for reason in advice.reasons:
         print(f"- {reason}")
     print(json.dumps(shown))
@@ -125,6 +128,31 @@ def _like(records: Sequence[RunRecord], options: argparse.Namespace) -> list[Run
         f"with one thread a worker under {options.results}. There: "
         f"{', '.join(sorted(known)) or 'none'}. Run a small sweep of it first."
     )
+
+
+def _about(predictor: Predictor, options: argparse.Namespace) -> str:
+    """What is asked, and what the records behind the answer are of."""
+    epochs = options.epochs or predictor.points[-1].job.epochs
+    trained = sorted({point.job.train for point in predictor.points})
+    return (
+        f"{options.images:,} images at {options.image_size}x{options.image_size}, "
+        f"{options.backbone}, {epochs} epochs; from records of "
+        f"{', '.join(f'{count:,}' for count in trained)} training images"
+    )
+
+
+def _check_epochs(records: Sequence[RunRecord], options: argparse.Namespace) -> None:
+    """Records of one length, or a length that is asked for.
+
+    Raises:
+        UserError: neither.
+    """
+    lengths = sorted({len(record.epochs) for record in records})
+    if len(lengths) > 1 and not options.epochs:
+        raise UserError(
+            f"The records of {options.backbone} under {options.results} have "
+            f"{', '.join(map(str, lengths))} epochs. Say for how many with --epochs."
+        )
 
 
 def advise(

@@ -1,16 +1,19 @@
 """Sizing advice, the cost estimate, and the dry run that prints it."""
 
 import json
+import re
 
 import pytest
 
 from emr import launch, size
 from emr.commands import make_sweep
 from emr.estimate import estimate_cost, predict_minutes
+from emr.plan import cluster_config
 from emr.settings import load_settings
 from tests.conftest import assert_one_line
 from tests.refusals import refused
 from tests.report.test_forecast import run
+from xray.config.file import load_config
 from xray.config.run import RunConfig
 from xray.report.costs import PriceTable
 
@@ -117,10 +120,20 @@ def test_cost_is_nodes_times_hours_times_price():
 
 def test_a_missing_price_is_said():
     settings = ["core.instance_type=m5a.xlarge"]
-    found = estimate_cost(make(1, settings=settings), PRICES, {})
+    found = estimate_cost(make(1, settings=settings), PRICES, {1: (50, 60, 70)})
     assert found["usd"] is None
     assert "m5a.xlarge" in found["problem"]
-    assert found["basis"].startswith("assumed 30 minutes")
+
+
+def test_what_nobody_measured_is_null():
+    """A guess of half an hour for 1 and 3 executors alike was printed as a fact."""
+    found = estimate_cost(make(1, 3), PRICES, {1: (50, 60, 70)})
+    assert found["minutes_per_run"] == {"1": 60, "3": None}
+    assert [found[name] for name in ("hours", "usd", "usd_low", "usd_high")] == [
+        None
+    ] * 4
+    assert found["usd_per_hour"] == pytest.approx(1.0)
+    assert found["basis"].startswith("not known")
 
 
 def test_minutes_come_from_records_of_the_same_network():
@@ -144,8 +157,18 @@ def test_a_dry_run_prints_one_json_object_and_needs_no_credentials(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    like = cluster_config(load_config(launch.CONFIG)).model.model_dump(mode="json")
+    for record in (run(1), run(2)):
+        record.config["model"] = like
+        record.write(tmp_path)
     arguments = ["sweep", "--executors", "1", "2", "4", "--dry-run"]
-    assert launch.main([*arguments, "--results", str(tmp_path)]) == 0
+    arguments += ["--cluster-set", "s3_prefix=s3://mine/xray/"]
+    arguments += ["--set", "training.batch_size=32", "--results", str(tmp_path)]
+    assert launch.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"\n +4  \d", said)
+    assert re.search(r"5 nodes at 1\.2 USD/h together, [\d.]+ USD \([\d.]+ to ", said)
+    assert launch.main([*arguments, "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     request = plan["requests"]["run_job_flow"]
     assert [step["Name"] for step in request["Steps"]] == plan["runs"]
@@ -153,6 +176,34 @@ def test_a_dry_run_prints_one_json_object_and_needs_no_credentials(
     assert request["Instances"]["KeepJobFlowAliveWhenNoSteps"] is False
     assert request["AutoTerminationPolicy"]["IdleTimeout"] == 900
     assert plan["estimate"]["usd"] > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ((), "s3_prefix must name a bucket of yours. Got 's3://CHANGE-ME/xray/'"),
+        (
+            ("s3_prefix=s3://mine/", "core.instance_type=m5.huge"),
+            "core.instance_type 'm5.huge' has no price, so it may not exist. Known: ",
+        ),
+    ],
+)
+def test_a_dry_run_of_a_placeholder_is_refused(capsys, settings, part):
+    chosen = [text for value in settings for text in ("--cluster-set", value)]
+    assert launch.main(["sweep", "--executors", "1", "--dry-run", *chosen]) == 2
+    assert_one_line(capsys.readouterr().err, part)
+
+
+def test_a_pool_of_several_lengths_is_refused_unless_one_is_asked_for(results, capsys):
+    record = run(4)
+    record.epochs = record.epochs[:2]
+    record.write(results)
+    code, _, err = ask(capsys, results)
+    assert code == 2
+    assert_one_line(err, "have 2, 5 epochs. Say for how many with --epochs")
+    code, out, _ = ask(capsys, results, "--epochs", "12", "--images", "9000")
+    assert code == 0
+    assert out.startswith("9,000 images at 128x128, MobileNet, 12 epochs; from records")
 
 
 def test_a_refused_configuration_needs_no_aws():
