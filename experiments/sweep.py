@@ -13,10 +13,10 @@ the first run.
 No work is run twice, or more than --repeats times. Combinations that differ only in
 settings that mean nothing to a runner are one run of it, and its table row has a dash
 there: the example is two sequential runs (one for each learning rate) and four of
-Elephas. `sequential` heeds nothing of section `runner`, `gpu` backend, precision, xla
-and devices, `elephas` all but the precision; runner.engine counts in the synchronous
-mode, runner.frequency in the others, runner.sync_every and runner.optimizer_state with
-the resident engine.
+Elephas. Of section `runner` `sequential` heeds threads_per_worker alone, `gpu` backend,
+precision, xla and devices, `elephas` all but the precision; runner.engine counts in the
+synchronous mode, runner.frequency in the others, runner.sync_every and
+runner.optimizer_state with the resident engine.
 
 A run whose record stands in the results' folder already (same runner, same resolved
 configuration, success) is not run again, so that a sweep that was interrupted goes on

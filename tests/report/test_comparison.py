@@ -473,3 +473,17 @@ def test_settings_that_an_older_version_did_not_write_are_no_differences():
     records = [make_record(work=old), make_record(work=old), make_record(work=new)]
     _, other = compared(*records).groups
     assert other.differences == ["training.epochs"]
+
+
+def test_keras_on_all_cores_has_a_name_of_its_own_and_is_no_baseline():
+    cores = make_record(workers=1, threads_per_worker=4, phases={"fit": 30})
+    group = only_group(make_record(workers=1, threads_per_worker=1), cores)
+    assert [part.label for part in group.configurations] == [
+        "Sequential",
+        "Keras on 4 threads",
+    ]
+    base, part = group.configurations
+    assert group.baseline is base
+    assert part.speedups["fit"].value == pytest.approx(80 / 30)
+    assert part.speedups["fit"].efficiency == pytest.approx(80 / 30 / 4)
+    assert "Keras on 4 threads was" in verdicts(group)[0]

@@ -58,7 +58,7 @@ class RunnerConfig(Section):
     workers: Count | None = None
     """Spark tasks that train at once; null takes every slot of the cluster."""
     threads_per_worker: Count | None = None
-    """Cores of each worker; null is one."""
+    """Cores of each worker, or of the sequential runner's one process; null is one."""
     mode: Literal["synchronous", "asynchronous", "hogwild"] = "synchronous"
     frequency: Literal["epoch", "batch"] = "epoch"
     """How often asynchronous workers exchange weights."""

@@ -20,7 +20,7 @@ class Runner:
         heeds: the settings of section `runner` that change its run; None are all.
         alone: those of them that no other runner has, and that others refuse.
         question: that the report answers about it.
-        is_baseline: speedups are over its seconds.
+        is_baseline: speedups are over its seconds on one thread.
         has_gpu: it computes on GPUs, so that it has no number of processors.
         has_workers: Spark executors do its work; the driver waits.
     """
@@ -50,7 +50,7 @@ SEQUENTIAL = Runner(
     colour="#0072B2",
     script="sequential.py",
     module="xray.runners.sequential",
-    heeds=(),
+    heeds=("threads_per_worker",),
     is_baseline=True,
 )
 GPU_SETTINGS = ("backend", "precision", "xla", "devices")

@@ -134,7 +134,7 @@ def _add_speedups(group: Group) -> None:
 
     An interrupted run is a baseline only where there is no other.
     """
-    baselines = [part for part in group.configurations if part.runner.is_baseline]
+    baselines = [part for part in group.configurations if part.is_baseline]
     baselines.sort(key=lambda part: (bool(part.key.course), -len(part.records)))
     if not baselines:
         return

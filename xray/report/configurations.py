@@ -178,7 +178,9 @@ def _named(name: str, value: Any) -> str:
 def _label(key: Key) -> str:
     runner = runner_of(key.runner)
     if runner.is_baseline:
-        return ", ".join(filter(None, (runner.label, key.course)))
+        threads = key.threads_per_worker or 1
+        name = f"Keras on {threads} threads" if threads > 1 else runner.label
+        return ", ".join(filter(None, (name, key.course)))
     if runner.has_gpu:
         many = key.workers not in (None, 1)
         name = f"{key.workers} {runner.label}s" if many else runner.label

@@ -92,6 +92,7 @@ def reading_seconds(records: Iterable[RunRecord], like: RunRecord) -> float | No
         for record in records
         if record.status == "success"
         and runner_of(record.runner).is_baseline
+        and record.threads_per_worker in (None, 1)
         and not record.resumed
         and record.images.train
         and _hardware(record)[0] == _hardware(like)[0]

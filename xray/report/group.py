@@ -81,6 +81,11 @@ class Configuration:
         ]
 
     @property
+    def is_baseline(self) -> bool:
+        """Whether speedups may be over its seconds: one thread of one process."""
+        return self.runner.is_baseline and self.processors == 1
+
+    @property
     def processors(self) -> int:
         """Workers times threads per worker."""
         return (self.key.workers or 1) * (self.key.threads_per_worker or 1)

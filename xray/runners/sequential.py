@@ -1,7 +1,12 @@
-"""Training on one CPU thread of this machine: the baseline of every speedup."""
+"""Training in one process on this machine's CPU, on one thread unless told otherwise.
+
+One thread is the baseline of every speedup. With `runner.threads_per_worker` it is what
+plain Keras makes of more cores: another configuration, under a name of its own.
+"""
 
 import os
 
+from xray.common.errors import UserError
 from xray.config.run import RunConfig
 from xray.records.record import RunRecord
 from xray.training.journal import Journal
@@ -9,30 +14,42 @@ from xray.training.local import train_locally
 
 
 def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
-    """The record of training on one thread, pinned to one core.
+    """The record of training on so many threads, pinned to as many cores.
 
     The process keeps these limits: give each run its own.
 
     Raises:
+        UserError: there are fewer cores than threads.
         RuntimeError: TensorFlow has already started its threads.
     """
     journal = journal or Journal("sequential", config)
-    journal.workers = journal.threads_per_worker = 1
+    threads = config.runner.threads_per_worker or 1
+    journal.workers, journal.threads_per_worker = 1, threads
     with journal.timer.phase("startup"):
-        use_one_thread()
+        use_threads(threads)
     return train_locally(config, journal)
 
 
-def use_one_thread() -> None:
-    """Hold this process to one core, one TensorFlow and one BLAS thread."""
+def use_threads(threads: int) -> None:
+    """Hold this process to so many cores, TensorFlow and BLAS threads.
+
+    Raises:
+        UserError: it may use fewer cores.
+    """
     from threadpoolctl import threadpool_limits
 
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    os.environ["OMP_NUM_THREADS"] = "1"
+    cores = sorted(os.sched_getaffinity(0))
+    if threads > len(cores):
+        raise UserError(
+            f"runner.threads_per_worker must be at most the {len(cores)} cores of this "
+            f"machine. Got {threads}."
+        )
+    os.sched_setaffinity(0, cores[:threads])
+    os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a GPU would not be sequential
-    threadpool_limits(1)
+    threadpool_limits(threads)
 
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)

@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def find_stand_in(backend: str) -> list[devices.Gpu]:
     """One CPU; with TensorFlow one thread of it, as the sequential runner has."""
     if backend == "tensorflow":
-        from xray.runners.sequential import use_one_thread
+        from xray.runners.sequential import use_threads
 
-        use_one_thread()
+        use_threads(1)
     return [devices.Gpu("stand-in", "cpu:0", (8, 0))]
 
 

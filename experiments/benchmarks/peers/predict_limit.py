@@ -25,9 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=1024)
     options = parser.parse_args(arguments)
 
-    from xray.runners.sequential import use_one_thread  # seconds, spared to --help
+    from xray.runners.sequential import use_threads  # seconds, spared to --help
 
-    use_one_thread()
+    use_threads(1)
     print(json.dumps({"images_per_second": measure(options.model, options.images)}))
     return 0
 

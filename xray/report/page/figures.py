@@ -78,7 +78,7 @@ def speedup_chart(
         None unless something ran beside the sequential baseline.
     """
     parts = [part for part in group.configurations if measure in part.speedups]
-    if all(part.runner.is_baseline for part in parts):
+    if all(part.is_baseline for part in parts):
         return None
     sheet = Sheet(height=3.4, right=NAMES_INCHES)
     axes = sheet.axes

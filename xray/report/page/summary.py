@@ -64,8 +64,10 @@ def _with_unit(value: Any, unit: str) -> str | None:
 
 def contestants(group: Group) -> list[Configuration]:
     """The baseline and the fastest configuration of every other runner."""
-    others = [runner for runner in RUNNERS.values() if not runner.is_baseline]
-    chosen = [fastest(group.of(runner.name)) for runner in others]
+    chosen = [
+        fastest([part for part in group.of(name) if not part.is_baseline])
+        for name in RUNNERS
+    ]
     return [part for part in [group.baseline, *chosen] if part]
 
 
