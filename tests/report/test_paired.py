@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xray.records.metrics import bootstrap_auc
+from xray.records.metrics import bootstrap_auc, macro_auc
 from xray.records.predictions import predictions_of
 from xray.records.scores import Interval
 from xray.report import paired
@@ -40,6 +40,10 @@ def test_the_difference_and_its_interval_are_those_of_an_exact_bootstrap():
         for each in (one, other)
     ]
     low, high = np.percentile(draws[1] - draws[0], [2.5, 97.5])
+    exact = [
+        macro_auc(each.labels.astype(int), each.probabilities) for each in (one, other)
+    ]
+    assert found.difference.value == pytest.approx(exact[1] - exact[0], abs=1e-12)
     assert (found.difference.low, found.difference.high) == pytest.approx((low, high))
     assert low < found.difference.value < high
 
@@ -67,8 +71,8 @@ def test_large_sets_are_drawn_to_the_same_interval(monkeypatch):
 
 def test_placement_values_worked_by_hand():
     """Positives 3 and 1, negatives 2, 1 and 0: told from 3, and 1.5, of three."""
-    labels, scores = np.array([1, 1, 0, 0, 0]), np.array([3.0, 1, 2, 1, 0])
-    found = paired._placement(labels, scores)
+    positive = np.array([True, True, False, False, False])
+    found = paired._placement(positive, np.array([3.0, 1, 2, 1, 0]))
     assert found == pytest.approx([1, 0.5, 0.5, 0.75, 1])
     assert found[:2].mean() == found[2:].mean() == 0.75
 

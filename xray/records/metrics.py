@@ -102,12 +102,17 @@ def resampled_weights(
     An image counts as often as its patient was drawn.
     """
     _, group = np.unique(patients, return_inverse=True)
-    people = group.max() + 1
+    for draws in resampled_patients(group.max() + 1, seed, resamples):
+        yield draws[:, group]
+
+
+def resampled_patients(people: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
+    """How often each patient is drawn in resamples: float32 (R, people), in parts."""
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)
         draws = rng.multinomial(people, np.full(people, 1 / people), size)
-        yield draws[:, group].astype(np.float32)
+        yield draws.astype(np.float32)
 
 
 def _weighted_auc(
