@@ -107,6 +107,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="print them, run nothing")
     options = parser.parse_args(arguments)
     chosen = [m for m in listed() if options.only in f"{m.promise} {m.file}"]
+    if not chosen:
+        print(f"error: no promise or file holds {options.only!r}", file=sys.stderr)
+        return 2
     if options.list:
         print("\n".join(f"{m.file}: {m.promise}" for m in chosen))
         return 0
