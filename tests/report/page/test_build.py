@@ -252,29 +252,63 @@ def test_heavy_libraries_stay_unloaded(tmp_path):
     assert not loaded & {"tensorflow", "keras", "pyspark", "elephas", "boto3", "torch"}
 
 
-@pytest.mark.slow
-def test_page_in_a_browser(report, tmp_path):
+@pytest.fixture(scope="module")
+def browser():
     names = ("chromium", "chromium-browser", "google-chrome")
-    browser_path = next(filter(None, map(shutil.which, names)), None)
-    if browser_path is None:
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
         require("browser", f"none of {', '.join(names)} is installed")
     from playwright.sync_api import sync_playwright
 
-    address = (report / "report.html").as_uri()
-    requests, messages = [], []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=browser_path, args=CHROMIUM_ARGUMENTS
+            executable_path=path, args=CHROMIUM_ARGUMENTS
         )
-        page = browser.new_page(viewport={"width": 360, "height": 740})
-        page.on("request", lambda request: requests.append(request.url))
-        page.on("console", lambda message: messages.append(message.text))
-        page.on("pageerror", lambda error: messages.append(str(error)))
-        page.goto(address)
-        width = page.evaluate("document.documentElement.scrollWidth")
-        page.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)
+        yield browser
         browser.close()
+
+
+@pytest.mark.slow
+def test_page_in_a_browser(report, browser, tmp_path):
+    address = (report / "report.html").as_uri()
+    requests, messages = [], []
+    page = browser.new_page(viewport={"width": 360, "height": 740})
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.goto(address)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    page.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)
+    page.close()
     assert requests == [address]
     assert messages == []
     assert width <= 360
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_is_accessible_and_nothing_is_cut_off(report, browser, scheme, width):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = browser.new_page(
+        viewport={"width": width, "height": 800},
+        color_scheme=scheme,
+        bypass_csp=True,  # the page allows no script, and axe is one
+    )
+    page.goto((report / "report.html").as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert Axe().run(page).generate_snapshot() == ""
+    cut_off = page.evaluate(
+        """() => [...document.querySelectorAll('.chart svg')].flatMap(svg => {
+          const box = svg.getBoundingClientRect();
+          return [...svg.querySelectorAll('text')].filter(text => {
+            const {left, right, top, bottom} = text.getBoundingClientRect();
+            return left < box.left - 1 || right > box.right + 1
+              || top < box.top - 1 || bottom > box.bottom + 1;
+          }).map(text => text.textContent);
+        })"""
+    )
+    page.close()
+    assert cut_off == []
