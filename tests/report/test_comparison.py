@@ -20,7 +20,8 @@ from xray.report.comparison import Accuracy, compare
 from xray.report.configurations import key_of, pixel_source, unique_labels
 from xray.report.costs import PRICES, load_prices
 from xray.report.group import cpu_per_wall
-from xray.report.page import notes, tables
+from xray.report.page import accuracy as accuracy_tables
+from xray.report.page import notes, resources, tables
 from xray.report.page.summary import answers
 from xray.report.page.verdict import verdicts
 from xray.report.page.wording import times
@@ -284,7 +285,7 @@ def test_accuracy_is_judged_on_the_same_images(tmp_path):
     card = " ".join(verdicts(group))
     assert "worse in accuracy (−0." in card
     assert "overlap" not in text + card
-    rows = {row[0]: row for row in tables.accuracy(group).rows}
+    rows = {row[0]: row for row in accuracy_tables.accuracy(group).rows}
     assert rows["Elephas 4×1"][4] == "worse"
 
 
@@ -292,7 +293,9 @@ def test_without_probabilities_nothing_is_judged(tmp_path):
     group = only_group(make_record(), make_elephas(2, 50))
     assert "were not kept" in text_of(group)["What happens to accuracy?"]
     assert "accuracy not compared" in verdicts(group)[0]
-    assert any("No differences" in note for note in tables.accuracy(group).notes)
+    assert any(
+        "No differences" in note for note in accuracy_tables.accuracy(group).notes
+    )
 
 
 def test_the_card_says_how_fast_for_how_much_to_a_target():
@@ -319,7 +322,7 @@ def test_a_target_that_is_missed_is_a_dash_with_the_best_value():
     runs = [run(0.6, 0.8), as_elephas(run(0.6, 0.7, workers=2))]
     accuracy = Accuracy(target_auc=0.75)
     (group,) = compare(runs, [], load_prices(PRICES), accuracy=accuracy).groups
-    row = cells(tables.accuracy(group), "Elephas 2×1")
+    row = cells(accuracy_tables.accuracy(group), "Elephas 2×1")
     assert row[5:] == ["0 of 1, best 0.700", DASH, DASH, DASH]
     (line,) = verdicts(group)
     assert "reached a macro AUC of 0.750 in 0 of 1 runs; its best: 0.700" in line
@@ -327,7 +330,7 @@ def test_a_target_that_is_missed_is_a_dash_with_the_best_value():
 
 def test_macro_says_over_which_labels():
     runs = [make_record(scores=make_scores(undefined=("Hernia",)))]
-    table = tables.accuracy(only_group(*runs))
+    table = accuracy_tables.accuracy(only_group(*runs))
     assert any(
         "over 14 of 15 labels" in note and "left out: Hernia" in note
         for note in table.notes
@@ -338,14 +341,14 @@ def test_macro_says_over_which_labels():
 
 def test_undefined_auc_is_a_dash():
     scores = make_scores(undefined=("Hernia",))
-    (table,) = tables.findings(only_group(make_record(scores=scores)))
+    (table,) = accuracy_tables.findings(only_group(make_record(scores=scores)))
     assert cells(table, "Hernia") == ["Hernia", "0", DASH]
     assert cells(table, "Macro (mean)")[2] == "0.720 (0.700–0.740)"
 
 
 def test_many_configurations_split_the_auc_table():
     runs = [make_elephas(n, 50) for n in range(1, 7)]
-    found = tables.findings(only_group(*runs))
+    found = accuracy_tables.findings(only_group(*runs))
     assert [len(table.columns) - 2 for table in found] == [4, 2]
 
 
@@ -487,3 +490,9 @@ def test_keras_on_all_cores_has_a_name_of_its_own_and_is_no_baseline():
     assert part.speedups["fit"].value == pytest.approx(80 / 30)
     assert part.speedups["fit"].efficiency == pytest.approx(80 / 30 / 4)
     assert "Keras on 4 threads was" in verdicts(group)[0]
+
+
+def test_throughput_is_told_over_one_thread_and_per_processor():
+    runs = [make_record(phases={"fit": 80}), make_elephas(4, 25)]
+    row = cells(resources.resources(only_group(*runs)), "Elephas 4×1")
+    assert row[3:5] == ["3.20", "0.80"]

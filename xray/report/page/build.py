@@ -21,7 +21,7 @@ from xray.report.comparison import Accuracy, compare, with_defaults
 from xray.report.configurations import plain
 from xray.report.costs import PriceTable
 from xray.report.group import Comparison, Group
-from xray.report.page import calibration, forecast, notes, tables
+from xray.report.page import accuracy, calibration, forecast, notes, resources, tables
 from xray.report.page.drawing import Chart
 from xray.report.page.figures import charts
 from xray.report.page.overview import overview
@@ -161,15 +161,15 @@ def _tables(group: Group, prices: PriceTable) -> list[tuple[str, list[Table]]]:
     predicted = forecast.table(group, prices)
     named = [
         ("Time, accuracy and cost", [tables.headline(group)]),
-        ("Accuracy and the time to it", [tables.accuracy(group)]),
+        ("Accuracy and the time to it", [accuracy.accuracy(group)]),
         ("Scaling", [scaling] if scaling else []),
         ("Prediction, not measured", [predicted] if predicted else []),
         ("Where the time goes", [tables.phases(group)]),
-        ("Throughput and memory", [tables.resources(group)]),
-        ("Accuracy per finding", tables.findings(group)),
+        ("Throughput and memory", [resources.resources(group)]),
+        ("Accuracy per finding", accuracy.findings(group)),
         ("Calibration and thresholds", calibration.tables(group)),
-        ("Cost", [tables.costs(group, prices)]),
-        ("Machines", [tables.machines(group)]),
+        ("Cost", [resources.costs(group, prices)]),
+        ("Machines", [resources.machines(group)]),
     ]
     return [(heading, found) for heading, found in named if found]
 

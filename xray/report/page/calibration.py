@@ -6,9 +6,10 @@ from matplotlib.ticker import MaxNLocator
 from xray.records.scores import Calibration, FindingCalibration, OperatingPoint
 from xray.records.wording import DASH, interval, number
 from xray.report.group import Configuration, Group
+from xray.report.page.accuracy import AUC_COLUMNS
 from xray.report.page.drawing import MUTED, Chart, Panels, markers, shades, shortened
 from xray.report.page.figures import shown
-from xray.report.page.tables import AUC_COLUMNS, Table
+from xray.report.page.tables import Table
 
 MAX_RUNS = 3
 """Configurations in the diagram, and with a table of thresholds each."""
