@@ -5,6 +5,7 @@ narrower than what their own intervals suggest. It needs the answers themselves.
 """
 
 import hashlib
+import io
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -41,7 +42,10 @@ class TestPredictions(NamedTuple):
         """The file `<run_id>.predictions.npz` in `folder`, whole or not at all."""
         path = folder / f"{run_id}{SUFFIX}"
         arrays = self._replace(findings=np.array(self.findings))._asdict()
-        write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+        # In memory first: NumPy's archive complains once more when a full disk closes it.
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays)
+        write_whole(path, lambda file: file.write(content.getvalue()))
         return path
 
 

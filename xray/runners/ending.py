@@ -97,7 +97,8 @@ class Ending:
 
     def _write_into(self, folder: Path, record: RunRecord) -> str:
         """Write the record, after the probabilities that lie beside it."""
-        if predictions := self._journal.predictions:
+        predictions = self._journal.predictions
+        if predictions and record.status == "success":
             predictions.write(folder, record.run_id)
         return str(record.write(folder))
 
