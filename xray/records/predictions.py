@@ -42,7 +42,7 @@ class TestPredictions(NamedTuple):
         """The file `<run_id>.predictions.npz` in `folder`, whole or not at all."""
         path = folder / f"{run_id}{SUFFIX}"
         arrays = self._replace(findings=np.array(self.findings))._asdict()
-        # In memory first: NumPy's archive complains once more when a full disk closes it.
+        # In memory first: on a full disk NumPy's archive would complain twice.
         content = io.BytesIO()
         np.savez_compressed(content, **arrays)
         write_whole(path, lambda file: file.write(content.getvalue()))

@@ -70,6 +70,10 @@ def meaningful(runner: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """
     settings = dict(config.get("runner", {}))
     config = {name: part for name, part in config.items() if name != "output"}
+    if isinstance(training := config.get("training"), Mapping):
+        # It moves no weight, and earlier versions did not write it.
+        names = [name for name in training if name != "scored_epochs"]
+        config["training"] = {name: training[name] for name in names}
     heeds = runner_of(runner).heeds
     if heeds is not None:
         defaults = RunnerConfig().model_dump()

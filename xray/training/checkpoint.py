@@ -35,6 +35,7 @@ CHANGEABLE = {
         *("credentials", "endpoint_url", "staged"),
         *("read_threads", "cache_dir", "memory_mib"),
     ),
+    "training": ("scored_epochs",),
     "runner": ("master", "executor_memory", "spark_conf", "wait_for_workers"),
     "output": ("models", "tensorboard"),
 }
