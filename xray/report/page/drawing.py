@@ -114,6 +114,7 @@ class Sheet:
             max([1, *(end[2].count("\n") + 1 for end in self._ends)]),
         )
         step = lines * LABEL_INCHES / self._height
+        _ = axes.viewLim  # fixes the limits, which are those of the drawing from now on
         to_share = axes.transAxes.inverted()
         ends = [
             (to_share.transform(axes.transData.transform((x, y)))[1], x, y, *more)
@@ -132,7 +133,10 @@ class Sheet:
                 fontsize=8,
                 color=INK,
                 annotation_clip=False,
-                arrowprops={"arrowstyle": "-", "color": paint, "lw": 0.7},
+                arrowprops={
+                    **{"arrowstyle": "-", "color": paint, "lw": 0.7},
+                    "relpos": (0, 0.5),  # ends before the text, not in it
+                },
             )
 
     def _add_legend(self) -> int:
