@@ -1,13 +1,12 @@
 """What a sweep will cost: nodes times hours times the price table."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emr.plan import Sweep
 from xray.common.errors import UserError
 from xray.records.record import RunRecord
-from xray.report.costs import PriceTable, cost_of
+from xray.report.costs import PriceTable, cluster_of, cost_of
 from xray.report.forecast import NIH_IMAGES, Predictor, families
 from xray.report.time_model import test_scorings
 
@@ -79,9 +78,11 @@ def estimate_cost(
         null too, and `problem` says why, where a price is missing. Spot nodes are
         counted at the price on demand, so their cost is an upper bound.
     """
-    per_run = {run.name: minutes.get(run.executors) for run in sweep.runs}
-    hours = _hours(sweep, list(per_run.values()))
-    machines = _machines(sweep)
+    hours = _hours(sweep, [minutes.get(run.executors) for run in sweep.runs])
+    settings = sweep.settings
+    machines = cluster_of(
+        settings.core.instance_type, sweep.core_nodes, settings.primary.instance_type
+    )
     costs = [cost_of(machines, h * 3600, prices, on_emr=True) for h in hours or (1.0,)]
     known = hours and not costs[0].problem
     usd = [round(cost.usd or 0.0, 2) for cost in costs] if known else [None] * 3
@@ -94,13 +95,14 @@ def estimate_cost(
         "usd_low": usd[0],
         "usd_high": usd[2],
         "minutes_per_run": {
-            str(run.executors): found and round(found[1], 1)
-            for run, found in zip(sweep.runs, per_run.values(), strict=True)
+            str(run.executors): (found := minutes.get(run.executors))
+            and round(found[1], 1)
+            for run in sweep.runs
         },
         "images": sweep.config.data.limit or NIH_IMAGES,
         "basis": PREDICTED if hours else UNKNOWN,
-        "start_minutes": sweep.settings.start_minutes,
-        "market": sweep.settings.market,
+        "start_minutes": settings.start_minutes,
+        "market": settings.market,
         "problem": costs[0].problem,
     }
 
@@ -121,25 +123,23 @@ def as_table(plan: dict[str, Any]) -> str:
     for executors, minutes in found["minutes_per_run"].items():
         rows.append((executors, "not known" if minutes is None else f"{minutes:g}"))
     lines = [f"{left:>9}  {right}" for left, right in rows]
-    per_hour, usd = found["usd_per_hour"], found["usd"]
-    cost = "not known"
-    if usd is not None:
-        ends = f"{found['usd_low']:g} to {found['usd_high']:g}"
-        cost = f"{usd:g} USD ({ends}) for {found['hours']:g} h"
     return "\n".join(
         [
             f"{plan['sweep']}: {len(plan['runs'])} run(s) in {plan['region']}, records "
             f"to {plan['records']}",
             *lines,
-            f"{found['nodes']} nodes at {per_hour:g} USD/h together, {cost}",
+            f"{found['nodes']} nodes {_cost_text(found)}",
             f"minutes: {found['basis']}",
             "--json prints the exact requests. Nothing was asked of AWS.",
         ]
     )
 
 
-def _machines(sweep: Sweep) -> dict[str, int]:
-    """Instance type to number, the primary node included."""
-    machines = Counter({sweep.settings.primary.instance_type: 1})
-    machines[sweep.settings.core.instance_type] += sweep.core_nodes
-    return dict(machines)
+def _cost_text(found: dict[str, Any]) -> str:
+    if found["problem"]:
+        return f"at a price that is not known: {found['problem']}"
+    rate = f"at {found['usd_per_hour']:g} USD/h together"
+    if found["usd"] is None:
+        return f"{rate}, the time not known"
+    ends = f"{found['usd_low']:g} to {found['usd_high']:g}"
+    return f"{rate}, {found['usd']:g} USD ({ends}) for {found['hours']:g} h"

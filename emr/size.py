@@ -12,7 +12,6 @@ import json
 import math
 import re
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +28,7 @@ from xray.common.errors import UserError
 from xray.config.options import add_set_option
 from xray.records.reading import read_records
 from xray.records.record import RunRecord
-from xray.report.costs import PRICES, cost_of, load_prices
+from xray.report.costs import PRICES, cluster_of, cost_of, load_prices
 from xray.report.forecast import NIH_IMAGES, Forecast, Predictor, families, knee
 
 MOST_EXECUTORS = 128
@@ -268,8 +267,9 @@ def _reasons(
 def _as_json(advice: Advice, settings: ClusterSettings, prices: Path) -> dict[str, Any]:
     shown = advice._asdict()
     found = shown.pop("prediction")
-    machines = Counter({settings.primary.instance_type: 1})
-    machines[settings.core.instance_type] += advice.executors
+    machines = cluster_of(
+        settings.core.instance_type, advice.executors, settings.primary.instance_type
+    )
     cost = cost_of(machines, found.seconds, load_prices(prices), on_emr=True)
     return {
         **shown,

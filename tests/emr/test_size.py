@@ -194,6 +194,16 @@ def test_a_dry_run_of_a_placeholder_is_refused(capsys, settings, part):
     assert_one_line(capsys.readouterr().err, part)
 
 
+def test_a_dry_run_of_a_type_without_emr_price_says_so(capsys, tmp_path):
+    arguments = ["sweep", "--executors", "1", "--dry-run", "--results", str(tmp_path)]
+    chosen = ("s3_prefix=s3://mine/", "core.instance_type=g3s.xlarge")
+    arguments += [text for value in chosen for text in ("--cluster-set", value)]
+    assert launch.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "2 nodes at a price that is not known: no EMR price for g3s.xlarge" in out
+    assert "not known: --results holds no records" in out
+
+
 def test_a_pool_of_several_lengths_is_refused_unless_one_is_asked_for(results, capsys):
     record = run(4)
     record.epochs = record.epochs[:2]

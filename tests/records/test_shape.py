@@ -38,6 +38,11 @@ def changed(place: str, value: object) -> dict:
         ("images_trained", 10**400, "must be a number below 2^63"),
         ("work.training.seed", -(10**30), "must be a number below 2^63"),
         ("workers", LARGEST, "must be a number below 2^63"),
+        ("work.training", [1], "must be a mapping"),
+        ("config.training.scored_epochs", "6", "must be a number"),
+        ("config.data.validation_fraction", [0.1], "must be a number"),
+        ("machine.executors", "two", "must be a list of mappings"),
+        ("machine.executors", ["host"], "must be a list of mappings"),
     ],
 )
 def test_an_odd_record_is_left_out_by_file_and_field(tmp_path, place, value, what):
@@ -48,6 +53,19 @@ def test_an_odd_record_is_left_out_by_file_and_field(tmp_path, place, value, wha
     records, left_out = read_records(tmp_path)
     assert records == [good]
     assert left_out == [f"{odd}: not a run record ({place}: {what})"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("cores", "four", "a number"),
+        ("workers", [], "a number"),
+        ("cpu_model", 1, "a text"),
+    ],
+)
+def test_an_odd_executor_is_named(name, value, what):
+    content = changed("machine.executors", [{"cores": 4}, {"cores": 4, name: value}])
+    assert find_oddity(content) == f"machine.executors.1.{name}: must be {what}"
 
 
 def test_what_runners_write_is_not_odd():

@@ -10,20 +10,16 @@ from tests.factories import (
     make_scores,
     make_work,
 )
-from tests.report.test_paired import made
-from tests.report.test_to_target import run
-from xray.records.predictions import find_predictions
-from xray.records.record import Resume, Retry, RunRecord, Source
+from xray.records.record import Resume, Retry, RunRecord
 from xray.records.scores import Interval
 from xray.records.wording import DASH, interval, number
-from xray.report.comparison import Accuracy, compare
-from xray.report.configurations import key_of, pixel_source, unique_labels
+from xray.report.comparison import compare
+from xray.report.configurations import key_of, unique_labels
 from xray.report.costs import PRICES, load_prices
 from xray.report.group import cpu_per_wall
 from xray.report.page import accuracy as accuracy_tables
 from xray.report.page import notes, resources, tables
 from xray.report.page.summary import answers
-from xray.report.page.verdict import verdicts
 from xray.report.page.wording import times
 
 
@@ -109,13 +105,6 @@ def test_baseline_of_the_same_cpu_model_is_preferred():
     assert group.of("elephas")[0].same_cpu
 
 
-def test_nodes_and_instance_tell_configurations_apart():
-    on_emr = make_record().machine | {"nodes": 3, "instance_type": "m5.xlarge"}
-    group = only_group(make_elephas(4, 30), make_elephas(4, 30, machine=on_emr))
-    labels = [part.label for part in group.configurations]
-    assert labels == ["Elephas 4×1, 1 node", "Elephas 4×1, 3 nodes, m5.xlarge"]
-
-
 def test_amdahl_uses_synchronous_points_only():
     times = {p: 80 * (0.25 + 0.75 / p) for p in (2, 4, 8)}
     runs = [make_elephas(p, seconds) for p, seconds in times.items()]
@@ -149,26 +138,6 @@ def test_each_engine_has_its_own_serial_fraction():
     assert "Elephas stock f = 0.600 from 3 points" in said
 
 
-def test_where_the_pixels_came_from_tells_configurations_apart():
-    """A warm cache, staged shards and an S3 beside the program read 32 times faster."""
-    raw, staged, warm, cold, local = (make_record(phases={"load": s}) for s in range(5))
-    staged.config["data"]["staged"] = "s3://bucket/staged/"
-    warm.config["data"]["cache_dir"] = cold.config["data"]["cache_dir"] = "/cache"
-    warm.source, cold.source = Source(cached=4000), Source(cached=0)
-    local.source = Source(store="this machine", cached=0)
-    group = only_group(raw, staged, warm, cold, local)
-    assert {part.label for part in group.configurations} == {
-        "Sequential",
-        "Sequential, staged shards",
-        "Sequential, warm cache folder",
-        "Sequential, empty cache folder",
-        "Sequential, S3 on this machine",
-    }
-    old = make_record()
-    old.config["data"]["endpoint_url"] = "http://127.0.0.1:9000"
-    assert pixel_source(old) == "S3 on this machine"
-
-
 def test_a_speedup_is_over_the_baseline_that_read_its_pixels_alike():
     staged = make_record(phases={"load": 1})
     run = make_elephas(2, 40)
@@ -180,20 +149,6 @@ def test_a_speedup_is_over_the_baseline_that_read_its_pixels_alike():
     assert part.other_baseline == []
     (part,) = only_group(make_record(), run).of("elephas")
     assert part.other_baseline == ["read its pixels from elsewhere"]
-
-
-def test_another_commit_is_another_configuration_unless_told_otherwise():
-    other = {"commit": "f" * 40, "dirty": False}
-    dirty = {"commit": "f" * 40, "dirty": True}
-    records = [make_record(), make_record(git=other), make_record(git=dirty)]
-    labels = {part.label for part in only_group(*records).configurations}
-    assert labels == {
-        "Sequential, commit 0123456",
-        "Sequential, commit fffffff",
-        "Sequential, commit fffffff with changes",
-    }
-    (group,) = compare(records, [], load_prices(PRICES), any_commit=True).groups
-    assert [len(part.records) for part in group.configurations] == [3]
 
 
 def test_an_interrupted_run_is_marked_and_no_baseline_and_enters_no_law():
@@ -259,84 +214,6 @@ def test_overlapping_ranges_are_no_clear_difference():
     fast = [make_elephas(2, 40, phases={"fit": 9, "total": t}) for t in (80, 110)]
     text = text_of(only_group(*slow, *fast))["Will it go faster on Spark?"]
     assert text.startswith("No clear difference")
-
-
-def with_predictions(folder, *records, noise):
-    """Files of test probabilities, and what `compare` takes to find them."""
-    for record, each in zip(records, noise, strict=True):
-        made(each).write(folder, record.run_id)
-    return Accuracy(predictions=find_predictions([folder]))
-
-
-def test_accuracy_is_judged_on_the_same_images(tmp_path):
-    runs = [make_record(), make_elephas(2, 50), make_elephas(4, 25)]
-    accuracy = with_predictions(tmp_path, *runs, noise=(1.0, 1.0, 3.0))
-    (group,) = compare(runs, [], load_prices(PRICES), accuracy=accuracy).groups
-    assert {
-        part.label: part.judged and part.judged.verdict for part in group.of("elephas")
-    } == {
-        "Elephas 2×1": "no worse",
-        "Elephas 4×1": "worse",
-    }
-    text = text_of(group)["What happens to accuracy?"]
-    assert (
-        "on the same images −0.178 (−0." in text and "against sequential: worse" in text
-    )
-    card = " ".join(verdicts(group))
-    assert "worse in accuracy (−0." in card
-    assert "overlap" not in text + card
-    rows = {row[0]: row for row in accuracy_tables.accuracy(group).rows}
-    assert rows["Elephas 4×1"][4] == "worse"
-
-
-def test_without_probabilities_nothing_is_judged(tmp_path):
-    group = only_group(make_record(), make_elephas(2, 50))
-    assert "were not kept" in text_of(group)["What happens to accuracy?"]
-    assert "accuracy not compared" in verdicts(group)[0]
-    assert any(
-        "No differences" in note for note in accuracy_tables.accuracy(group).notes
-    )
-
-
-def test_the_card_says_how_fast_for_how_much_to_a_target():
-    """By hand: 40 against 80 s at an AUC of 0.7, on two nodes with EMR against one."""
-    fast = [run(0.6, 0.8, seconds=s, workers=2) for s in (25, 26, 27)]
-    slow = [run(0.6, 0.8, seconds=s) for s in (50, 52, 54)]
-    group = only_group(*slow, *map(as_elephas, fast))
-    (line,) = verdicts(group)
-    said = "Elephas 2×1 was 2.00 ± 0.11 times as fast as Sequential to a macro AUC of "
-    assert line.startswith(f"{said}0.800")
-    assert "for 1.25 times the money" in line  # 2 x 0.24 against 0.192, half as long
-
-
-def as_elephas(record):
-    fields = record.model_dump() | {
-        "runner": "elephas",
-        "threads_per_worker": 1,
-        "mode": "synchronous",
-    }
-    return RunRecord.model_validate(fields)
-
-
-def test_a_target_that_is_missed_is_a_dash_with_the_best_value():
-    runs = [run(0.6, 0.8), as_elephas(run(0.6, 0.7, workers=2))]
-    accuracy = Accuracy(target_auc=0.75)
-    (group,) = compare(runs, [], load_prices(PRICES), accuracy=accuracy).groups
-    row = cells(accuracy_tables.accuracy(group), "Elephas 2×1")
-    assert row[5:] == ["0 of 1, best 0.700", DASH, DASH, DASH]
-    (line,) = verdicts(group)
-    assert "reached a macro AUC of 0.750 in 0 of 1 runs; its best: 0.700" in line
-
-
-def test_macro_says_over_which_labels():
-    runs = [make_record(scores=make_scores(undefined=("Hernia",)))]
-    table = accuracy_tables.accuracy(only_group(*runs))
-    assert any(
-        "over 14 of 15 labels" in note and "left out: Hernia" in note
-        for note in table.notes
-    )
-    values = [0.72 + (n - 7) / 100 for n in range(15) if n not in (7, 10)]
-    assert table.rows[0][2] == f"{sum(values) / 13:.3f}"  # without it and No Finding
 
 
 def test_undefined_auc_is_a_dash():
@@ -426,18 +303,6 @@ def test_ways_to_use_a_gpu_are_configurations_of_their_own():
     ]
 
 
-def test_sync_every_is_named_and_sorted_by_its_number():
-    runs = [make_elephas(2, 40, engine="resident") for _ in range(4)]
-    for record, every in zip(runs, (10, 1, "epoch", 5), strict=True):
-        record.config["runner"] = {"sync_every": every}
-    assert [part.label for part in only_group(*runs).configurations] == [
-        "Elephas 2×1 resident every 1 step",
-        "Elephas 2×1 resident every 5 steps",
-        "Elephas 2×1 resident every 10 steps",
-        "Elephas 2×1 resident",
-    ]
-
-
 def test_workers_that_share_cores_are_marked_and_left_out_of_amdahls_law():
     two = {**make_record().machine, "cores": 2, "nodes": 1}
     records = [make_record(machine=two)]
@@ -452,22 +317,6 @@ def test_workers_that_share_cores_are_marked_and_left_out_of_amdahls_law():
     assert fits(group)["Elephas"].points == 2
 
 
-def test_crowding_cpu_and_type_are_those_of_the_machines_that_trained():
-    """A driver of 4 cores beside nodes of 36: 70 workers have a core each."""
-    host = {"cpu_model": "Node CPU", "cores": 36, "instance_type": "c5.9xlarge"}
-    driver = make_record().machine | {"cores": 4, "nodes": 3}
-    fits = driver | {"executors": [host | {"workers": 35}] * 2}
-    full = driver | {"executors": [host | {"workers": 30}, host | {"workers": 40}]}
-    group = only_group(*(make_elephas(70, 8, machine=m) for m in (fits, full)))
-    keys = [part.key for part in group.of("elephas")]
-    assert {key.crowding for key in keys} == {None, "oversubscribed"}
-    (crowded,) = [part for part in group.of("elephas") if part.key.crowding]
-    assert crowded.records[0].machine == full
-    assert {(key.cpu_model, key.instance_type) for key in keys} == {
-        ("Node CPU", "c5.9xlarge")
-    }
-
-
 def test_settings_that_an_older_version_did_not_write_are_no_differences():
     old = make_work(epochs=10)
     new = make_work(epochs=12)
@@ -476,20 +325,6 @@ def test_settings_that_an_older_version_did_not_write_are_no_differences():
     records = [make_record(work=old), make_record(work=old), make_record(work=new)]
     _, other = compared(*records).groups
     assert other.differences == ["training.epochs"]
-
-
-def test_keras_on_all_cores_has_a_name_of_its_own_and_is_no_baseline():
-    cores = make_record(workers=1, threads_per_worker=4, phases={"fit": 30})
-    group = only_group(make_record(workers=1, threads_per_worker=1), cores)
-    assert [part.label for part in group.configurations] == [
-        "Sequential",
-        "Keras on 4 threads",
-    ]
-    base, part = group.configurations
-    assert group.baseline is base
-    assert part.speedups["fit"].value == pytest.approx(80 / 30)
-    assert part.speedups["fit"].efficiency == pytest.approx(80 / 30 / 4)
-    assert "Keras on 4 threads was" in verdicts(group)[0]
 
 
 def test_throughput_is_told_over_one_thread_and_per_processor():

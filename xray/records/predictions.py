@@ -112,7 +112,8 @@ def find_predictions(places: Iterable[Path]) -> dict[str, Path]:
     """run_id to the file of its predictions, in folders and beside single records."""
     found = {}
     for place in places:
-        folder = place.parent if place.is_file() else place
-        for path in sorted(folder.rglob(f"*{SUFFIX}")):
+        beside = place.is_file()
+        find = place.parent.glob if beside else place.rglob
+        for path in sorted(find(f"*{SUFFIX}")):
             found.setdefault(path.name.removesuffix(SUFFIX), path)
     return found

@@ -4,8 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 LARGEST = 2**63
-SECTIONS = ("config.data", "config.model", "config.training", "config.runner")
-NUMBERS = ("machine.cores", "machine.nodes", "machine.memory_bytes")
+SECTIONS = (
+    *("config.data", "config.model", "config.training", "config.runner"),
+    *("work.model", "work.training"),
+)
+NUMBERS = (
+    *("machine.cores", "machine.nodes", "machine.memory_bytes"),
+    *("config.data.validation_fraction", "config.training.scored_epochs"),
+)
 PLAIN = (
     *("machine.cpu_model", "machine.gpu", "machine.instance_type", "git.commit"),
     *("config.data.images", "config.data.staged", "config.data.image_size"),
@@ -35,6 +41,22 @@ def find_oddity(content: Mapping[str, Any]) -> str | None:
             value = _lookup(content, name)
             if value is not None and not isinstance(value, kind):
                 return f"{name}: must be {what}"
+    return _odd_executor(_lookup(content, "machine.executors"))
+
+
+def _odd_executor(found: Any) -> str | None:
+    if found is None:
+        return None
+    if not isinstance(found, list) or not all(isinstance(x, Mapping) for x in found):
+        return "machine.executors: must be a list of mappings"
+    kinds = {"cores": int | float, "workers": int | float, "memory_bytes": int | float}
+    kinds |= {"cpu_model": str, "instance_type": str}
+    for place, executor in enumerate(found):
+        for name, kind in kinds.items():
+            value = executor.get(name)
+            if value is not None and not isinstance(value, kind):
+                what = "a text" if kind is str else "a number"
+                return f"machine.executors.{place}.{name}: must be {what}"
     return None
 
 

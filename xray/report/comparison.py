@@ -80,12 +80,11 @@ def compare(
     groups.sort(key=lambda group: (-len(group.configurations), -len(group.records)))
     for number, group in enumerate(groups, start=1):
         group.number = number
-        works = with_defaults(groups[0].work), with_defaults(group.work)
-        group.differences = work_differences(*works)
+        group.differences = work_differences(groups[0].work, group.work)
     return Comparison(groups, list(records), apart, list(left_out), prices)
 
 
-def with_defaults(work: Mapping[str, Any]) -> dict[str, Any]:
+def _with_defaults(work: Mapping[str, Any]) -> dict[str, Any]:
     """A work with the settings that an older version did not write, and did not have.
 
     What such a version did is what the default of a later setting does.
@@ -124,7 +123,8 @@ def _group(records: list[RunRecord], prices: PriceTable, any_commit: bool) -> Gr
         )
         for key in keys
     ]
-    group = Group(0, records[0].work_id or "", records[0].work, configurations, None)
+    work = _with_defaults(records[0].work)
+    group = Group(0, records[0].work_id or "", work, configurations, None)
     _add_speedups(group)
     return group
 

@@ -133,7 +133,7 @@ def cost_of(
 ) -> Cost:
     """Machines times their price an hour, EMR's surcharge included, times hours.
 
-    Every price of this project is this one: of a run, a forecast, a plan.
+    A run, a forecast and a plan have their price from here.
 
     Args:
         machines: instance type to number; on EMR the primary node is one of them.
@@ -160,6 +160,12 @@ def cost_of(
     return Cost(per_hour * hours, found, per_hour)
 
 
-def cluster_of(instance_type: str, core_nodes: int) -> dict[str, int]:
-    """A cluster's machines for `cost_of`: core nodes and a primary node, all alike."""
-    return {instance_type: 1 + core_nodes}
+def cluster_of(core: str, core_nodes: int, primary: str | None = None) -> Counter[str]:
+    """A cluster's machines for `cost_of`: core nodes, and one primary node.
+
+    Args:
+        core: instance type of the core nodes.
+        core_nodes: how many.
+        primary: of the primary node; None is `core`.
+    """
+    return Counter([primary or core]) + Counter({core: core_nodes})

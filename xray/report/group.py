@@ -146,6 +146,7 @@ class Group:
     number: int
     work_id: str
     work: dict[str, Any]
+    """With the defaults of settings that its records' version did not have."""
     configurations: list[Configuration]
     baseline: Configuration | None
     target: float | None = None

@@ -22,8 +22,8 @@ class Host(NamedTuple):
     cores: int | None
     instance_type: str | None
     workers: int
-    memory_bytes: int | None = None
-    physical_cores: int | None = None
+    memory_bytes: int | None
+    physical_cores: int | None
 
 
 def working_hosts(record: RunRecord) -> list[Host]:
@@ -61,8 +61,5 @@ def _has_primary(record: RunRecord) -> bool:
 
 
 def _host(machine: dict[str, Any], workers: int) -> Host:
-    names = ("cpu_model", "cores", "instance_type")
-    known = [machine.get(name) for name in names]
-    return Host(
-        *known, workers, machine.get("memory_bytes"), machine.get("physical_cores")
-    )
+    told = {name: machine.get(name) for name in Host._fields if name != "workers"}
+    return Host(workers=workers, **told)

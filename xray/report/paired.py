@@ -106,17 +106,13 @@ def _take(whole: TestPredictions, rows: np.ndarray) -> TestPredictions:
 
 def _macro(found: TestPredictions) -> float:
     """Mean AUC over the findings with both values, as the mean placement value."""
-    defined = np.flatnonzero(both_values(found.labels.astype(int)))
-    return float(
-        np.mean(
-            [
-                _placement(found.labels[:, c], found.probabilities[:, c])[
-                    found.labels[:, c]
-                ].mean()
-                for c in defined
-            ]
-        )
-    )
+    columns = zip(found.labels.T, found.probabilities.T, strict=True)
+    values = [
+        _placement(positive, scores)[positive].mean()
+        for positive, scores in columns
+        if positive.any() and not positive.all()
+    ]
+    return float(np.mean(values))
 
 
 def drawn_macro(found: TestPredictions) -> np.ndarray:

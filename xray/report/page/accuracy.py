@@ -10,7 +10,7 @@ from xray.report.page.notes import (
     target_note,
 )
 from xray.report.page.tables import Column, Table, macro, table_of
-from xray.report.page.wording import spread, usd
+from xray.report.page.wording import difference, spread, usd
 
 AUC_COLUMNS = 4
 """Configurations side by side in one table, so that it fits an A4 page."""
@@ -56,9 +56,7 @@ def _pathologies(part: Configuration) -> str:
 
 
 def _difference(part: Configuration) -> str:
-    if part.judged is None:
-        return DASH
-    return interval(part.judged.difference).replace("-", "−")
+    return difference(part.judged.difference) if part.judged else DASH
 
 
 def _reached(part: Configuration) -> str:

@@ -17,7 +17,7 @@ from xray.records.reading import read_records
 from xray.records.record import RunRecord
 from xray.records.scores import MARGIN
 from xray.records.wording import plural
-from xray.report.comparison import Accuracy, compare, with_defaults
+from xray.report.comparison import Accuracy, compare
 from xray.report.configurations import plain
 from xray.report.costs import PriceTable
 from xray.report.group import Comparison, Group
@@ -176,9 +176,8 @@ def _tables(group: Group, prices: PriceTable) -> list[tuple[str, list[Table]]]:
 
 def _differences(group: Group, first: Group) -> list[str]:
     """Dotted fields that differ from group 1, with both values."""
-    mine, theirs = with_defaults(group.work), with_defaults(first.work)
     return [
-        f"{name}: {_lookup(mine, name)} (work 1: {_lookup(theirs, name)})"
+        f"{name}: {_lookup(group.work, name)} (work 1: {_lookup(first.work, name)})"
         for name in group.differences
     ]
 

@@ -7,8 +7,9 @@ from xray.records.scores import Calibration, FindingCalibration, OperatingPoint
 from xray.records.wording import DASH, interval, number
 from xray.report.group import Configuration, Group
 from xray.report.page.accuracy import AUC_COLUMNS
-from xray.report.page.drawing import MUTED, Chart, Panels, markers, shades, shortened
+from xray.report.page.drawing import MUTED, Chart, Panels, shortened
 from xray.report.page.figures import shown
+from xray.report.page.looks import Look, looks
 from xray.report.page.tables import Table
 
 MAX_RUNS = 3
@@ -31,8 +32,9 @@ def chart(group: Group, name: str) -> Chart | None:
     if not names:
         return None
     sheet = Panels(len(names), "Mean probability", "Observed share")
+    painted = looks(group)
     for axes, finding in zip(sheet.panels, names, strict=True):
-        _draw(axes, finding, parts)
+        _draw(axes, finding, parts, painted)
     caption = (
         "Test images in ten bins of about equal size, by the probability that the "
         "model gives; on the dotted line it means what it says. Whiskers: Wilson's 95% "
@@ -76,15 +78,15 @@ def _most_frequent(calibration: Calibration) -> list[str]:
     return [name for name in positives if name in chosen]
 
 
-def _draw(axes: Axes, finding: str, parts: list[Configuration]) -> None:
-    runners = [part.key.runner for part in parts]
-    paints = {name: iter(shades(name, runners.count(name))) for name in runners}
+def _draw(
+    axes: Axes, finding: str, parts: list[Configuration], painted: dict[int, Look]
+) -> None:
     highest = 0.0
-    for part, marker in zip(parts, markers(), strict=False):
+    for part in parts:
+        paint, marker = painted[id(part)]
         bins = _finding(part, finding).reliability
         predicted = [each.predicted for each in bins]
         observed = [each.observed for each in bins]
-        paint = next(paints[part.key.runner])
         values = [share.value for share in observed]
         low, high = ([getattr(s, end) for s in observed] for end in ("low", "high"))
         axes.vlines(predicted, low, high, color=paint, linewidth=0.8, alpha=0.6)

@@ -109,10 +109,8 @@ class Sheet:
 
     def _write_ends(self) -> None:
         """The labels of `label_end`, from top to bottom, a line apart at least."""
-        axes, lines = (
-            self.axes,
-            max([1, *(end[2].count("\n") + 1 for end in self._ends)]),
-        )
+        axes = self.axes
+        lines = 1 + max((end[2].count("\n") for end in self._ends), default=0)
         step = lines * LABEL_INCHES / self._height
         _ = axes.viewLim  # fixes the limits, which are those of the drawing from now on
         to_share = axes.transAxes.inverted()

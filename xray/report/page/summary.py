@@ -6,7 +6,7 @@ from xray.config.runners import RUNNERS, Runner
 from xray.records.scores import Interval
 from xray.records.wording import duration, interval, number, plural
 from xray.report.group import Configuration, Group, macro_auc
-from xray.report.page.wording import times, usd
+from xray.report.page.wording import difference, times, usd
 from xray.report.scaling import speedup
 
 ENOUGH_REPEATS = 3
@@ -216,11 +216,11 @@ def _auc_sentence(part: Configuration, baseline: Configuration | None) -> str:
     if baseline is None or part is baseline:
         return text + "."
     if part.judged:
-        found = part.judged.difference
         return (
-            f"{text}, on the same images {interval(found)} against sequential: "
-            f"{part.judged.verdict} with a margin of {part.judged.margin:g}."
-        ).replace("-0.", "−0.")
+            f"{text}, on the same images {difference(part.judged.difference)} against "
+            f"sequential: {part.judged.verdict} with a margin of "
+            f"{part.judged.margin:g}."
+        )
     return (
         f"{text}; not compared with sequential, whose test probabilities, or its own, "
         "were not kept."

@@ -1,9 +1,9 @@
 """What to take away: a sentence for each way of running the work, and what is open."""
 
-from xray.records.wording import interval, number, scaled
+from xray.records.wording import number, scaled
 from xray.report.group import TARGET, Configuration, Group, Speedup
 from xray.report.page.summary import cautions, contestants
-from xray.report.paired import Judged
+from xray.report.page.wording import difference
 
 MOST = 6
 """Sentences; the tables hold the others."""
@@ -13,7 +13,7 @@ def verdicts(group: Group) -> list[str]:
     """A sentence for each way but the baseline, the runners' fastest first."""
     ordered = [*contestants(group), *group.configurations]
     parts = list({id(part): part for part in ordered}.values())
-    others = [part for part in parts if part is not group.baseline]
+    others = [part for part in parts if part is not part.baseline]
     if group.baseline is None:
         return ["No sequential run of this work, so nothing to compare with."]
     if not others:
@@ -78,17 +78,7 @@ def accuracy(part: Configuration) -> str:
     if part.judged is None:
         return "accuracy not compared, for want of both runs' test probabilities"
     verdict = part.judged.verdict
-    word = "accuracy not decided" if verdict == "not decided" else verdict
-    if verdict != "not decided":
-        word += " in accuracy"
-    return f"{word} ({difference(part.judged)})"
-
-
-def difference(judged: Judged) -> str:
-    """The paired difference with its interval and signs."""
-    found = judged.difference
-    ends = [found.value, found.low, found.high]
-    if None in ends:
-        return interval(found)
-    value, low, high = (f"{end:+.3f}".replace("-", "−") for end in ends)
-    return f"{value}, {low} to {high}"
+    said = f"{verdict} in accuracy"
+    if verdict == "not decided":
+        said = "accuracy not decided"
+    return f"{said} ({difference(part.judged.difference)})"

@@ -1,5 +1,6 @@
 """Numbers as the report writes them; what is undefined is a dash, never 0."""
 
+from xray.records.scores import Interval
 from xray.records.wording import DASH, scaled
 from xray.report.spread import Spread
 
@@ -29,3 +30,12 @@ def times(speedup: float) -> str:
 def gibibytes(size: float | None) -> str:
     """Bytes as GiB."""
     return DASH if size is None else f"{size / 2**30:,.2f}"
+
+
+def difference(found: Interval) -> str:
+    """A difference with its interval, each with its sign: +0.020, −0.030 to +0.070."""
+    ends = (found.value, found.low, found.high)
+    value, low, high = (
+        DASH if end is None else f"{end:+.3f}".replace("-", "−") for end in ends
+    )
+    return f"{value}, {low} to {high}"
