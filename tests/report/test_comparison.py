@@ -331,3 +331,27 @@ def test_throughput_is_told_over_one_thread_and_per_processor():
     runs = [make_record(phases={"fit": 80}), make_elephas(4, 25)]
     row = cells(resources.resources(only_group(*runs)), "Elephas 4×1")
     assert row[3:5] == ["3.20", "0.80"]
+
+
+def test_a_shorter_sequential_run_serves_the_throughput_of_a_longer_job():
+    short = make_record(phases={"fit": 16}, work=make_work(epochs=2))
+    long = make_elephas(4, 25, work=make_work(epochs=20))
+    groups = compared(short, long, make_elephas(2, 50, work=long.work)).groups
+    group = next(group for group in groups if group.work["training"]["epochs"] == 20)
+    (base,) = (found for found in groups if found is not group)
+    table = resources.resources(group)
+    ratio = long.images_per_second.steady / short.images_per_second.steady
+    assert cells(table, "Elephas 4×1")[3] == f"{ratio:.2f}"
+    assert f"that of work {base.number}, the same but for" in table.notes[-1]
+    assert not group.configurations[0].speedups
+    # Not of another machine, nor of another training.
+    for other in (
+        {"machine": {**short.machine, "cpu_model": "another"}},
+        {"work": make_work(epochs=2, learning_rate=0.5)},
+    ):
+        changed = RunRecord.model_validate(
+            {**short.model_dump(), **other, "run_id": "x", "work_id": "y"}
+        )
+        groups = compared(changed, long).groups
+        group = next(found for found in groups if long in found.records)
+        assert cells(resources.resources(group), "Elephas 4×1")[3] == DASH

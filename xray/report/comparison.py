@@ -81,7 +81,20 @@ def compare(
     for number, group in enumerate(groups, start=1):
         group.number = number
         group.differences = work_differences(groups[0].work, group.work)
+        group.shorter = None if group.baseline else _same_but_for_epochs(group, groups)
     return Comparison(groups, list(records), apart, list(left_out), prices)
+
+
+def _same_but_for_epochs(group: Group, groups: Sequence[Group]) -> Group | None:
+    """One with a baseline, the one with most runs of it."""
+    found = [
+        other
+        for other in groups
+        if other.baseline
+        and set(work_differences(other.work, group.work)) == {"training.epochs"}
+    ]
+    runs = [len(other.baseline.records) for other in found]
+    return found[runs.index(max(runs))] if found else None
 
 
 def _with_defaults(work: Mapping[str, Any]) -> dict[str, Any]:

@@ -153,6 +153,9 @@ class Group:
     """Macro AUC that times are told to; None where no run has one."""
     differences: list[str] = field(default_factory=list)
     """Dotted fields of the work that differ from group 1."""
+    shorter: "Group | None" = None
+    """Without a baseline: the group of another one's, of the same work but for its
+    number of epochs, which moves no rate."""
 
     @property
     def records(self) -> list[RunRecord]:

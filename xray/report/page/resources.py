@@ -18,11 +18,22 @@ from xray.report.page.wording import gibibytes, spread
 
 def resources(group: Group) -> Table:
     """Throughput, memory and use of the processors."""
+    lender = group.shorter
+    note = (
+        f"Over one thread: that of work {lender.number}, the same but for its number "
+        "of epochs, where it ran on the same CPU model. It serves no other table."
+        if lender
+        else ""
+    )
+
+    def gain(part: Configuration, processors: int = 1) -> str:
+        return _over_one_thread(part, lender, processors)
+
     columns: list[Column] = [
         ("Images/s", _rate("overall")),
         ("Images/s, steady", _rate("steady")),
-        ("Steady, over one thread", _over_one_thread),
-        ("and per processor", lambda part: _over_one_thread(part, part.processors)),
+        ("Steady, over one thread", gain),
+        ("and per processor", lambda part: gain(part, part.processors)),
         ("Global batch", lambda part: _first(part, "global_batch_size")),
         ("Driver peak, GiB", _memory(lambda run: run.driver_peak_memory_bytes)),
         ("Largest worker, GiB", _memory(largest_worker_bytes)),
@@ -36,6 +47,7 @@ def resources(group: Group) -> Table:
         "however long it goes on, and per processor its weak scaling. About 1 CPU "
         "second per second is one busy core; for Elephas the workers' CPU seconds are "
         "added up.",
+        note,
     )
 
 
@@ -122,9 +134,12 @@ def _rate(name: str) -> Callable[[Configuration], str]:
     )
 
 
-def _over_one_thread(part: Configuration, processors: int = 1) -> str:
+def _over_one_thread(part: Configuration, lender: Group | None, processors: int) -> str:
     """Steady images/s over the baseline's, each worker with work of its own."""
-    base = part.baseline and part.baseline.spread(_steady)
+    baseline = part.baseline
+    if lender and lender.baseline.key.cpu_model == part.key.cpu_model:
+        baseline = lender.baseline
+    base = baseline and baseline.spread(_steady)
     mine = part.spread(_steady)
     if not (base and mine and base.median) or part.runner.has_gpu and processors != 1:
         return DASH
