@@ -5,6 +5,7 @@ AUC against time is what both can be read from.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from xray.records.record import Epoch, RunRecord
@@ -45,6 +46,7 @@ class ToTarget(NamedTuple):
         images: likewise.
         usd: likewise; None also without a price.
         reached: repeats that did.
+        fell: repeats that did and were below it again later.
         runs: repeats that have a curve.
         best: the highest AUC of any of them; None without a curve.
     """
@@ -53,6 +55,7 @@ class ToTarget(NamedTuple):
     images: Spread | None
     usd: Spread | None
     reached: int
+    fell: int
     runs: int
     best: float | None
 
@@ -95,6 +98,12 @@ def until(points: Sequence[CurvePoint], target: float) -> Until | None:
     return None
 
 
+def falls_again(points: Sequence[CurvePoint], target: float) -> bool:
+    """Whether the curve is below `target` at a scored point after it has reached it."""
+    above = [point.auc >= target for point in points]
+    return any(after < before for before, after in pairwise(above))
+
+
 def default_target(records: Sequence[RunRecord]) -> float | None:
     """The lowest of the runs' final AUCs, which all of them have reached."""
     finals = [points[-1].auc for record in records if (points := curve(record))]
@@ -120,6 +129,7 @@ def to_target(
         spread_of(each.images for each in found),
         spread_of(usd),
         len(found),
+        sum(falls_again(points, target) for points in curves),
         len(curves),
         max((point.auc for points in curves for point in points), default=None),
     )

@@ -41,7 +41,7 @@ def test_accuracy_is_judged_on_the_same_images(tmp_path):
         "on the same images −0.178, −0." in text and "against sequential: worse" in text
     )
     card = " ".join(verdicts(group))
-    assert "worse in accuracy (−0." in card
+    assert "with this seed worse in accuracy (−0." in card
     assert "overlap" not in text + card
     rows = {row[0]: row for row in accuracy_tables.accuracy(group).rows}
     assert rows["Elephas 4×1"][4] == "worse"
@@ -65,6 +65,17 @@ def test_the_card_says_how_fast_for_how_much_to_a_target():
     said = "Elephas 2×1 was 2.00 ± 0.11 times as fast as Sequential to a macro AUC of "
     assert line.startswith(f"{said}0.800")
     assert "for 1.25 times the money" in line  # 2 x 0.24 against 0.192, half as long
+
+
+def test_a_target_that_a_curve_fell_below_again_is_said_to_be_lucky():
+    runs = [run(0.6, 0.8, 0.7, 0.75), as_elephas(run(0.6, 0.7, 0.75, 0.8, workers=2))]
+    accuracy = Accuracy(target_auc=0.74)
+    (group,) = compare(runs, [], load_prices(PRICES), accuracy=accuracy).groups
+    (line,) = verdicts(group)
+    assert "Sequential fell below it again later." in line
+    table = accuracy_tables.accuracy(group)
+    assert cells(table, "Sequential")[5] == "1 of 1, 1 below it again"
+    assert cells(table, "Elephas 2×1")[5] == "1 of 1"
 
 
 def as_elephas(record):

@@ -64,7 +64,8 @@ def _reached(part: Configuration) -> str:
     if found is None or not found.runs:
         return DASH
     best = f", best {number(found.best, 3)}" if found.reached < found.runs else ""
-    return f"{found.reached} of {found.runs}{best}"
+    fell = f", {found.fell} below it again" if found.fell else ""
+    return f"{found.reached} of {found.runs}{best}{fell}"
 
 
 def _until(part: Configuration, name: str) -> str:

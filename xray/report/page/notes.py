@@ -148,7 +148,9 @@ def target_note(group: Group) -> str:
         f"To a macro AUC of {number(group.target, 3)} on the {which} set, from the "
         "program's start: on the line between two scored epochs, the first one's end "
         "where that is above it already, and nothing where it is never reached. "
-        "--target-auc sets it; else it is what every run of this work ends with."
+        "--target-auc sets it; else it is what every run of this work ends with. "
+        "Below it again: the curve fell under the target at a later scored epoch, so "
+        "that the time to it is that of a lucky epoch."
     )
 
 

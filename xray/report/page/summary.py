@@ -218,7 +218,7 @@ def _auc_sentence(part: Configuration, baseline: Configuration | None) -> str:
     if part.judged:
         return (
             f"{text}, on the same images {difference(part.judged.difference)} against "
-            f"sequential: {part.judged.verdict} with a margin of "
+            f"sequential: {part.judged.verdict} with this seed and a margin of "
             f"{part.judged.margin:g}."
         )
     return (

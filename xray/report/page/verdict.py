@@ -22,7 +22,7 @@ def verdicts(group: Group) -> list[str]:
 
 
 def _sentence(part: Configuration, group: Group) -> str:
-    open_points = " ".join(cautions(part))
+    open_points = " ".join([*_unsteady(part), *cautions(part)])
     said = f"{_speed(part, group)}{_money(part)}; {accuracy(part)}."
     return f"{said} {open_points}".strip()
 
@@ -36,6 +36,14 @@ def _speed(part: Configuration, group: Group) -> str:
     if found := part.speedups.get("total"):
         return f"{part.label} {_times(found)} as {base} from start to end{missed}"
     return f"{part.label}: no speedup{missed}"
+
+
+def _unsteady(part: Configuration) -> list[str]:
+    """Whose curves were below the target again, where the time is told to it."""
+    if TARGET not in part.speedups:
+        return []
+    fell = [p.label for p in (part.baseline, part) if p and p.to_target.fell]
+    return [f"{' and '.join(fell)} fell below it again later."] if fell else []
 
 
 def _missed(part: Configuration, group: Group) -> str:
@@ -78,7 +86,7 @@ def accuracy(part: Configuration) -> str:
     if part.judged is None:
         return "accuracy not compared, for want of both runs' test probabilities"
     verdict = part.judged.verdict
-    said = f"{verdict} in accuracy"
+    said = f"with this seed {verdict} in accuracy"
     if verdict == "not decided":
         said = "accuracy not decided"
     return f"{said} ({difference(part.judged.difference)})"
