@@ -63,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
         default=EVERYTHING,
         help="all images under the prefix, or one set as a run splits them",
     )
+    parser.add_argument(
+        "--calibrated",
+        action="store_true",
+        help="divide the logits by the model's temperature, so that probabilities can "
+        "be taken more at their word; their order, and every AUC, stays",
+    )
     add_config_options(parser, required=False)
     return parser
 

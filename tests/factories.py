@@ -8,6 +8,7 @@ import numpy as np
 from xray.records.calibration import choose_thresholds, score_calibration
 from xray.records.record import RunRecord, new_run_id, work_id
 from xray.records.scores import Calibration
+from xray.records.temperature import fit_temperature
 
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion",
             "Emphysema", "Fibrosis", "Hernia", "Infiltration", "Mass", "No Finding",
@@ -65,7 +66,7 @@ def make_calibration(
     Args:
         seed: of the drawing.
         undefined: findings that no image has.
-        chosen: whether there are thresholds.
+        chosen: whether there are thresholds and a temperature.
     """
     rng = np.random.default_rng(seed)
     chance = np.linspace(0.02, 0.5, len(FINDINGS))
@@ -75,9 +76,12 @@ def make_calibration(
     told = known**0.8  # says too much
     one, other = slice(0, 300), slice(300, None)
     rules = choose_thresholds(labels[one], told[one], FINDINGS, 0.9) if chosen else {}
+    temperature = fit_temperature(labels[one], told[one]) if chosen else None
     patients = np.arange(300)
     return score_calibration(
-        labels[other], told[other], patients, FINDINGS, rules, seed, resamples=50
+        *(labels[other], told[other], patients, FINDINGS, rules, seed),
+        resamples=50,
+        temperature=temperature,
     )
 
 

@@ -136,6 +136,34 @@ def test_every_file_has_a_row_with_its_status(zoo, score, saved_model, tmp_path)
     assert secret not in said + (tmp_path / "out" / "summary.json").read_text()
 
 
+def test_calibrated_tables_are_at_the_temperature_and_parts_are_not(
+    zoo, score, saved_model, tmp_path
+):
+    out = tmp_path / "out"
+    assert score(zoo)[0] == 0
+    raw, files = read(out), parts(out)
+    code, said = score(zoo, "--calibrated")
+    assert code == 2
+    assert_one_line(said, "--calibrated needs a model with a temperature")
+    model, info = load_model(saved_model)
+    warm = tmp_path / "warm"
+    save_model(model, info.model_copy(update={"temperature": 2.0}), warm)
+    shutil.copy(saved_model, f"{warm}.keras")  # an archive holds the time it was made
+    sidecar = json.loads(warm.with_suffix(".json").read_text())
+    text = json.dumps(sidecar | {"model_id": info.model_id})
+    warm.with_suffix(".json").write_text(text)
+    code, said = score(zoo, "--calibrated", model=f"{warm}.keras")
+    assert code == 0, said
+    assert "probabilities at temperature 2" in said
+    assert (parts(out), summary(out)["temperature"]) == (files, 2)
+    names = list(FINDINGS)
+    before, after = raw[names].to_numpy(float), read(out)[names].to_numpy()
+    odds = np.sqrt(before / (1 - before))  # to the power 1 / temperature
+    np.testing.assert_allclose(after, odds / (1 + odds), atol=1e-6)
+    assert score(zoo)[0] == 0
+    pd.testing.assert_frame_equal(read(out), raw)
+
+
 def test_pixels_are_those_of_the_runners():
     colour = Image.fromarray(np.stack([noise(50, n) for n in range(3)], axis=-1))
     for content in (

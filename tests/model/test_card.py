@@ -129,6 +129,24 @@ def test_thresholds_are_saved_with_the_model_they_were_measured_on():
     assert make_info(calibration=make_calibration(chosen=False)).thresholds is None
 
 
+def test_the_temperature_is_saved_and_told_with_what_it_brings(card):
+    calibration = make_calibration()
+    info = make_info(calibration=calibration)
+    assert info.temperature == calibration.temperature
+    assert make_info(scored=False, calibration=calibration).temperature is None
+    told = model_card(info, "NAME")
+    before, after = (
+        f"{found.macro_brier.value:.3f}" for found in (calibration, calibration.scaled)
+    )
+    assert before != after
+    assert f"| **mean** | {before} (" in told
+    temperature = f"{calibration.temperature:.3g}"
+    assert f"| **mean at temperature {temperature}** | {after} (" in told
+    assert "--calibrated" in told
+    assert "temperature" not in card
+    test_every_row_of_a_table_has_its_columns(told)
+
+
 def test_nothing_private_is_passed_on(card):
     text = card + make_info().model_dump_json()
     for private in (SECRET, "/home/someone", "storage.internal", "spark://host"):

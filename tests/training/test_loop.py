@@ -11,6 +11,7 @@ from xray.model.network import build_model, weights_digest
 from xray.model.saved import load_model
 from xray.records.calibration import choose_thresholds
 from xray.records.metrics import both_values
+from xray.records.temperature import fit_temperature, scale
 from xray.runners.output import save_models
 from xray.spark.resident.driver import train_resident
 from xray.storage.credentials import load_access
@@ -127,7 +128,9 @@ def test_the_best_epoch_is_not_always_the_last(local, resident):
     assert min(local.best_epoch, resident.best_epoch) < EPOCHS
 
 
-def test_thresholds_are_those_of_the_validation_images(local_journal, config, tmp_path):
+def test_thresholds_and_temperature_are_those_of_the_validation_images(
+    local_journal, config, tmp_path
+):
     record = build_record(local_journal)
     save_models(local_journal, record, tmp_path)
     best, info = load_model(record.models["best"].path)
@@ -141,6 +144,15 @@ def test_thresholds_are_those_of_the_validation_images(local_journal, config, tm
     for name, rules in info.thresholds.items():
         # Batches differ, and so do the last digits.
         assert rules == pytest.approx(expected[name], abs=1e-4)
+    temperature = fit_temperature(labels, scores)
+    assert info.temperature == pytest.approx(temperature, rel=1e-3) != 1
+    test, pixels = held_out(config)
+    defined = both_values(test.labels)
+    scaled = scale(best.predict(pixels, verbose=0), info.temperature)
+    errors = (scaled - test.labels)[:, defined]
+    measured = record.calibration.scaled.macro_brier.value
+    assert measured == pytest.approx((errors**2).mean(), abs=1e-4)
+    assert abs(measured - record.calibration.macro_brier.value) > 3e-4
 
 
 def test_no_image_is_in_two_sets(record, config):
@@ -192,6 +204,8 @@ def test_a_run_that_died_after_unfreezing_goes_on_with_the_same_best(
     assert record.scores.macro_auc.value == pytest.approx(
         local.scores.macro_auc.value, abs=1e-6
     )
+    temperature = local.calibration.temperature
+    assert record.calibration.temperature == pytest.approx(temperature, rel=1e-4)
     for name, rules in local.calibration.thresholds().items():
         resumed = record.calibration.thresholds()[name]
         assert resumed == pytest.approx(rules, abs=1e-6)

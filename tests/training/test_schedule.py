@@ -137,11 +137,14 @@ def test_the_first_of_equals_is_the_best():
     assert found[-1].best == 0.7
 
 
-def test_thresholds_are_those_of_the_best_epoch():
+def test_thresholds_and_temperature_are_those_of_the_best_epoch():
     course, training = Course(), recipe()
     for epoch, auc in enumerate([0.6, 0.7, 0.65]):
-        course = course.after(auc, training, {"Mass": {"youden": epoch / 10}})
+        course = course.after(
+            auc, training, {"Mass": {"youden": epoch / 10}}, epoch + 1
+        )
     assert course.thresholds == {"Mass": {"youden": 0.1}}
+    assert course.temperature == 2
     assert Course.model_validate_json(course.model_dump_json()) == course
     assert follow([0.5])[-1].thresholds is None
 

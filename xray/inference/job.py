@@ -18,16 +18,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xray.common.errors import UserError
+from xray.data.labels import FINDINGS
 from xray.data.partition import cut_runs
 from xray.data.reader import ImageReader
 from xray.data.staging import SHARD_BYTES
 from xray.inference.scoring import ImagePart, Pace, encode_table, score_parts
 from xray.model.sidecar import ModelInfo
+from xray.records.temperature import scale
 from xray.spark.broadcast import SharedNetwork, network_of
 from xray.spark.cluster import Cluster
 from xray.storage.place import Place
@@ -56,6 +59,8 @@ class Job:
         parts: all of them.
         missing: those to be scored.
         stale: names of parts that belong to images as they no longer are.
+        temperature: of the tables' probabilities; the parts hold them as the model
+            gives them, which 1 leaves alone.
     """
 
     model_id: str
@@ -64,6 +69,7 @@ class Job:
     parts: Sequence[ImagePart]
     missing: Sequence[ImagePart]
     stale: Sequence[str]
+    temperature: float = 1.0
 
     def finish(self) -> pd.DataFrame:
         """Write the tables once every part is there, and remove stale parts.
@@ -79,6 +85,11 @@ class Job:
         table = pa.concat_tables(tables).sort_by("key").combine_chunks()
         rows = table.to_pandas()
         self._check(rows["key"])
+        if self.temperature != 1:
+            names = list(FINDINGS)
+            scaled = scale(rows[names].to_numpy(), self.temperature)
+            rows[names] = scaled.astype(np.float32)
+            table = pa.Table.from_pandas(rows, table.schema, preserve_index=False)
         csv = rows.to_csv(index=False).encode()
         for name, content in zip(TABLES, (encode_table(table), csv), strict=True):
             self.out.write(name, content)
@@ -109,7 +120,11 @@ class Job:
 
 
 def plan_job(
-    info: ModelInfo, images: pd.DataFrame, reader: ImageReader, out: Place
+    info: ModelInfo,
+    images: pd.DataFrame,
+    reader: ImageReader,
+    out: Place,
+    calibrated: bool = False,
 ) -> Job:
     """What has to be scored, and what stands in `out` already.
 
@@ -118,10 +133,18 @@ def plan_job(
         images: as in `Inputs.images`.
         reader: of them.
         out: where everything goes.
+        calibrated: whether the tables' probabilities are at the model's temperature.
 
     Raises:
-        UserError: `out` holds another model's predictions, or S3 refuses.
+        UserError: the model has no temperature, `out` holds another model's
+            predictions, or S3 refuses.
     """
+    if calibrated and not info.temperature:
+        raise UserError(
+            "--calibrated needs a model with a temperature, which a run with "
+            "data.validation_fraction fits for the weights that it scores. Got "
+            f"model {info.model_id} without one. Leave it out."
+        )
     folder = f"parts/model-{info.model_id}"
     there = {name for name in out.names() if name.startswith("parts/")}
     others = sorted(name for name in there if not name.startswith(f"{folder}/"))
@@ -134,7 +157,8 @@ def plan_job(
     parts = cut_parts(images, info.image_size, folder)
     missing = [part for part in parts if part.name not in there]
     stale = sorted(there - {part.name for part in parts})
-    return Job(info.model_id, reader, out, parts, missing, stale)
+    temperature = info.temperature if calibrated else 1.0
+    return Job(info.model_id, reader, out, parts, missing, stale, temperature)
 
 
 def cut_parts(images: pd.DataFrame, size: int, folder: str) -> list[ImagePart]:

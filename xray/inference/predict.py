@@ -107,7 +107,7 @@ def _find(options: argparse.Namespace) -> Found:
     labelled = knows_labels(settings["data"])
     inputs = find_inputs(config.data, storage, options.subset, labelled)
     reader = ImageReader(access, info.image_size, threads, decode=decode_picture)
-    job = plan_job(info, inputs.images, reader, out)
+    job = plan_job(info, inputs.images, reader, out, options.calibrated)
     return Found(config, access, info, inputs, job)
 
 
@@ -165,6 +165,7 @@ def _summary(
             overall=scored / seconds["score"] if scored else None,
             steady=steady_rate(paces),
         ),
+        temperature=job.temperature,
         data_wait_seconds=sum(pace.wait_seconds for pace in paces),
         seconds=seconds,
         workers=len({pace.worker for pace in paces}),

@@ -45,6 +45,8 @@ class Summary(Part):
     images_scored: int
     """In those parts, unreadable ones too."""
     images_per_second: ScoringRates
+    temperature: float = 1.0
+    """Of the probabilities in the tables; 1 is as the model gives them."""
     data_wait_seconds: float
     """For which models waited for images, over all workers."""
     seconds: dict[str, float]
@@ -148,6 +150,8 @@ def report(summary: Summary) -> str:
         f"{summary.parts_scored} of {summary.parts} parts scored now{computed}; "
         f"{summary.seconds['total']:.1f} s"
     ]
+    if summary.temperature != 1:
+        lines.append(f"probabilities at temperature {summary.temperature:.3g}")
     if summary.left_out:
         lines.append(f"{summary.left_out} other files were left out, by their names")
     if summary.scores:

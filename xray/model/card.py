@@ -102,6 +102,7 @@ def _limits(info: ModelInfo) -> str:
     lines.append(
         "Its probabilities are not calibrated: they rank X-rays, and 0.5 is no natural "
         "threshold."
+        + (" A temperature for them stands below." if info.temperature else "")
     )
     if few := _few_positives(info):
         lines.append(
@@ -178,8 +179,13 @@ def _calibration(info: ModelInfo) -> list[str]:
         for rule in rules:
             cells += _point(each.thresholds.get(rule))
         rows.append(_row(cells))
-    brier = [interval(found.macro_brier), number(found.macro_brier_reference, 3)]
-    rows.append(_row(["**mean**", *brier, *[""] * 3 * len(rules)]))
+    reference = number(found.macro_brier_reference, 3)
+    means = {"**mean**": found}
+    if found.scaled:
+        means[f"**mean at temperature {found.temperature:.3g}**"] = found.scaled
+    for name, each in means.items():
+        brier = [interval(each.macro_brier), reference]
+        rows.append(_row([name, *brier, *[""] * 3 * len(rules)]))
     text = """The Brier score is the mean squared difference of probability and label on
         the test set; the reference is that of always saying the finding's share of it.
         """
@@ -191,6 +197,12 @@ def _calibration(info: ModelInfo) -> list[str]:
             test set, which chose none of them, with Wilson's intervals by image."""
     else:
         text += "No threshold was chosen: there was no validation set to choose it on."
+    if info.temperature:
+        text += f""" With every logit divided by {info.temperature:.6g}, a temperature
+            fitted on the validation set (Guo et al., ICML 2017), the mean is as in the
+            last row: `1 / (1 + exp(-logit / {info.temperature:.6g}))`, which
+            `experiments/predict.py --calibrated` writes. No order and no AUC changes;
+            the thresholds here are of the probabilities as they come."""
     title = "## Calibration and thresholds"
     return ["\n".join([title, "", _wrapped(text), "", *rows])]
 

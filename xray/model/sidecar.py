@@ -54,6 +54,9 @@ class ModelInfo(Part):
     thresholds: dict[str, dict[str, float]] | None = None
     """Finding to {name of the rule: probability from which on it is called present};
     null when none was chosen for these weights on a validation set."""
+    temperature: float | None = None
+    """By which to divide logits for probabilities to be taken more at their word, see
+    `xray.records.temperature`; null where none was fitted for these weights."""
     calibration: Calibration | None = None
     """On the test set, beside `scores`."""
     packages: dict[str, str] = {}
@@ -107,6 +110,7 @@ class ModelInfo(Part):
             ),
             scores=record.scores if scored else None,
             thresholds=calibration.thresholds() if calibration else None,
+            temperature=calibration.temperature if calibration else None,
             calibration=calibration,
             packages=record.packages,
             git=record.git,

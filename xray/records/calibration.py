@@ -19,6 +19,7 @@ from xray.records.scores import (
     OperatingPoint,
     share,
 )
+from xray.records.temperature import scale
 
 BINS = 10
 DIGITS = 6  # of the mean probability of a bin
@@ -63,6 +64,7 @@ def score_calibration(
     thresholds: Thresholds,
     seed: int,
     resamples: int = RESAMPLES,
+    temperature: float | None = None,
 ) -> Calibration:
     """Brier score, reliability and what the thresholds do, of every finding.
 
@@ -78,7 +80,12 @@ def score_calibration(
         thresholds: chosen on other images; findings may be missing.
         seed: of the resampling.
         resamples: how many.
+        temperature: fitted on other images; None measures none.
     """
+    scaled = temperature and score_calibration(
+        *(labels, scale(probabilities, temperature), patients, findings),
+        *({}, seed, resamples),
+    )
     labels, probabilities = labels.astype(float), probabilities.astype(float)
     defined, prevalence = both_values(labels), labels.mean(axis=0)
     briers = _brier((probabilities - labels) ** 2, defined, patients, seed, resamples)
@@ -101,6 +108,8 @@ def score_calibration(
         if defined.any()
         else None,
         findings=table,
+        temperature=temperature,
+        scaled=scaled or None,
     )
 
 

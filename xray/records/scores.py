@@ -93,7 +93,8 @@ class FindingCalibration(Part):
 class Calibration(Part):
     """Brier scores and reliability on the test set, thresholds from the validation set.
 
-    Nothing here changes the model: its probabilities are measured, not adjusted.
+    Nothing here changes the model: what its probabilities would be at a temperature
+    stands apart, in `scaled`.
     """
 
     macro_brier: Interval = Interval()
@@ -101,6 +102,10 @@ class Calibration(Part):
     macro_brier_reference: float | None = None
     findings: dict[str, FindingCalibration] = {}
     """In the order of the 15 labels."""
+    temperature: float | None = None
+    """By which the validation set would have the logits divided; null without one."""
+    scaled: "Calibration | None" = None
+    """The same of probabilities at that temperature, without thresholds."""
 
     def thresholds(self) -> dict[str, dict[str, float]] | None:
         """Finding to {rule: threshold}; None where none was chosen."""

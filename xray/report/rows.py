@@ -88,6 +88,9 @@ def _calibration(record: RunRecord) -> dict[str, Any]:
     if record.calibration is None:
         return {}
     row = _interval("macro_brier", record.calibration.macro_brier)
+    if scaled := record.calibration.scaled:
+        row["temperature"] = record.calibration.temperature
+        row |= _interval("macro_brier_at_temperature", scaled.macro_brier)
     for name, finding in record.calibration.findings.items():
         row |= _interval(f"brier_{name}", finding.brier)
         for rule, point in finding.thresholds.items():

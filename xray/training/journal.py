@@ -16,6 +16,7 @@ from xray.records.machine import peak_memory_bytes
 from xray.records.metrics import macro_auc, score_predictions
 from xray.records.predictions import TestPredictions, predictions_of
 from xray.records.scores import Calibration, Scores
+from xray.records.temperature import fit_temperature
 from xray.records.timing import Timer
 from xray.training.checkpoint import Tries
 from xray.training.epoch_log import EpochLog, TrainedEpoch
@@ -110,14 +111,17 @@ class Journal:
             validation: the readable validation images; None without such a set.
             scores: (N, 15), in their order.
         """
-        last, thresholds = self.log.epochs[-1], None
+        last, chosen = self.log.epochs[-1], ()
         value = -(last.loss or 0.0)
         if validation is not None:
             value = last.auc_validation = macro_auc(validation.labels, scores)
-            thresholds = choose_thresholds(
-                validation.labels, scores, FINDINGS, self.config.output.sensitivity
+            chosen = (
+                choose_thresholds(
+                    validation.labels, scores, FINDINGS, self.config.output.sensitivity
+                ),
+                fit_temperature(validation.labels, scores),
             )
-        course = self.log.course.after(value, self.config.training, thresholds)
+        course = self.log.course.after(value, self.config.training, *chosen)
         self.log.course = course
         return course.best_epoch == course.epochs
 
@@ -146,12 +150,14 @@ class Journal:
         scored = epochs[(self.best_epoch or len(epochs)) - 1]
         scored.auc_macro = macro_auc(test.labels, scores)
         found = (test.labels, scores, test.patients, FINDINGS)
-        seed, thresholds = self.config.data.seed, self.log.course.thresholds or {}
+        seed, course = self.config.data.seed, self.log.course
         self.scores = score_predictions(*found, seed)
         self.predictions = predictions_of(
             test.names, test.patients, test.labels, scores, FINDINGS
         )
-        self.calibration = score_calibration(*found, thresholds, seed)
+        self.calibration = score_calibration(
+            *found, course.thresholds or {}, seed, temperature=course.temperature
+        )
 
     def keep_models(
         self, model: "keras.Model", last: list[np.ndarray] | None = None

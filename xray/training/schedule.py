@@ -26,12 +26,15 @@ class Course(Part):
     """Of the learning rate, after the plateaus so far."""
     thresholds: dict[str, dict[str, float]] | None = None
     """Chosen on the validation scores of the best epoch; null without such a set."""
+    temperature: float | None = None
+    """Fitted on the same scores."""
 
     def after(
         self,
         value: float | None,
         training: TrainingConfig,
         thresholds: dict[str, dict[str, float]] | None = None,
+        temperature: float | None = None,
     ) -> "Course":
         """The course after one more epoch.
 
@@ -39,6 +42,7 @@ class Course(Part):
             value: its validation AUC, null where undefined, or minus its loss.
             training: the recipe.
             thresholds: chosen on its validation scores.
+            temperature: fitted on them.
         """
         epochs = self.epochs + 1
         better = value is not None and (self.best is None or value > self.best)
@@ -48,6 +52,7 @@ class Course(Part):
                 "best": value,
                 "waited": 0,
                 "thresholds": thresholds,
+                "temperature": temperature,
             }
         elif self.waited + 1 >= training.plateau_patience:
             cut = training.plateau_factor if training.schedule == "plateau" else 1.0

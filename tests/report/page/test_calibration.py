@@ -55,6 +55,20 @@ def test_thresholds_are_shown_with_what_they_reach_on_the_test_set(group):
     assert cells(table, "Hernia") == ["Hernia", *[DASH] * 6]
 
 
+def test_what_the_temperature_brings_is_shown_beside_it(group):
+    brier, *_ = calibration.tables(group)
+    found = group.records[0].calibration
+    after = f"{found.scaled.macro_brier.value:.3f} (0."
+    _, _, cell, other = cells(brier, "Macro, at its temperature")
+    assert cell.startswith(after)
+    assert cell.endswith(f"[{found.temperature:.2f}]")
+    assert other == DASH  # without a validation set
+    assert "Guo et al." in brier.notes[-1]
+    assert "Dashed" in calibration.chart(group, "r").caption
+    without = only_group(make_record(calibration=make_calibration(chosen=False)))
+    assert "Dashed" not in calibration.chart(without, "r").caption
+
+
 def test_without_a_validation_set_the_report_says_so():
     found = make_calibration(chosen=False)
     (brier,) = calibration.tables(only_group(make_record(calibration=found)))
@@ -101,4 +115,5 @@ def test_page_and_csv_hold_them(tmp_path):
         measured, old = csv.DictReader(file)
     assert float(measured["brier_Mass"]) > 0
     assert float(measured["sensitivity_0.9_Mass_test_specificity"]) > 0
+    assert float(measured["macro_brier_at_temperature"]) > 0
     assert (measured["brier_Hernia"], old["brier_Mass"]) == ("", "")

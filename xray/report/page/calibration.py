@@ -41,6 +41,10 @@ def chart(group: Group, name: str) -> Chart | None:
         f"interval, by image. The {len(names)} most frequent findings, each at its own "
         "scale."
     )
+    if any(_of(part).scaled for part in parts):
+        caption += (
+            " Dashed: the same at the temperature that the validation images ask for."
+        )
     return sheet.chart(name, "Reliability of the probabilities", caption)
 
 
@@ -101,6 +105,12 @@ def _draw(
             clip_on=False,  # whole dots at 0
         )
         highest = max([highest, *predicted, *values])
+        scaled = (_of(part).scaled or Calibration()).findings.get(finding)
+        if scaled and (bins := scaled.reliability):
+            predicted = [each.predicted for each in bins]
+            values = [each.observed.value for each in bins]
+            axes.plot(predicted, values, "--", color=paint, linewidth=0.8)
+            highest = max([highest, *predicted, *values])
     end = min(1.0, highest * ROOM) or 1.0
     axes.plot([0, end], [0, end], ":", color=MUTED, label="Perfect")
     axes.set(xlim=(0, end), ylim=(0, end))
@@ -114,6 +124,15 @@ def _briers(parts: list[Configuration]) -> Table:
     names = list(dict.fromkeys(name for one in found for name in one.findings))
     mean = [number(found[0].macro_brier_reference, 3)]
     rows = [["Macro (mean)", *mean, *(interval(one.macro_brier) for one in found)]]
+    notes = []
+    if any(one.scaled for one in found):
+        rows.append(["Macro, at its temperature", *mean, *map(_at_temperature, found)])
+        notes.append(
+            "At its temperature: every logit divided by the number in brackets, fitted "
+            "on the validation images, before it becomes a probability. Above 1 the "
+            "model is too sure. No order changes, and no AUC. Source: Guo et al., ICML "
+            "2017."
+        )
     for name in names:
         cells = [_finding(part, name) for part in parts]
         reference = number(cells[0].brier_reference, 3)
@@ -128,8 +147,15 @@ def _briers(parts: list[Configuration]) -> Table:
             "p(1 − p). A model above it is worse than that, however well it ranks. "
             f"{DASH}: only one value occurs in the test set. Intervals resample "
             "patients. Source: Brier, Monthly Weather Review 78, 1950.",
+            *notes,
         ],
     )
+
+
+def _at_temperature(found: Calibration) -> str:
+    if not found.scaled:
+        return DASH
+    return f"{interval(found.scaled.macro_brier)} [{found.temperature:.2f}]"
 
 
 def _thresholds(part: Configuration) -> Table:
