@@ -1,9 +1,9 @@
 """What more workers would bring, predicted from measured records.
 
-    python experiments/forecast.py results/sweep results/nih-sample
-    python experiments/forecast.py results/sweep results/nih-sample --images 112120 \\
+    python experiments/forecast.py results/sweep
+    python experiments/forecast.py results/sweep --images 112120 \\
         --workers 1 8 64
-    python experiments/forecast.py results/sweep results/nih-sample --hold-out
+    python experiments/forecast.py results/sweep --hold-out
 
 The first two print time, cost, speedup and the knee with 95% intervals; the last checks
 the model: each measured worker count is predicted from the others alone. The last line
