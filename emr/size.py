@@ -1,4 +1,4 @@
-"""How many executors of which size: advice from measured records, with reasons.
+r"""How many executors of which size: advice from measured records, with reasons.
 
     python -m emr.size --images 112120 --image-size 128 --backbone MobileNet \
         --deadline 2h

@@ -1,4 +1,4 @@
-"""Runs on the primary node: one run of a sweep, its record brought to S3.
+r"""Runs on the primary node: one run of a sweep, its record brought to S3.
 
     python -m emr.step --run elephas-e2-r1 --sweep s3://bucket/prefix/sweeps/NAME -- \
         spark-submit ... elephas_spark.py

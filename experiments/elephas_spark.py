@@ -1,4 +1,4 @@
-"""Train with Elephas on Spark: local[N], a standalone cluster, or YARN.
+r"""Train with Elephas on Spark: local[N], a standalone cluster, or YARN.
 
 Run it with python, or with spark-submit and any of its options:
 

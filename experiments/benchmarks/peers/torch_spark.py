@@ -1,4 +1,4 @@
-"""What else a Spark user would choose: PyTorch DDP on Spark's own TorchDistributor.
+r"""What else a Spark user would choose: PyTorch DDP on Spark's own TorchDistributor.
 
 The same network (MobileNet 1.0 at 128x128, 15 sigmoids, Adam, batch 32 per worker) on
 as many images for as many epochs, one thread per worker. It is tuned as a user who
