@@ -1,4 +1,4 @@
-"""Run one or more runners over a grid of settings, resumably, and write the report.
+r"""Run one or more runners over a grid of settings, resumably, and write the report.
 
     python experiments/sweep.py --config experiments/configs/nih-sample.yaml \
         --runner sequential elephas \
@@ -13,8 +13,8 @@ the first run.
 No work is run twice, or more than --repeats times. Combinations that differ only in
 settings that mean nothing to a runner are one run of it, and its table row has a dash
 there: the example is two sequential runs (one for each learning rate) and four of
-Elephas. Of section `runner` `sequential` heeds threads_per_worker alone, `gpu` backend,
-precision, xla and devices, `elephas` all but the precision; runner.engine counts in the
+Elephas. Of section `runner` `sequential` heeds threads_per_worker and precision, `gpu`
+backend, precision, xla and devices, `elephas` all; runner.engine counts in the
 synchronous mode, runner.frequency in the others, runner.sync_every and
 runner.optimizer_state with the resident engine.
 

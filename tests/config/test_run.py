@@ -128,7 +128,6 @@ def test_jax_without_xla_is_refused(path):
 
 GPU_SETTINGS = [
     ("backend", "jax", "tensorflow"),
-    ("precision", "mixed_float16", "float32"),
     ("xla", "true", "null"),
     ("devices", "1", "null"),
 ]
@@ -143,6 +142,22 @@ def test_settings_of_the_gpu_runner_are_refused_elsewhere(path, name, value, def
         message = f"runner.{name} is for the gpu runner alone. Got .* for {runner}"
         with refused(f"{message}. .*--set runner.{name}={default}"):
             check_runner(config, runner)
+
+
+def test_half_precision_is_for_gpus_and_bfloat16_for_cpus_too(path):
+    half = load_config(path, ["runner.precision=mixed_float16"])
+    check_runner(half, "gpu")
+    for runner in ("sequential", "elephas"):
+        with refused("runner.precision=mixed_float16 is for GPUs. .*mixed_bfloat16"):
+            check_runner(half, runner)
+        check_runner(load_config(path, ["runner.precision=mixed_bfloat16"]), runner)
+
+
+@pytest.mark.parametrize("stock", ["engine=stock", "mode=hogwild"])
+def test_stock_elephas_computes_as_it_comes(path, stock):
+    overrides = [f"runner.{stock}", "runner.precision=mixed_bfloat16"]
+    with refused("precision=mixed_bfloat16 needs engine=resident"):
+        load_config(path, overrides)
 
 
 def test_alpha_without_imagenet_weights_is_refused(path):

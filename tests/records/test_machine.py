@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -23,12 +24,15 @@ from xray.records.machine import (
 def test_machine_without_its_name():
     machine = describe_machine()
     assert set(machine) == {
-        "cpu_model", "cores", "physical_cores", "memory_bytes", "gpu", "nodes",
-        "instance_type", "os",
+        "cpu_model", "cores", "physical_cores", "bfloat16", "memory_bytes", "gpu",
+        "nodes", "instance_type", "os",
     }  # fmt: skip
     assert machine["cores"] == len(os.sched_getaffinity(0))
     assert machine["memory_bytes"] > 2**28
     assert machine["cpu_model"]
+    flags = re.search(r"^flags\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.M)[1]
+    able = any(word in flags.split() for word in ("avx512_bf16", "amx_bf16"))
+    assert machine["bfloat16"] is able
     assert platform.node() not in str(machine).split()
 
 

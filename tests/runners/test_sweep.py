@@ -89,20 +89,22 @@ def test_a_runner_runs_once_what_differs_in_nothing_that_it_heeds(file):
     runs = plan(
         file,
         *("training.seed=0,1", "runner.workers=1,2"),
-        "runner.precision=float32,mixed_float16",
+        "runner.precision=float32,mixed_bfloat16",
         runners=("sequential", "gpu", "elephas"),
     )
     assert [run.name for run in runs] == [
-        "sequential, training.seed=0",
-        "sequential, training.seed=1",
-        "gpu, training.seed=0, runner.precision=float32",
-        "gpu, training.seed=0, runner.precision=mixed_float16",
-        "gpu, training.seed=1, runner.precision=float32",
-        "gpu, training.seed=1, runner.precision=mixed_float16",
-        "elephas, training.seed=0, runner.workers=1",
-        "elephas, training.seed=0, runner.workers=2",
-        "elephas, training.seed=1, runner.workers=1",
-        "elephas, training.seed=1, runner.workers=2",
+        f"{name}, runner.precision={precision}"
+        for name in (
+            "sequential, training.seed=0",
+            "sequential, training.seed=1",
+            "gpu, training.seed=0",
+            "gpu, training.seed=1",
+            "elephas, training.seed=0, runner.workers=1",
+            "elephas, training.seed=0, runner.workers=2",
+            "elephas, training.seed=1, runner.workers=1",
+            "elephas, training.seed=1, runner.workers=2",
+        )
+        for precision in ("float32", "mixed_bfloat16")
     ]
 
 

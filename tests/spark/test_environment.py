@@ -47,6 +47,16 @@ def test_a_package_missing_on_an_executor_is_named():
         check_workers([WorkerEnvironment("host", sys.executable, theirs, {})])
 
 
+def test_a_worker_without_the_precision_is_named():
+    here = describe_worker()
+    able = replace(here, hardware={"cpu_model": "Able", "bfloat16": True})
+    old = replace(here, host="other", hardware={"cpu_model": "Old"})
+    assert check_workers([able, able], "mixed_bfloat16")["nodes"] == 1
+    assert check_workers([able, old], "float32")["nodes"] == 2
+    with refused("needs a CPU with AVX512_BF16.*without: a worker's Old"):
+        check_workers([able, old], "mixed_bfloat16")
+
+
 @pytest.mark.slow
 def test_tensorflow_starts_on_every_worker(cluster):
     found = import_on_workers(cluster)

@@ -77,8 +77,9 @@ class RunnerConfig(Section):
     backend: Literal["tensorflow", "jax"] = "tensorflow"
     """GPU runner: what Keras computes with."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """GPU runner: arithmetic; weights and the sigmoids stay in float32, and with
-    mixed_float16 the loss is scaled."""
+    """Arithmetic of the layers that multiply much; weights, averages, optimizer and
+    sigmoids stay in float32. On CPUs mixed_bfloat16 is for those with AVX512_BF16 or
+    AMX, and for the resident engine; mixed_float16, with a scaled loss, is for GPUs."""
     xla: bool | None = None
     """GPU runner: whether XLA compiles the steps; null is Keras' own choice, which with
     TensorFlow is yes on a GPU and no on a machine without. JAX always compiles."""
@@ -95,6 +96,16 @@ class RunnerConfig(Section):
     def _synchronous_by_epoch(self) -> "RunnerConfig":
         if self.mode == "synchronous" and self.frequency == "batch":
             raise ValueError("frequency batch needs mode asynchronous or hogwild")
+        return self
+
+    @model_validator(mode="after")
+    def _elephas_as_it_comes_is_float32(self) -> "RunnerConfig":
+        stock = self.engine == "stock" or self.mode != "synchronous"
+        if stock and self.precision != "float32":
+            raise ValueError(
+                f"precision={self.precision} needs engine=resident and "
+                "mode=synchronous: stock Elephas stays as it comes"
+            )
         return self
 
     @model_validator(mode="after")
@@ -194,8 +205,13 @@ def check_runner(config: RunConfig, runner: str) -> None:
     """Refuse settings that are for another runner alone: this one would ignore them.
 
     Raises:
-        UserError: one is set to other than its default.
+        UserError: one is set to other than its default, or CPUs lack the precision.
     """
+    if config.runner.precision == "mixed_float16" and not RUNNERS[runner].has_gpu:
+        raise UserError(
+            "runner.precision=mixed_float16 is for GPUs. On a CPU with AVX512_BF16 or "
+            "AMX set runner.precision=mixed_bfloat16, elsewhere float32."
+        )
     owners = {name: other.name for other in RUNNERS.values() for name in other.alone}
     for name, owner in owners.items():
         value, default = getattr(config.runner, name), getattr(RunnerConfig(), name)

@@ -35,10 +35,12 @@ def describe_machine() -> dict[str, Any]:
 
 
 def describe_hardware() -> dict[str, Any]:
-    """cpu_model, cores, physical_cores, memory_bytes and instance_type, as JSON values.
+    """The processor, memory and instance type, as JSON values.
 
+    cpu_model, cores, physical_cores, bfloat16, memory_bytes and instance_type.
     `cores` are the processors that this process may use, two to a physical core where
     the CPU shares cores; `physical_cores` are the machine's, null where it hides them.
+    `bfloat16` is whether the CPU multiplies in it.
     `instance_type` is null off EC2; no network is asked.
     """
     import psutil
@@ -47,9 +49,18 @@ def describe_hardware() -> dict[str, Any]:
         "cpu_model": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "physical_cores": psutil.cpu_count(logical=False),
+        "bfloat16": multiplies_bfloat16(),
         "memory_bytes": psutil.virtual_memory().total,
         "instance_type": _instance_type(),
     }
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this machine's CPU has instructions for it: AVX512_BF16 or AMX."""
+    for line in _read("/proc/cpuinfo").splitlines():
+        if line.startswith("flags"):
+            return bool({"avx512_bf16", "amx_bf16"} & {*line.split()})
+    return False
 
 
 def _cpu_model() -> str:

@@ -208,9 +208,9 @@ class RunRecord(Part):
     calibration: Calibration | None = None
     """Of the weights that were scored; null in records of earlier versions."""
     machine: dict[str, Any] = {}
-    """Of the driving process: cpu_model, cores, physical_cores, memory_bytes, gpu,
-    instance_type, os. nodes: machines that took part, the driver's included. Of Elephas
-    also executors: hardware and workers of each machine that trained."""
+    """Of the driving process: cpu_model, cores, physical_cores, bfloat16, memory_bytes,
+    gpu, instance_type, os. nodes: machines that took part, the driver's included. Of
+    Elephas also executors: hardware and workers of each machine that trained."""
     packages: dict[str, str] = Field(default_factory=dict)
     git: dict[str, Any] = {}
     """commit and dirty."""

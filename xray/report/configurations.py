@@ -9,6 +9,7 @@ from xray.records.record import RunRecord
 from xray.records.wording import plural
 from xray.report.hosts import crowding, node_count, working_hosts
 
+FLOAT32 = "float32"
 LOOPBACK = re.compile(r"//(localhost|127\.|\[::1\])")
 
 
@@ -55,7 +56,9 @@ def key_of(record: RunRecord, any_commit: bool = False) -> Key:
     """
     machine, runner = record.machine, record.config.get("runner")
     gpu = runner_of(record.runner).has_gpu
-    runner = runner if gpu and isinstance(runner, dict) else {}
+    settings = runner if isinstance(runner, dict) else {}
+    runner = settings if gpu else {}
+    precision = plain(settings.get("precision"))
     hosts = working_hosts(record)
     xla = runner.get("xla")
     return Key(
@@ -65,7 +68,7 @@ def key_of(record: RunRecord, any_commit: bool = False) -> Key:
         record.mode,
         record.frequency,
         _engine(record),
-        plain(runner.get("precision")),
+        precision if gpu or precision != FLOAT32 else None,
         plain(runner.get("backend", "tensorflow")) if gpu else None,
         None if xla is None else f"XLA {'on' if xla else 'off'}",
         _all_of(host.cpu_model for host in hosts),
@@ -180,15 +183,18 @@ def _label(key: Key) -> str:
     if runner.is_baseline:
         threads = key.threads_per_worker or 1
         name = f"Keras on {threads} threads" if threads > 1 else runner.label
-        return ", ".join(filter(None, (name, key.course)))
+        return ", ".join(filter(None, (_in_precision(name, key), key.course)))
     if runner.has_gpu:
         many = key.workers not in (None, 1)
         name = f"{key.workers} {runner.label}s" if many else runner.label
-        name = name if key.precision in (None, "float32") else f"{name} {key.precision}"
-        return ", ".join(filter(None, (name, key.course)))
+        return ", ".join(filter(None, (_in_precision(name, key), key.course)))
     size = f"{key.workers or 1}×{key.threads_per_worker or 1}"
     label = " ".join([str(plain(runner.label)), size, *_how(key)])
     return ", ".join(filter(None, (label, key.crowding, key.course)))
+
+
+def _in_precision(name: str, key: Key) -> str:
+    return name if key.precision in (None, FLOAT32) else f"{name} {key.precision}"
 
 
 def _curve_label(key: Key) -> str:
@@ -204,6 +210,8 @@ def _how(key: Key) -> list[str]:
     """Engine or mode of an Elephas run."""
     asynchronous = key.mode not in (None, "synchronous")
     how = [key.mode if asynchronous else key.engine]
+    if key.precision not in (None, FLOAT32):
+        how.append(key.precision)
     if asynchronous and key.frequency:
         how.append(f"per {key.frequency}")
     return [*filter(None, map(plain, how))]

@@ -13,7 +13,7 @@ import numpy as np
 from xray.common.errors import UserError
 from xray.config.runners import runner_of
 from xray.records.record import RunRecord
-from xray.report.configurations import pixel_source
+from xray.report.configurations import FLOAT32, pixel_source
 from xray.report.hosts import working_hosts
 from xray.report.time_model import (
     ForecastJob,
@@ -60,6 +60,7 @@ def family(record: RunRecord) -> tuple[Any, ...]:
         config["data"].get("validation_fraction", 0.0),
         runner.get("optimizer_state"),
         runner.get("sync_every"),
+        runner.get("precision", FLOAT32),
     )
 
 

@@ -8,6 +8,7 @@ import os
 
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
+from xray.model.cpu_step import check_precision
 from xray.records.record import RunRecord
 from xray.training.journal import Journal
 from xray.training.local import train_locally
@@ -19,11 +20,12 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
     The process keeps these limits: give each run its own.
 
     Raises:
-        UserError: there are fewer cores than threads.
+        UserError: there are fewer cores than threads, or none for the precision.
         RuntimeError: TensorFlow has already started its threads.
     """
     journal = journal or Journal("sequential", config)
     threads = config.runner.threads_per_worker or 1
+    check_precision(config.runner.precision)
     journal.workers, journal.threads_per_worker = 1, threads
     with journal.timer.phase("startup"):
         use_threads(threads)

@@ -80,7 +80,7 @@ def meaningful(runner: str, config: Mapping[str, Any]) -> dict[str, Any]:
         kept = {name: settings.get(name, defaults[name]) for name in heeds}
         return {**config, "runner": kept}
     synchronous = settings.get("mode") == "synchronous"
-    unused = ["precision", "frequency" if synchronous else "engine"]
+    unused = ["frequency" if synchronous else "engine"]
     if not synchronous or settings.get("engine") == "stock":
         unused += ["sync_every", "optimizer_state"]
     kept = {key: value for key, value in settings.items() if key not in unused}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xray.common.errors import UserError
+from xray.model.cpu_step import check_precision
 from xray.records.machine import describe_hardware, package_versions
 from xray.spark.cluster import Cluster
 
@@ -33,7 +34,9 @@ def describe_worker() -> WorkerEnvironment:
     )
 
 
-def check_workers(environments: Collection[WorkerEnvironment]) -> dict[str, Any]:
+def check_workers(
+    environments: Collection[WorkerEnvironment], precision: str = "float32"
+) -> dict[str, Any]:
     """What a record's `machine` tells of the cluster, as JSON values.
 
     Returns:
@@ -41,11 +44,14 @@ def check_workers(environments: Collection[WorkerEnvironment]) -> dict[str, Any]
         machine with workers its hardware and how many `workers` it had.
 
     Raises:
-        UserError: one runs another Python or other versions than the driver.
+        UserError: one runs another Python or other versions than the driver, or its CPU
+            gains nothing in the precision.
     """
     ours = package_versions()
     for theirs in environments:
         _check_environment(ours, theirs)
+        able = bool(theirs.hardware.get("bfloat16"))
+        check_precision(precision, able, f": a worker's {_cpu_of(theirs)}")
     workers = Counter(environment.host for environment in environments)
     hardware = {each.host: each.hardware for each in environments}
     return {
@@ -54,6 +60,10 @@ def check_workers(environments: Collection[WorkerEnvironment]) -> dict[str, Any]
             {**hardware[host], "workers": workers[host]} for host in sorted(workers)
         ],
     }
+
+
+def _cpu_of(environment: WorkerEnvironment) -> str:
+    return environment.hardware.get("cpu_model") or "CPU"
 
 
 def check_cluster(cluster: Cluster) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from xray.config.runners import runner_of
 from xray.data.dataset import Subset, find_dataset
 from xray.data.pixels import PixelFile
 from xray.data.reader import ImageReader
+from xray.model.cpu_step import quicken, slacken
 from xray.model.losses import class_weights, training_targets
 from xray.model.network import (
     build_model,
@@ -68,8 +69,13 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
         check_skipped(journal)
     with journal.timer.phase("warmup"):
         model = build_model(config, storage)
+        on_cpu = not runner_of(journal.runner).has_gpu  # nothing was measured on one
+        if on_cpu:
+            quicken(model, config.runner.precision)
         engine = LocalEngine(journal, model, train, *others)
     last = run_epochs(journal, engine, engine.best, journal.tries.file)
+    if on_cpu:
+        slacken(model)  # what is saved is plain Keras
     journal.keep_models(model, last)
     return build_record(journal)
 

@@ -19,6 +19,7 @@ from xray.config.recipe import TrainingConfig
 from xray.data.dataset import find_dataset
 from xray.data.partition import cut_partitions, read_partition
 from xray.data.reader import ImageReader
+from xray.model.cpu_step import BFLOAT16, quicken
 from xray.model.predict import predict
 from xray.records.metrics import macro_auc
 from xray.spark.resident.driver import train_resident
@@ -100,6 +101,7 @@ def fit(
     optimizer_state="kept",
     recipe=LIKE_SMALL,
     share_weights=lambda values: None,
+    precision="float32",
 ):
     """The server and the trained model after a resident fit on `workers` workers."""
     dataset, reader = data
@@ -110,7 +112,7 @@ def fit(
     handler = Handler(dataset, workers, parts, on_gather, on_average)
     address = cluster.driver_address()
     server = WeightServer(address, workers, vector.values, handler)
-    task = Task(server.address, reader, recipe, optimizer_state, workers)
+    task = Task(server.address, reader, recipe, optimizer_state, workers, precision)
     rdd = cluster.context.parallelize(range(workers), workers)
     try:
         make_resident_model(model, task).fit(rdd)
@@ -143,9 +145,12 @@ def assert_equal_weights(one, other, atol=2e-4):
         np.testing.assert_allclose(a, b, atol=atol)
 
 
-def trained_by_hand(data, workers, parts, state):
+def trained_by_hand(data, workers, parts, state, precision=None):
     """What Keras and an average by hand make of the same images."""
     models = [small_model() for _ in range(workers)]
+    if precision:
+        for model in models:
+            quicken(model, precision)
     fresh = state_of(models[0])
     partitions = list(shards(data, workers))
     for epoch in range(EPOCHS):
@@ -189,6 +194,14 @@ def test_resident_workers_equal_keras_and_an_average_by_hand(
 ):
     _, resident = fit(data, cluster, workers, parts=parts, optimizer_state=state)
     assert_equal_weights(resident, trained_by_hand(data, workers, parts, state))
+
+
+def test_workers_multiply_in_the_precision_that_is_asked_for(data, cluster):
+    _, low = fit(data, cluster, workers=1, precision=BFLOAT16)
+    assert_equal_weights(low, trained_by_hand(data, 1, 1, "kept", BFLOAT16))
+    exact = trained_by_hand(data, 1, 1, "kept")
+    pairs = zip(low.get_weights(), exact.get_weights(), strict=True)
+    assert max(np.abs(a - b).max() for a, b in pairs) > 5e-4
 
 
 def test_parts_of_one_worker_make_an_epoch_even_where_one_is_empty(data, cluster):

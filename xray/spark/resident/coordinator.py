@@ -178,7 +178,8 @@ class Coordinator:
 
     def _note_environments(self, environments: list[WorkerEnvironment]) -> None:
         self._spend("startup")
-        self.journal.machine |= check_workers(environments)
+        precision = self.journal.config.runner.precision
+        self.journal.machine |= check_workers(environments, precision)
 
     def _note_unreadable(self, messages: list[Loaded]) -> None:
         self._spend("load")

@@ -129,6 +129,7 @@ def _task(
         config.training,
         config.runner.optimizer_state,
         cluster.workers,
+        config.runner.precision,
     )
 
 

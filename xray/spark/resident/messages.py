@@ -46,6 +46,7 @@ class Task:
         training: the recipe.
         optimizer_state: kept (each worker's own), averaged, or reset after each round.
         workers: how many train.
+        precision: float32 or mixed_bfloat16.
         network: Elephas' SparkWorker, which holds the model without weights. Pickled
             apart: unpickling imports TensorFlow, and takes seconds.
     """
@@ -55,6 +56,7 @@ class Task:
     training: TrainingConfig
     optimizer_state: str
     workers: int
+    precision: str = "float32"
     network: bytes = b""
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from xray.common.background import in_background
 from xray.common.errors import UserError
 from xray.data.partition import read_partition
+from xray.model.cpu_step import quicken
 from xray.model.losses import choose_loss, class_weights, training_targets
 from xray.model.network import freeze, make_optimizer, trace, unfreeze
 from xray.model.predict import predict
@@ -173,6 +174,7 @@ class ResidentTraining:
 
         choose_loss(self.task.training)  # before Keras meets its name in the JSON
         model = keras.models.model_from_json(worker.json, worker.custom_objects)
+        quicken(model, self.task.precision)
         freeze(model, self.task.training)
         optimizer = make_optimizer(self.task.training)
         model.compile(optimizer, worker.master_loss, metrics=worker.master_metrics)
