@@ -20,8 +20,10 @@ from experiments.benchmarks.harness import (
     start_bench,
 )
 from experiments.benchmarks.peers import hardware_limit
+from experiments.benchmarks.peers.hardware_limit import Limit
 from xray.common.processes import exit_on_termination
 from xray.config.backbones import BACKBONES
+from xray.model.cpu_step import BFLOAT16
 
 QUICK = {"images": 120, "epochs": 2, "steps": 5}
 
@@ -34,21 +36,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30, help="of the limit")
+    parser.add_argument("--precision", choices=("float32", BFLOAT16), default="float32")
     return run_benchmark("sequential", parser, _measure, QUICK, arguments)
 
 
 def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     limits, steady = [], []
-    sizes = (options.steps, options.image_size)
+    low = options.precision == BFLOAT16
+    limit = Limit(
+        "bfloat16" if low else "float32", options.backbone, options.image_size
+    )
     settings = (
+        f"runner.precision={options.precision}",
         f"model.backbone={options.backbone}",
         f"training.epochs={options.epochs}",
         f"data.image_size={options.image_size}",
     )
     with start_bench(options.images) as bench:
         for repeat in range(options.repeats):
-            (limit,) = hardware_limit.measure([1], options.backbone, *sizes)
-            limits += limit
+            ((rate,),) = hardware_limit.measure([1], limit, options.steps)
+            limits.append(rate.images_per_second)
             record = bench.run("sequential.py", *settings)
             steady.append(record.images_per_second.steady)
             print(

@@ -7,8 +7,10 @@
 Each repeat measures, one after the other and each in processes of its own, with as many
 single-threaded workers:
 
-- limit: pinned processes that train on one batch in memory (peers/hardware_limit.py)
-- resident: runner.engine=resident, on images of an embedded S3 server
+- limit: pinned processes that train on one batch in memory, with the runners' own step
+  in their precision (peers/hardware_limit.py)
+- resident: runner.engine=resident, on images of an embedded S3 server, in --precision;
+  the others are in float32
 - torch: PyTorch DDP on Spark's TorchDistributor (peers/torch_spark.py, which tells how
   to make its environment), where --torch-python or XRAY_TORCH_PYTHON names one
 - stock: Elephas as it comes, used as its tutorial shows (peers/stock_elephas.py)
@@ -51,10 +53,12 @@ from experiments.benchmarks.harness import (
     start_bench,
 )
 from experiments.benchmarks.peers import hardware_limit
+from experiments.benchmarks.peers.hardware_limit import Limit
 from xray.common.errors import UserError
 from xray.common.java import find_java_home
 from xray.common.processes import exit_on_termination
 from xray.config.backbones import BACKBONES
+from xray.model.cpu_step import BFLOAT16
 from xray.records.record import RunRecord
 
 QUICK = {"images": 160, "epochs": 2, "steps": 5}
@@ -72,6 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30, help="of the limit")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", BFLOAT16),
+        default="float32",
+        help="of limit and resident engine (default: %(default)s)",
+    )
     parser.add_argument(
         "--torch-python",
         type=Path,
@@ -157,20 +167,22 @@ def _repeat(
         f"data.image_size={options.image_size}",
     )
 
-    def run(engine: str) -> dict[str, Any]:
-        engine_setting = f"runner.engine={engine}"
-        return _figures(bench.run("elephas_spark.py", *settings, engine_setting))
+    def run(*own: str) -> dict[str, Any]:
+        return _figures(bench.run("elephas_spark.py", *settings, *own))
 
-    sizes = (options.steps, options.image_size)
-    (limit,) = hardware_limit.measure([options.workers], options.backbone, *sizes)
-    resident = run("resident")
+    low = options.precision == BFLOAT16
+    limit = Limit(
+        "bfloat16" if low else "float32", options.backbone, options.image_size
+    )
+    (rates,) = hardware_limit.measure([options.workers], limit, options.steps)
+    resident = run(f"runner.precision={options.precision}")
     train_images = resident["images_trained"] // options.epochs
     return {
-        "limit": {STEADY: sum(limit)},
+        "limit": {STEADY: sum(rate.images_per_second for rate in rates)},
         "resident": resident,
         "torch": torch.measure(train_images, options),
         "stock": bench.run_peer("stock_elephas.py", *settings),
-        "stock_engine": None if options.quick else run("stock"),
+        "stock_engine": None if options.quick else run("runner.engine=stock"),
     }
 
 

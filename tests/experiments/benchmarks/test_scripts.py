@@ -5,7 +5,9 @@ import json
 import pytest
 
 from experiments.benchmarks import backbones
+from experiments.benchmarks.peers.hardware_limit import count_operations
 from tests.conftest import assert_one_line, run_script
+from xray.records.machine import multiplies_bfloat16
 
 pytestmark = pytest.mark.cluster
 
@@ -20,6 +22,43 @@ def test_hardware_limit_measures_processes_together():
     assert set(rates) == {"1", "2"}
     assert min(rates.values()) > 0
     assert "2 process(es)" in done.stdout
+
+
+def test_operations_are_counted_from_the_kernels():
+    import keras
+
+    # By hand: 3x3 convolution to 8x8x4, 2 * 64 * (9 * 3 * 4); depthwise 3x3 to 4x4x4,
+    # 2 * 16 * 36; dense 4 to 5, 2 * 20.
+    inputs = keras.Input((8, 8, 3))
+    layers = keras.layers
+    part = layers.Conv2D(4, 3, padding="same")(inputs)
+    part = layers.DepthwiseConv2D(3, strides=2, padding="same")(part)
+    part = layers.Dense(5)(layers.GlobalAveragePooling2D()(part))
+    model = keras.Model(inputs, part)
+    assert count_operations(model) == 13824 + 1152 + 40
+
+
+def test_step_benchmark_ends_with_its_ratios(tmp_path):
+    done = run_script(
+        *("experiments/benchmarks/bench_step.py", "--quick", "--backbones", "Tiny"),
+        *("--image-size", 32, "--batch-size", 4, "--steps", 2, "--out", tmp_path),
+        *("--threads", 1, 2),
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert set(summary) == {
+        *("float32_over_keras", "bfloat16_over_keras"),
+        *("float32_over_torch", "bfloat16_over_torch"),
+    }
+    (path,) = tmp_path.glob("*_step.json")
+    rates = json.loads(path.read_text())["results"]["rates"]["Tiny"]
+    assert set(rates) == {"1", "2"}
+    ours, keras_own = (rates["1"][name][0] for name in ("float32", "keras"))
+    ratio = ours[0] / keras_own[0]
+    assert summary["float32_over_keras"]["Tiny"] == pytest.approx(ratio, abs=1e-3)
+    assert 0 < ours[1] < 2
+    assert (summary["bfloat16_over_keras"]["Tiny"] is None) != multiplies_bfloat16()
+    assert summary["float32_over_torch"] == {"Tiny": None}
 
 
 def test_sequential_benchmark_writes_its_pairs(tmp_path):
