@@ -164,6 +164,27 @@ def test_calibrated_tables_are_at_the_temperature_and_parts_are_not(
     pd.testing.assert_frame_equal(read(out), raw)
 
 
+def test_another_precision_is_another_rounding_and_another_place(
+    zoo, score, tmp_path, monkeypatch
+):
+    exact, low = tmp_path / "exact", tmp_path / "low"
+    precision = ("--set", "runner.precision=mixed_bfloat16")
+    assert score(zoo, out=exact)[0] == 0
+    monkeypatch.setattr("xray.model.cpu_step.multiplies_bfloat16", lambda: False)
+    code, said = score(zoo, *precision, out=low)
+    assert code == 2
+    assert_one_line(said, "needs a CPU with AVX512_BF16")
+    monkeypatch.setattr("xray.model.cpu_step.multiplies_bfloat16", lambda: True)
+    code, said = score(zoo, *precision, out=low)
+    assert code == 0, said
+    names = list(FINDINGS)
+    difference = (read(low)[names] - read(exact)[names]).abs().to_numpy()
+    assert 1e-6 < np.nanmax(difference) < 2e-2
+    code, said = score(zoo, out=low)
+    assert code == 2
+    assert_one_line(said, "holds predictions of model", "in mixed_bfloat16. Got model")
+
+
 def test_pixels_are_those_of_the_runners():
     colour = Image.fromarray(np.stack([noise(50, n) for n in range(3)], axis=-1))
     for content in (

@@ -61,6 +61,7 @@ class Job:
         stale: names of parts that belong to images as they no longer are.
         temperature: of the tables' probabilities; the parts hold them as the model
             gives them, which 1 leaves alone.
+        precision: of the model's convolutions.
     """
 
     model_id: str
@@ -70,6 +71,7 @@ class Job:
     missing: Sequence[ImagePart]
     stale: Sequence[str]
     temperature: float = 1.0
+    precision: str = "float32"
 
     def finish(self) -> pd.DataFrame:
         """Write the tables once every part is there, and remove stale parts.
@@ -125,6 +127,7 @@ def plan_job(
     reader: ImageReader,
     out: Place,
     calibrated: bool = False,
+    precision: str = "float32",
 ) -> Job:
     """What has to be scored, and what stands in `out` already.
 
@@ -134,10 +137,11 @@ def plan_job(
         reader: of them.
         out: where everything goes.
         calibrated: whether the tables' probabilities are at the model's temperature.
+        precision: of the model's convolutions.
 
     Raises:
-        UserError: the model has no temperature, `out` holds another model's
-            predictions, or S3 refuses.
+        UserError: the model has no temperature, `out` holds predictions of another
+            model or in another precision, or S3 refuses.
     """
     if calibrated and not info.temperature:
         raise UserError(
@@ -145,20 +149,22 @@ def plan_job(
             "data.validation_fraction fits for the weights that it scores. Got "
             f"model {info.model_id} without one. Leave it out."
         )
-    folder = f"parts/model-{info.model_id}"
+    model = info.model_id + ("" if precision == "float32" else f" in {precision}")
+    folder = f"parts/model-{model.replace(' ', '-')}"
     there = {name for name in out.names() if name.startswith("parts/")}
     others = sorted(name for name in there if not name.startswith(f"{folder}/"))
     if others:
-        other = others[0].split("/")[1].removeprefix("model-")
+        other = others[0].split("/")[1].removeprefix("model-").replace("-", " ")
         raise UserError(
             f"--out {out.root} holds predictions of model {other}. Got model "
-            f"{info.model_id}. Choose another place, or remove that one."
+            f"{model}. Choose another place, or remove that one."
         )
     parts = cut_parts(images, info.image_size, folder)
     missing = [part for part in parts if part.name not in there]
     stale = sorted(there - {part.name for part in parts})
     temperature = info.temperature if calibrated else 1.0
-    return Job(info.model_id, reader, out, parts, missing, stale, temperature)
+    given = (info.model_id, reader, out, parts, missing, stale)
+    return Job(*given, temperature, precision)
 
 
 def cut_parts(images: pd.DataFrame, size: int, folder: str) -> list[ImagePart]:
@@ -214,7 +220,8 @@ def run_on_spark(
     Raises:
         UserError: S3 or a staged shard fails, or a part cannot be written.
     """
-    shared = SharedNetwork(job.model_id, cluster.context.broadcast(archive))
+    given = (cluster.context.broadcast(archive), job.precision)
+    shared = SharedNetwork(job.model_id, *given)
     task = partial(_score_one, shared, job.model_id, job.reader)
     paces = []
     pool = ThreadPoolExecutor(cluster.workers)

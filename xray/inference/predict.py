@@ -35,6 +35,7 @@ from xray.inference.summary import (
     score_rows,
 )
 from xray.model.archive import pack
+from xray.model.cpu_step import check_precision, quicken
 from xray.model.saved import load_model, read_info
 from xray.model.sidecar import ModelInfo
 from xray.records.machine import describe_machine, git_state, package_versions
@@ -100,6 +101,8 @@ def _find(options: argparse.Namespace) -> Found:
     config = job_config(settings, info, options.model)
     if config.runner.master:
         check_master(config.runner.master)
+    if not _on_spark(config.runner):
+        check_precision(config.runner.precision)
     threads = config.data.read_threads
     out = Place.checked(options.out, "--out", config.data, threads)
     access = load_access(config.data.credentials, config.data.endpoint_url)
@@ -107,7 +110,8 @@ def _find(options: argparse.Namespace) -> Found:
     labelled = knows_labels(settings["data"])
     inputs = find_inputs(config.data, storage, options.subset, labelled)
     reader = ImageReader(access, info.image_size, threads, decode=decode_picture)
-    job = plan_job(info, inputs.images, reader, out, options.calibrated)
+    given = (info, inputs.images, reader, out)
+    job = plan_job(*given, options.calibrated, config.runner.precision)
     return Found(config, access, info, inputs, job)
 
 
@@ -127,6 +131,7 @@ def _score(found: Found, source: str, seconds: dict[str, float]) -> list[Pace]:
     with progress_bar(sum(map(len, job.missing)), "predict") as bar:
         if not spark:
             with _timed(seconds, "score"):
+                quicken(model, runner.precision)
                 return run_here(job, model, bar.update)
         with _timed(seconds, "start"):
             cluster = start_cluster(runner, light_jvm=True)

@@ -23,6 +23,7 @@ from xray.data.images import decode_picture, silence_decoders
 from xray.data.labels import FINDINGS
 from xray.data.pipeline import draw_ahead
 from xray.data.reader import ImageReader
+from xray.model.frozen import predict_frozen
 from xray.model.predict import SCORE_BATCH
 
 if TYPE_CHECKING:
@@ -117,9 +118,7 @@ def score_batch(model: "keras.Model", pixels: Sequence[np.ndarray]) -> np.ndarra
         model: uint8 (N, S, S, 1) to (N, 15).
         pixels: uint8 (S, S, 1) of each image.
     """
-    filled = np.zeros((SCORE_BATCH, *model.input_shape[1:]), np.uint8)
-    filled[: len(pixels)] = pixels
-    return np.asarray(model.predict_on_batch(filled))[: len(pixels)]
+    return predict_frozen(model, np.stack(pixels))
 
 
 def score_contents(

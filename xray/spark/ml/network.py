@@ -10,8 +10,8 @@ import numpy as np
 
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
+from xray.model.frozen import predict_frozen
 from xray.model.network import build_model
-from xray.model.predict import predict
 from xray.spark.broadcast import SharedNetwork, network_of
 from xray.spark.cluster import equip_workers
 from xray.spark.ml.frames import check_column
@@ -114,7 +114,7 @@ def predict_contents(
                 f"of {len(content)} bytes; set data.image_size={size}."
             )
         pixels[number] = np.frombuffer(content, np.uint8).reshape(size, size, 1)
-    outputs = np.array(predict(model, pixels), np.float32)
+    outputs = np.array(predict_frozen(model, pixels), np.float32)
     outputs[[content is None for content in contents]] = np.nan
     return outputs
 

@@ -1,0 +1,67 @@
+"""A frozen graph says what the model says, in batches of one size."""
+
+import numpy as np
+import pytest
+
+from tests.model.test_cpu_step import make_config
+from xray.config.backbones import BACKBONES
+from xray.model.frozen import freeze_graph, predict_frozen
+from xray.model.network import build_model
+from xray.model.predict import SCORE_BATCH
+
+pytestmark = pytest.mark.slow  # imports TensorFlow
+
+
+def used_model(backbone="Tiny", size=32, alpha=1.0):
+    """With moving statistics that are not those that it began with."""
+    model = build_model(make_config(backbone, size, alpha))
+    rng = np.random.default_rng(1)
+    for variable in model.non_trainable_variables:
+        if variable.name.startswith("moving"):
+            variable.assign(variable + rng.random(variable.shape).astype(np.float32))
+    return model
+
+
+def drawn(count, size=32):
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 1), np.uint8)
+
+
+@pytest.mark.parametrize("count", [1, SCORE_BATCH, SCORE_BATCH + 3])
+def test_scores_are_those_of_the_model(count):
+    model, images = used_model(), drawn(count)
+    expected = model.predict(images, verbose=0)
+    found = predict_frozen(model, images)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert found.dtype == np.float32
+    assert np.ptp(expected) > 0.1
+
+
+def test_no_images_have_no_scores():
+    assert predict_frozen(used_model(), drawn(0)).shape == (0, 15)
+
+
+def test_an_image_gets_the_same_scores_wherever_it_stands():
+    model, images = used_model(), drawn(SCORE_BATCH + 5)
+    whole = predict_frozen(model, images)
+    np.testing.assert_array_equal(predict_frozen(model, images[-3:]), whole[-3:])
+
+
+def test_every_model_has_a_graph_of_its_own():
+    images = drawn(4)
+    one, other = used_model(), used_model()
+    other.set_weights([w * 1.1 for w in other.get_weights()])
+    found = predict_frozen(one, images), predict_frozen(other, images)
+    for model, scores in zip((one, other), found, strict=True):
+        np.testing.assert_allclose(scores, model.predict(images, verbose=0), atol=1e-5)
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_is_frozen(backbone):
+    taken = BACKBONES[backbone]
+    size = taken.smallest
+    model = used_model(backbone, size, min(taken.alphas, default=1.0))
+    batch = drawn(SCORE_BATCH, size)
+    found = freeze_graph(model)(batch)
+    np.testing.assert_allclose(found, model.predict_on_batch(batch), atol=1e-5)

@@ -1,0 +1,61 @@
+"""A network that is trained no more, as one graph of constants.
+
+With its weights as constants TensorFlow multiplies normalization into the convolutions
+before it, once, and computes what follows them in the same kernels.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from xray.data.pipeline import backend_name
+from xray.model.predict import SCORE_BATCH
+
+if TYPE_CHECKING:
+    import keras
+
+Forward = Callable[[np.ndarray], np.ndarray]
+_KEPT: "WeakKeyDictionary[keras.Model, Forward]" = WeakKeyDictionary()
+
+
+def predict_frozen(model: "keras.Model", images: np.ndarray) -> np.ndarray:
+    """Scores of `images`, float32 (N, 15), in their order, as `predict` gives them.
+
+    In batches of one size, the last filled up, so that an image gets the same scores
+    wherever it stands. The graph is made when the model is first seen, and kept as long
+    as the model: weights that change later are not heard of.
+
+    Args:
+        model: uint8 (N, H, W, 1) to (N, 15).
+        images: uint8 (N, H, W, 1).
+    """
+    if model not in _KEPT:
+        _KEPT[model] = (
+            freeze_graph(model)
+            if backend_name() == "tensorflow"
+            else (lambda batch: np.asarray(model.predict_on_batch(batch)))
+        )
+    forward, scores = _KEPT[model], []
+    for start in range(0, len(images), SCORE_BATCH):
+        batch = images[start : start + SCORE_BATCH]
+        filled = np.zeros((SCORE_BATCH, *images.shape[1:]), np.uint8)
+        filled[: len(batch)] = batch
+        scores.append(forward(filled)[: len(batch)])
+    return np.concatenate(scores) if scores else np.empty((0, model.output_shape[-1]))
+
+
+def freeze_graph(model: "keras.Model") -> Forward:
+    """What the model gives for a whole batch, its weights as they are now."""
+    import tensorflow as tf
+
+    # Not in tf's public face, though its documents use it and converters build on it.
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    pixels = tf.TensorSpec((SCORE_BATCH, *model.input_shape[1:]), tf.uint8)
+    traced = tf.function(lambda batch: model(batch, training=False))
+    frozen = convert_variables_to_constants_v2(traced.get_concrete_function(pixels))
+    return lambda batch: frozen(tf.constant(batch))[0].numpy()
