@@ -214,9 +214,8 @@ def test_headers_that_unfold_are_refused_while_they_are_read(content, message):
     started = time.process_time()
     with refused(f"^({message})$", ValueError):
         open_picture(content, LIMIT)
-    assert (
-        time.process_time() - started < 1
-    )  # 3 for the items alone, without the bounds
+    # Without the bounds 3 seconds for the items alone; other threads count too.
+    assert time.process_time() - started < 2
 
 
 def test_a_table_of_every_value_is_used():

@@ -6,19 +6,22 @@ import pytest
 from tests.model.test_cpu_step import make_config
 from xray.config.backbones import BACKBONES
 from xray.model.frozen import freeze_graph, predict_frozen
-from xray.model.network import build_model
+from xray.model.network import build_model, find_backbone
 from xray.model.predict import SCORE_BATCH
 
 pytestmark = pytest.mark.slow  # imports TensorFlow
 
 
 def used_model(backbone="Tiny", size=32, alpha=1.0):
-    """With moving statistics that are not those that it began with."""
+    """With moving statistics of drawn images, so that its scores differ by image."""
+    import keras
+
     model = build_model(make_config(backbone, size, alpha))
-    rng = np.random.default_rng(1)
-    for variable in model.non_trainable_variables:
-        if variable.name.startswith("moving"):
-            variable.assign(variable + rng.random(variable.shape).astype(np.float32))
+    layers = find_backbone(model).layers
+    for layer in layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0  # the statistics of the last batch
+    model(drawn(16, size), training=True)
     return model
 
 
@@ -33,7 +36,7 @@ def test_scores_are_those_of_the_model(count):
     found = predict_frozen(model, images)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert found.dtype == np.float32
-    assert np.ptp(expected) > 0.1
+    assert count == 1 or np.ptp(expected, axis=0).max() > 1e-2
 
 
 def test_no_images_have_no_scores():
@@ -57,11 +60,13 @@ def test_every_model_has_a_graph_of_its_own():
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_backbone_is_frozen(backbone):
+@pytest.mark.parametrize("backbone", ["MobileNet", "MobileNetV2"])
+def test_real_networks_are_frozen(backbone):
     taken = BACKBONES[backbone]
     size = taken.smallest
     model = used_model(backbone, size, min(taken.alphas, default=1.0))
     batch = drawn(SCORE_BATCH, size)
     found = freeze_graph(model)(batch)
-    np.testing.assert_allclose(found, model.predict_on_batch(batch), atol=1e-5)
+    expected = model.predict_on_batch(batch)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.ptp(expected, axis=0).max() > 1e-3

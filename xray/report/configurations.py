@@ -138,14 +138,21 @@ def plain(value: Any) -> str | None:
 
 
 def order(key: Key) -> tuple[Any, ...]:
-    """Sorts the runners, then synchronous before the rest, then by processors.
+    """Sorts the runners, synchronous before the rest, by processors, float32 first.
 
     Numbers in names sort by value: every 5 steps before every 10.
     """
     names = [*RUNNERS, key.runner]
     processors = (key.workers or 1) * (key.threads_per_worker or 1)
     name = re.sub(r"\d+", lambda digits: digits[0].zfill(9), str(key))
-    return (names.index(key.runner), key.mode != "synchronous", processors, name)
+    exact = key.precision in (None, FLOAT32)
+    return (
+        names.index(key.runner),
+        key.mode != "synchronous",
+        processors,
+        not exact,
+        name,
+    )
 
 
 def unique_labels(keys: list[Key]) -> dict[Key, str]:

@@ -24,6 +24,7 @@ from xray.report.group import Comparison, Group
 from xray.report.page import accuracy, calibration, forecast, notes, resources, tables
 from xray.report.page.drawing import Chart
 from xray.report.page.figures import charts
+from xray.report.page.history import history
 from xray.report.page.overview import overview
 from xray.report.page.summary import PlainAnswer, answers, group_title
 from xray.report.page.tables import Table
@@ -159,6 +160,7 @@ def _tables(group: Group, prices: PriceTable) -> list[tuple[str, list[Table]]]:
     """Heading and tables, in reading order; empty ones left out."""
     scaling = tables.scaling(group)
     predicted = forecast.table(group, prices)
+    by_commit = history(group)
     named = [
         ("Time, accuracy and cost", [tables.headline(group)]),
         ("Accuracy and the time to it", [accuracy.accuracy(group)]),
@@ -170,6 +172,7 @@ def _tables(group: Group, prices: PriceTable) -> list[tuple[str, list[Table]]]:
         ("Calibration and thresholds", calibration.tables(group)),
         ("Cost", [resources.costs(group, prices)]),
         ("Machines", [resources.machines(group)]),
+        ("By commit", [by_commit] if by_commit else []),
     ]
     return [(heading, found) for heading, found in named if found]
 
