@@ -42,10 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     limits, steady = [], []
-    low = options.precision == BFLOAT16
-    limit = Limit(
-        "bfloat16" if low else "float32", options.backbone, options.image_size
-    )
+    sizes = (options.backbone, options.image_size)
+    limit = Limit.of_runners(options.precision, *sizes)
     settings = (
         f"runner.precision={options.precision}",
         f"model.backbone={options.backbone}",

@@ -170,10 +170,8 @@ def _repeat(
     def run(*own: str) -> dict[str, Any]:
         return _figures(bench.run("elephas_spark.py", *settings, *own))
 
-    low = options.precision == BFLOAT16
-    limit = Limit(
-        "bfloat16" if low else "float32", options.backbone, options.image_size
-    )
+    sizes = (options.backbone, options.image_size)
+    limit = Limit.of_runners(options.precision, *sizes)
     (rates,) = hardware_limit.measure([options.workers], limit, options.steps)
     resident = run(f"runner.precision={options.precision}")
     train_images = resident["images_trained"] // options.epochs

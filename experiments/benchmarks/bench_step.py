@@ -24,6 +24,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,7 @@ def _trainers(limit: Limit, torch_python: Path | None) -> Iterator[dict[str, Tra
     """Every way that can be measured here, warm."""
     cores = sorted(os.sched_getaffinity(0))[: limit.threads]
     steps = ["keras", "float32"] + ["bfloat16"] * multiplies_bfloat16()
-    own = limit.__dict__
-    started = {
-        step: Trainer.of(Limit(**(own | {"step": step})), cores) for step in steps
-    }
+    started = {step: Trainer.of(replace(limit, step=step), cores) for step in steps}
     if torch_python and limit.backbone in TORCH_HAS:
         for precision in steps[1:]:
             started[f"torch_{precision}"] = Trainer(

@@ -1,9 +1,9 @@
 """The same network in fewer seconds a step, on a CPU with TensorFlow.
 
 Keras 3 computes batch normalization there from single operations, 40% of a step's time;
-TensorFlow has one kernel for all of it. And CPUs that multiply in bfloat16 do so at
-twice the rate or more. Both are put on a model's layers as they stand: their classes,
-their configuration and what is saved of them stay plain Keras.
+TensorFlow has one kernel for all of it. And some CPUs multiply faster in bfloat16. Both
+are put on a model's layers as they stand: their classes, their configuration and what
+is saved of them stay plain Keras.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from xray.common.errors import UserError
+from xray.data.pipeline import backend_name
 from xray.records.machine import multiplies_bfloat16
 
 if TYPE_CHECKING:
@@ -58,9 +59,11 @@ def quicken(model: "keras.Model", precision: str = "float32") -> None:
     optimizer and statistics stay float32, and so does what no listed layer does.
 
     Args:
-        model: of Keras on TensorFlow.
+        model: of Keras; with another backend than TensorFlow it stays as it is.
         precision: float32 or mixed_bfloat16.
     """
+    if backend_name() != "tensorflow":
+        return  # Keras' own code runs
     low = precision == BFLOAT16
     for layer in _leaves(model.layers):
         if _can_be_fused(layer):

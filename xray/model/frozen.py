@@ -31,19 +31,21 @@ def predict_frozen(model: "keras.Model", images: np.ndarray) -> np.ndarray:
         model: uint8 (N, H, W, 1) to (N, 15).
         images: uint8 (N, H, W, 1).
     """
-    if model not in _KEPT:
-        _KEPT[model] = (
-            freeze_graph(model)
-            if backend_name() == "tensorflow"
-            else (lambda batch: np.asarray(model.predict_on_batch(batch)))
-        )
-    forward, scores = _KEPT[model], []
+    forward, scores = _forward_of(model), []
     for start in range(0, len(images), SCORE_BATCH):
         batch = images[start : start + SCORE_BATCH]
         filled = np.zeros((SCORE_BATCH, *images.shape[1:]), np.uint8)
         filled[: len(batch)] = batch
         scores.append(forward(filled)[: len(batch)])
     return np.concatenate(scores) if scores else np.empty((0, model.output_shape[-1]))
+
+
+def _forward_of(model: "keras.Model") -> Forward:
+    if backend_name() != "tensorflow":
+        return lambda batch: np.asarray(model.predict_on_batch(batch))
+    if model not in _KEPT:
+        _KEPT[model] = freeze_graph(model)
+    return _KEPT[model]
 
 
 def freeze_graph(model: "keras.Model") -> Forward:

@@ -40,6 +40,11 @@ class Key(NamedTuple):
     """Of the code; None where runs of several are to count as repeats."""
 
     @property
+    def reduced(self) -> str | None:
+        """The precision, where it is less than float32."""
+        return None if self.precision == FLOAT32 else self.precision
+
+    @property
     def curve(self) -> "Key":
         """What points on one scaling curve share: all but the number of workers."""
         return self._replace(
@@ -145,7 +150,7 @@ def order(key: Key) -> tuple[Any, ...]:
     names = [*RUNNERS, key.runner]
     processors = (key.workers or 1) * (key.threads_per_worker or 1)
     name = re.sub(r"\d+", lambda digits: digits[0].zfill(9), str(key))
-    exact = key.precision in (None, FLOAT32)
+    exact = key.reduced is None
     return (
         names.index(key.runner),
         key.mode != "synchronous",
@@ -201,7 +206,7 @@ def _label(key: Key) -> str:
 
 
 def _in_precision(name: str, key: Key) -> str:
-    return name if key.precision in (None, FLOAT32) else f"{name} {key.precision}"
+    return f"{name} {key.reduced}" if key.reduced else name
 
 
 def _curve_label(key: Key) -> str:
@@ -217,8 +222,7 @@ def _how(key: Key) -> list[str]:
     """Engine or mode of an Elephas run."""
     asynchronous = key.mode not in (None, "synchronous")
     how = [key.mode if asynchronous else key.engine]
-    if key.precision not in (None, FLOAT32):
-        how.append(key.precision)
+    how.append(key.reduced)
     if asynchronous and key.frequency:
         how.append(f"per {key.frequency}")
     return [*filter(None, map(plain, how))]

@@ -8,7 +8,7 @@ from typing import Any
 from xray.config.runners import Runner, runner_of
 from xray.records.record import RunRecord
 from xray.records.timing import PHASES
-from xray.report.configurations import FLOAT32, Key, curve_labels
+from xray.report.configurations import Key, curve_labels
 from xray.report.costs import Cost, PriceTable
 from xray.report.paired import Judged
 from xray.report.scaling import AmdahlFit, fit_amdahl
@@ -83,11 +83,7 @@ class Configuration:
     @property
     def is_baseline(self) -> bool:
         """Whether speedups may be over its seconds: one thread, in float32."""
-        return (
-            self.runner.is_baseline
-            and self.processors == 1
-            and self.key.precision in (None, FLOAT32)
-        )
+        return self.runner.is_baseline and self.processors == 1 and not self.key.reduced
 
     @property
     def processors(self) -> int:

@@ -29,7 +29,7 @@ def network_of(shared: SharedNetwork) -> "keras.Model":
     Raises:
         UserError: the executor's CPU gains nothing in the precision.
     """
-    model = unpack(shared.archive.value, shared.digest)
     check_precision(shared.precision)
+    model = unpack(shared.archive.value, shared.digest)
     quicken(model, shared.precision)
     return model

@@ -59,6 +59,12 @@ class Limit:
     batch_size: int = 32
     threads: int = 1
 
+    @classmethod
+    def of_runners(cls, precision: str, backbone: str, image_size: int) -> "Limit":
+        """What the runners train with `runner.precision`, a thread a worker."""
+        step = "bfloat16" if precision == BFLOAT16 else "float32"
+        return cls(step, backbone, image_size)
+
 
 class Rate(NamedTuple):
     """What one process reached.
