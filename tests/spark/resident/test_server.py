@@ -222,16 +222,20 @@ def test_a_lost_worker_loses_the_round_and_the_next_try_goes_on(serve):
     assert retries == [(1, 1)]  # after one round, for want of worker 1
 
 
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_vector_that_stops_in_the_middle_holds_up_nobody(serve):
     server = serve(2, np.zeros(3 * CHUNK))
     stalled = connect(server.address)
     stalled.send(Join(worker=0, attempt=1))
     stalled.send(Average(1))
     stalled.send_bytes(np.full(CHUNK, 100, np.float32))
-    deadline = time.monotonic() + 30
-    while not server.bytes_received:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: server.bytes_received)
 
     links = together(2, lambda number: Link(server.address, number, attempt=2))
 
@@ -277,6 +281,8 @@ def test_tries_in_vain_come_to_an_end_and_others_do_not(serve, monkeypatch):
         link = Link(server.address, 0, attempt)
         if average:
             link.average(vector(1), 1)
+        # One of which the server has not heard yet is none to it after the next.
+        wait_until(lambda: server.attempts == attempt)
         link._connection.close()
 
     for attempt in range(1, 6):
