@@ -15,6 +15,8 @@ setup: .venv/.installed
 	$(PYTHON) -m venv --without-pip --clear .venv
 	$(PYTHON) -m pip --python $(BIN)/python install --quiet --no-deps -r requirements.lock
 	$(PYTHON) -m pip --python $(BIN)/python install --quiet --no-deps --no-build-isolation -e .
+	# Spark's Java starts sooner with it, and all the same without.
+	-$(BIN)/python -m xray.java --archive >/dev/null
 	touch $@
 
 demo: setup

@@ -71,6 +71,16 @@ def test_java_that_computes_nothing_has_the_quick_compiler_alone(conf, side):
     assert conf(light_jvm=True, spark_conf={name: "-Xint"})[name] == "-Xint"
 
 
+def test_executors_on_this_machine_map_the_archive_of_classes(conf, monkeypatch):
+    option = "-XX:SharedArchiveFile=/spark-classes.jsa"
+    monkeypatch.setattr("xray.spark.settings.archive_options", lambda: [option])
+    name = "spark.executor.extraJavaOptions"
+    for master in ("local[2]", "local-cluster[2,1,512]", "spark://127.0.0.1:7077"):
+        assert option in conf(master=master)[name]
+    for master in ("yarn", "spark://10.0.0.1:7077", "spark://127x:7077"):
+        assert option not in conf(master=master).get(name, "")
+
+
 def test_asynchronous_updates_are_never_applied_twice(conf):
     assert conf(mode="asynchronous")["spark.task.maxFailures"] == "1"
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from xray.common.class_archive import archive_options
 from xray.common.errors import UserError
 from xray.common.java import find_java_home
 from xray.common.processes import die_with_parent, stop
@@ -59,10 +60,12 @@ def _start(stack: contextlib.ExitStack, log: Path, command: str) -> None:
     import pyspark
 
     spark_class = Path(pyspark.__file__).parent / "bin" / "spark-class"
+    environment = {**os.environ, "JAVA_HOME": find_java_home()}
+    environment.setdefault("SPARK_DAEMON_JAVA_OPTS", " ".join(archive_options()))
     with log.open("wb") as file:
         process = subprocess.Popen(
             [str(spark_class), *command.split()],
-            env={**os.environ, "JAVA_HOME": find_java_home()},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

@@ -5,6 +5,7 @@ import re
 import socket
 from typing import TYPE_CHECKING
 
+from xray.common.class_archive import archive_options
 from xray.common.errors import UserError
 from xray.config.run import RunnerConfig
 
@@ -78,6 +79,8 @@ def training_conf(
 def _set_java_options(conf: "SparkConf", light_jvm: bool) -> None:
     """Options of our own where the user has none."""
     options = [LIGHT_JVM] if light_jvm else []
+    if _on_this_machine(conf.get("spark.master")):
+        options += archive_options()
     sides = {"driver": options, "executor": options}
     if conf.get("spark.master").startswith("local"):
         # A result that it has no memory for Spark would await for ever.
@@ -85,6 +88,11 @@ def _set_java_options(conf: "SparkConf", light_jvm: bool) -> None:
     for side, chosen in sides.items():
         if chosen:
             conf.setIfMissing(f"spark.{side}.extraJavaOptions", " ".join(chosen))
+
+
+def _on_this_machine(master: str) -> bool:
+    """Whether executors are surely started here, with this machine's files."""
+    return bool(re.match(r"local\b|spark://(127\.|localhost:)", master))
 
 
 def thread_environment(threads: int, resident: bool) -> dict[str, str]:
