@@ -7,7 +7,8 @@ from xray.config.run import RunConfig
 from xray.data.dataset import find_dataset
 from xray.model.network import build_model, weights_digest
 from xray.records.record import RunRecord
-from xray.spark.cluster import Cluster, start_cluster
+from xray.spark.cluster import Cluster, await_workers, start_context
+from xray.spark.resident.ahead import import_ahead
 from xray.spark.resident.driver import train_resident
 from xray.spark.settings import check_master
 from xray.spark.stock.driver import train_stock
@@ -44,11 +45,15 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
         wait([dataset], HEAD_START_SECONDS if journal.engine == "resident" else None)
         if dataset.done():
             take_dataset(journal, dataset, journal.workers or 1)
+    resident = journal.engine == "resident"
     with ThreadPoolExecutor(1) as pool:
-        building = pool.submit(build_model, config, storage)
         with timer.phase("startup"):  # in this thread: Spark handles signals
-            resident = journal.engine == "resident"
-            cluster = start_cluster(config.runner, light_jvm=resident)
+            context = start_context(config.runner, light_jvm=resident)
+            # Only now: importing TensorFlow would keep executors from being started.
+            building = pool.submit(build_model, config, storage)
+            cluster = await_workers(context, config.runner)
+            if resident:
+                in_background(import_ahead, cluster)
         try:
             with timer.phase("warmup"):
                 model = building.result()

@@ -122,6 +122,19 @@ def start_cluster(runner: RunnerConfig, light_jvm: bool = False) -> Cluster:
     Raises:
         UserError: no Java, a master that does not answer, or too few slots.
     """
+    return await_workers(start_context(runner, light_jvm), runner)
+
+
+def start_context(runner: RunnerConfig, light_jvm: bool = False) -> "SparkContext":
+    """A Spark context whose executors are on their way; for `await_workers`.
+
+    Args:
+        runner: the settings.
+        light_jvm: Java only starts Python workers and computes nothing.
+
+    Raises:
+        UserError: no Java, or a master that does not answer.
+    """
     from pyspark import SparkContext
 
     if under_spark_submit():
@@ -148,6 +161,15 @@ def start_cluster(runner: RunnerConfig, light_jvm: bool = False) -> Cluster:
         # PySpark's own handler talks to Java in the middle of a call to Java.
         signal.signal(signal.SIGINT, interrupt)
     context.setLogLevel("OFF")  # a failure reaches the user as one line of ours
+    return context
+
+
+def await_workers(context: "SparkContext", runner: RunnerConfig) -> Cluster:
+    """The cluster of `start_context`, as `join_cluster`; the context ends in vain.
+
+    Raises:
+        UserError: there are too few slots.
+    """
     try:
         return join_cluster(context, runner)
     except BaseException:
