@@ -5,7 +5,7 @@ import pytest
 
 from tests.model.test_cpu_step import make_config
 from xray.config.backbones import BACKBONES
-from xray.model.frozen import freeze_graph, predict_frozen
+from xray.model.frozen import predict_frozen
 from xray.model.network import build_model, find_backbone
 from xray.model.predict import SCORE_BATCH
 
@@ -66,7 +66,7 @@ def test_real_networks_are_frozen(backbone):
     size = taken.smallest
     model = used_model(backbone, size, min(taken.alphas, default=1.0))
     batch = drawn(SCORE_BATCH, size)
-    found = freeze_graph(model)(batch)
+    found = predict_frozen(model, batch)
     expected = model.predict_on_batch(batch)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert np.ptp(expected, axis=0).max() > 1e-3

@@ -4,8 +4,8 @@ With its weights as constants TensorFlow multiplies normalization into the convo
 before it, once, and computes what follows them in the same kernels.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -44,12 +44,26 @@ def _forward_of(model: "keras.Model") -> Forward:
     if backend_name() != "tensorflow":
         return lambda batch: np.asarray(model.predict_on_batch(batch))
     if model not in _KEPT:
-        _KEPT[model] = freeze_graph(model)
+        frozen = freeze_graph(
+            lambda batch: model(batch, training=False),
+            (SCORE_BATCH, *model.input_shape[1:]),
+        )
+        _KEPT[model] = lambda batch: frozen(batch)[0].numpy()
     return _KEPT[model]
 
 
-def freeze_graph(model: "keras.Model") -> Forward:
-    """What the model gives for a whole batch, its weights as they are now."""
+def freeze_graph(
+    function: Callable[[Any], Any], shape: tuple[int, ...]
+) -> Callable[[np.ndarray], Sequence[Any]]:
+    """`function` as a graph of constants: the variables that it reads, as they are now.
+
+    Args:
+        function: of TensorFlow's tensors, uint8 of `shape`.
+        shape: of all that it will get, the batch included.
+
+    Returns:
+        A function of uint8 arrays of that shape: the list of `function`'s tensors.
+    """
     import tensorflow as tf
 
     # Not in tf's public face, though its documents use it and converters build on it.
@@ -57,7 +71,7 @@ def freeze_graph(model: "keras.Model") -> Forward:
         convert_variables_to_constants_v2,
     )
 
-    pixels = tf.TensorSpec((SCORE_BATCH, *model.input_shape[1:]), tf.uint8)
-    traced = tf.function(lambda batch: model(batch, training=False))
+    traced = tf.function(function, autograph=False)
+    pixels = tf.TensorSpec(shape, tf.uint8)
     frozen = convert_variables_to_constants_v2(traced.get_concrete_function(pixels))
-    return lambda batch: frozen(tf.constant(batch))[0].numpy()
+    return lambda batch: frozen(tf.constant(batch))

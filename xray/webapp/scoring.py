@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xray.common.errors import UserError
+from xray.model.frozen import freeze_graph
 
 if TYPE_CHECKING:
     import keras
@@ -32,9 +33,11 @@ class Scorer:
     def __init__(self, model: "keras.Model", info: "ModelInfo", name: str) -> None:
         self.info, self.name = info, name
         backbone, head = split_at_features(model)
-        self._forward = _compiled(lambda pixels: _forward(backbone, head, pixels))
-        self._gradient = _compiled(_gradient_of(head))
         size = info.image_size
+        self._forward = _frozen(
+            lambda pixels: _forward(backbone, head, pixels), (1, size, size, 1)
+        )
+        self._gradient = _compiled(_gradient_of(head))
         _, features = self.score(np.zeros((size, size, 1), np.uint8))
         self.heat_map(features, 0)  # trace both before anyone waits for them
 
@@ -149,6 +152,12 @@ def _gradient_of(head: "keras.Model") -> Callable[[Any, Any], Any]:
         return tape.gradient(value, features)
 
     return gradient
+
+
+def _frozen(
+    function: Callable[[Any], Any], shape: tuple[int, ...]
+) -> Callable[[np.ndarray], Any]:
+    return _compiled(function) if _backend() == "jax" else freeze_graph(function, shape)
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
