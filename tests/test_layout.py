@@ -32,7 +32,15 @@ TABLE = {
     "webapp": LOWEST | {"local", "storage", "data", "model"},
 }
 # Modules at the top of xray/: commands, and names that others have written down.
-DOORS = {"java", "local_cluster", "local_s3", "saved_model", "spark_ml"}
+DOORS = {
+    "__main__",
+    "doctor",
+    "java",
+    "local_cluster",
+    "local_s3",
+    "saved_model",
+    "spark_ml",
+}
 
 
 def room(module: str) -> str:

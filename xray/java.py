@@ -1,4 +1,4 @@
-"""The Java that Spark runs on, and its archive of classes: `python -m xray.java`."""
+"""Prints the Java that Spark runs on, or makes its archive of classes."""
 
 import argparse
 import sys

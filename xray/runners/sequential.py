@@ -32,6 +32,21 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
     return train_locally(config, journal)
 
 
+def check_threads(threads: int) -> list[int]:
+    """The cores that this process may use, which are as many as `threads` at least.
+
+    Raises:
+        UserError: they are fewer.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if threads > len(cores):
+        raise UserError(
+            f"runner.threads_per_worker must be at most the {len(cores)} cores of this "
+            f"machine. Got {threads}."
+        )
+    return cores
+
+
 def use_threads(threads: int) -> None:
     """Hold this process to so many cores, TensorFlow and BLAS threads.
 
@@ -40,12 +55,7 @@ def use_threads(threads: int) -> None:
     """
     from threadpoolctl import threadpool_limits
 
-    cores = sorted(os.sched_getaffinity(0))
-    if threads > len(cores):
-        raise UserError(
-            f"runner.threads_per_worker must be at most the {len(cores)} cores of this "
-            f"machine. Got {threads}."
-        )
+    cores = check_threads(threads)
     os.sched_setaffinity(0, cores[:threads])
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a GPU would not be sequential

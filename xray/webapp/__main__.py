@@ -1,4 +1,4 @@
-"""Command line: `python -m xray.webapp --model FILE [--model FILE ...]`."""
+"""Serves saved models behind a web page."""
 
 import argparse
 import logging

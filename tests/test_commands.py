@@ -1,0 +1,42 @@
+"""`python -m xray` names every command, in the words of each."""
+
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+from tests.layout import modules
+from xray.__main__ import MAIN, list_commands, main
+
+
+def test_every_command_has_a_line(capsys):
+    assert main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    programs = [
+        name
+        for name, path in modules().items()
+        if MAIN in path.read_text() and ".peers." not in name
+    ]
+    assert len(lines) == len(programs)
+    for line in lines:
+        typed, _, said = line.partition("  ")
+        assert len(said.strip()) > 10, typed
+
+
+def test_what_is_named_can_be_typed():
+    for typed in list_commands(ROOT):
+        *_, target = typed.split()
+        if typed.startswith("python -m "):
+            assert {target, f"{target}.__main__"} & {*modules()}, typed
+        else:
+            assert (ROOT / target).is_file(), typed
+
+
+def test_its_version_is_the_packages():
+    command = [sys.executable, "-m", "xray", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    (version,) = (
+        line.partition("=")[2].strip()
+        for line in (ROOT / "setup.cfg").read_text().splitlines()
+        if line.startswith("version")
+    )
+    assert done.stdout == f"xray {version}\n"
