@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from xray.common.errors import UserError
-from xray.config.file import read_yaml_mapping
+from xray.config.file import NO_YAML, one_line, read_yaml_mapping
 from xray.config.run import Section
 from xray.storage.s3 import split_uri
 
@@ -91,7 +91,7 @@ class ClusterSettings(Section):
         needed = MIN_PYTHON_MIB * self.workers_per_executor
         if self.executor_overhead_mib < needed:
             raise ValueError(
-                f"TensorFlow gets {self.executor_overhead_mib} MiB on each node and "
+                f"each node leaves TensorFlow {self.executor_overhead_mib} MiB, and it "
                 f"needs {needed}; take a larger core.instance_type or a smaller "
                 "spark.executor_heap_mib"
             )
@@ -155,14 +155,8 @@ def load_settings(
     try:
         return ClusterSettings.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        rule = first["msg"].removeprefix("Value error, ")
-        received = first["input"]
-        got = f" Got {received!r}." if isinstance(received, str | int | float) else ""
-        raise UserError(
-            f"{path}: {where + ': ' if where else ''}{rule}.{got}"
-        ) from None
+        text = one_line(error, path, ClusterSettings, "--cluster-set")
+        raise UserError(text) from None
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
@@ -176,4 +170,9 @@ def _apply(content: dict[str, Any], override: str) -> None:
             f"--cluster-set takes key=value. Got {override!r}; for instance "
             "--cluster-set region=eu-west-1."
         )
-    part[key] = yaml.safe_load(text)
+    try:
+        part[key] = yaml.safe_load(text)
+    except NO_YAML:
+        raise UserError(
+            f"--cluster-set {name}: the value is not YAML. Got {text!r}."
+        ) from None

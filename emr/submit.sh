@@ -15,6 +15,10 @@
 #   DRIVER_MEMORY     Java heap of the driver (4g)
 set -euo pipefail
 
+if [ $# -lt 4 ]; then
+  echo "usage: $0 PROGRAM ATTEMPTS EXECUTORS ENVIRONMENT [...]" >&2
+  exit 2
+fi
 program=$1
 attempts=$2
 executors=$3

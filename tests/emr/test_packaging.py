@@ -98,7 +98,9 @@ def test_scripts_pass_shellcheck(script):
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("wrapper", ["run_training.sh", "run_inference.sh"])
+@pytest.mark.parametrize(
+    "wrapper", ["run_training.sh", "run_inference.sh", "submit.sh"]
+)
 def test_the_wrapper_tells_its_usage(wrapper):
     done = subprocess.run(
         [ROOT / "emr" / wrapper, "many"], capture_output=True, text=True

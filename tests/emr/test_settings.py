@@ -65,8 +65,11 @@ REFUSED = {
     "market=CHEAP": "market: ",
     "core.vcpus=1": "core.vcpus",
     "spark.workers_per_executor=9": "m5.xlarge has 4, 1 of them for the system",
-    "spark.executor_heap_mib=10000": "TensorFlow gets 1264 MiB",
-    "reigon=us-east-1": "reigon: Extra inputs",
+    "spark.executor_heap_mib=10000": "each node leaves TensorFlow 1264 MiB",
+    "reigon=us-east-1": "unknown key 'reigon'. Did you mean 'region'",
+    "core.vcpu=8": "unknown key 'core.vcpu'. Did you mean 'core.vcpus'",
+    "spark.xyz=1": "unknown key 'spark.xyz'. Known keys: cores_for_system",
+    "region={": "--cluster-set region: the value is not YAML",
     "region": "--cluster-set takes key=value",
 }
 

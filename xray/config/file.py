@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from xray.common.errors import UserError
 from xray.common.redaction import SECRET_NAME, redacted
@@ -47,7 +47,7 @@ def parse_config(settings: dict[str, Any], source: str | Path) -> RunConfig:
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:
-        raise UserError(_one_line(error, source)) from None
+        raise UserError(one_line(error, source, RunConfig)) from None
 
 
 def read_yaml_mapping(path: Path, what: str) -> dict[str, Any]:
@@ -98,16 +98,30 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
     settings[section][key] = value
 
 
-def _one_line(error: ValidationError, path: str | Path) -> str:
-    """The first complaint of pydantic as rule, value and next step."""
+def one_line(
+    error: ValidationError,
+    path: str | Path,
+    model: type[BaseModel],
+    option: str = "--set",
+) -> str:
+    """The first complaint of pydantic as rule, value and next step.
+
+    Args:
+        error: of `model.model_validate`.
+        path: the file, for the message.
+        model: that refused what is in it.
+        option: of the command line that sets a key.
+    """
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     where = where if where.isprintable() else ascii(where)
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"{path}: unknown key {where!r}. {_nearest(first['loc'])}{more}"
+        return f"{path}: unknown key {where!r}. {_nearest(first['loc'], model)}{more}"
     if first["type"] == "missing":
-        return f"{path}: {where} is required. Add it to the file or give --set.{more}"
+        return (
+            f"{path}: {where} is required. Add it to the file or give {option}.{more}"
+        )
     rule = first["msg"].removeprefix("Value error, ")
     rule = rule[0].lower() + rule[1:]
     plain = isinstance(first["input"], str | int | float | None)
@@ -125,8 +139,8 @@ def _shown(value: Any, name: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def _nearest(location: tuple[Any, ...]) -> str:
-    fields = RunConfig.model_fields
+def _nearest(location: tuple[Any, ...], model: type[BaseModel]) -> str:
+    fields = model.model_fields
     for part in location[:-1]:
         fields = fields[part].annotation.model_fields
     matches = difflib.get_close_matches(str(location[-1]), fields, n=1, cutoff=0.5)
