@@ -210,8 +210,7 @@ def report(results: Path, prices: PriceTable) -> None:
         write_report,  # Matplotlib, which few commands use
     )
 
-    for path in write_report([results], results / "report", prices):
-        print(path)
+    print(*write_report([results], results / "report", prices).paths, sep="\n")
 
 
 def status(aws: Aws) -> str:

@@ -7,6 +7,7 @@ import argparse
 import subprocess
 import sys
 import time
+import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--folder", type=Path, default=Path(".demo"), help="of the demo data"
     )
     parser.add_argument("--results", type=Path, default=Path("results/demo"))
+    parser.add_argument(
+        "--open", action="store_true", help="show the report in a browser at the end"
+    )
     add_set_option(parser, what=" of demo.yaml")
     return run_demo(parser.parse_args(arguments))
 
@@ -55,20 +59,22 @@ def run_demo(options: argparse.Namespace) -> int:
                 print(f"== {name}: skipped, for the reason above", flush=True)
             elif code:
                 failed.append(name)
-    report = subprocess.run(
-        [
-            sys.executable,
-            ROOT / "report.py",
-            options.results,
-            "--out",
-            options.results / "report",
-        ],
-        check=False,
-    ).returncode
-    print(f"== done in {time.monotonic() - started:.0f} s", flush=True)
+    report = write_report(options.results)
+    page = (options.results / "report" / "report.html").resolve()
+    seconds = time.monotonic() - started
+    print(f"== done in {seconds:.0f} s; the report is {page.as_uri()}", flush=True)
+    if options.open and not report:
+        webbrowser.open(page.as_uri())
     if failed:
         print(f"== failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed or report else 0
+
+
+def write_report(results: Path) -> int:
+    """The exit code of the report, which prints the verdict."""
+    script, out = ROOT / "report.py", results / "report"
+    command = [sys.executable, script, results, "--out", out]
+    return subprocess.run(command, check=False).returncode
 
 
 def runs() -> Iterator[tuple[str, str, tuple[str, ...]]]:

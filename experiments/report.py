@@ -3,7 +3,8 @@
 python experiments/report.py results/ --out report/
 
 A run counts once, however many copies of its record there are. Several folders and
-records may be named: those of a study, and a baseline that lies elsewhere.
+records may be named: those of a study, and a baseline that lies elsewhere. If all runs
+are of one work, the verdict on each configuration is printed too.
 """
 
 import argparse
@@ -25,15 +26,17 @@ def main(arguments: list[str] | None = None) -> int:
 
     prices = load_prices(options.prices)
     _check(options)
-    for path in write_report(
+    report = write_report(
         options.results,
         options.out,
         prices,
         options.any_commit,
         options.target_auc,
         options.margin,
-    ):
-        print(path)
+    )
+    if len(report.verdicts) == 1:  # of several works only the page says what is what
+        print(*report.verdicts[0], sep="\n")
+    print(*report.paths, sep="\n")
     return 0
 
 

@@ -71,15 +71,24 @@ def test_hundred_records_give_all_files(report):
     assert (report / "report.html").read_text().count("<svg") == 12
 
 
-def test_paths_written_are_printed(tmp_path, capsys):
-    write([make_record()], tmp_path / "results")
-    main([str(tmp_path / "results"), "--out", str(tmp_path / "out")])
-    printed = capsys.readouterr().out.split()
-    assert [Path(line).name for line in printed] == [
+def test_the_verdict_of_a_single_work_is_printed_before_the_paths(tmp_path, capsys):
+    write([make_record(), make_elephas(2, 50)], tmp_path / "results")
+    assert main([str(tmp_path / "results"), "--out", str(tmp_path / "out")]) == 0
+    verdict, *paths = capsys.readouterr().out.splitlines()
+    assert "Elephas 2×1" in verdict
+    assert f"> {verdict}" in (tmp_path / "out" / "report.md").read_text().splitlines()
+    assert [Path(line).name for line in paths] == [
         "report.html",
         "report.md",
         "report.csv",
     ]
+
+
+def test_of_several_works_the_paths_alone_are_printed(tmp_path, capsys):
+    write([make_record(), make_record(work_id="another")], tmp_path / "results")
+    main([str(tmp_path / "results"), "--out", str(tmp_path / "out")])
+    names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
+    assert names == ["report.html", "report.md", "report.csv"]
 
 
 def test_page_asks_no_other_host(report):

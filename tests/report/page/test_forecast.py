@@ -103,7 +103,8 @@ def test_the_report_holds_the_prediction(tmp_path):
     for record in (make_record(phases={"fit": 400, "total": 450}), run(1), run(2)):
         record.write(tmp_path / "results")
     prices = load_prices(PRICES)
-    html, markdown, _ = write_report([tmp_path / "results"], tmp_path / "out", prices)
+    report = write_report([tmp_path / "results"], tmp_path / "out", prices)
+    html, markdown, _ = report.paths
     assert "Prediction, not measured" in html.read_text()
     assert "g1-predicted" in html.read_text()
     assert "Prediction, not measured" in markdown.read_text()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup, escape
@@ -53,6 +53,18 @@ class GroupSection:
     tables: list[tuple[str, list[Table]]]
 
 
+class Report(NamedTuple):
+    """A written report.
+
+    Attributes:
+        paths: of its page, its Markdown and its CSV.
+        verdicts: for each work, the sentences that its section begins with.
+    """
+
+    paths: list[Path]
+    verdicts: list[list[str]]
+
+
 def write_report(
     results: Sequence[Path],
     out: Path,
@@ -60,8 +72,8 @@ def write_report(
     any_commit: bool = False,
     target_auc: float | None = None,
     margin: float = MARGIN,
-) -> list[Path]:
-    """Write the three files into `out` and return their paths.
+) -> Report:
+    """Write the three files into `out`.
 
     Args:
         results: records, and folders that are searched for them, subfolders too.
@@ -92,7 +104,7 @@ def write_report(
             f"The report cannot be written to {out}: {error.strerror}. "
             "Give another folder with --out."
         ) from None
-    return paths
+    return Report(paths, [section.verdicts for section in content["sections"]])
 
 
 def _read(results: Sequence[Path]) -> tuple[list[RunRecord], list[str]]:
@@ -143,7 +155,7 @@ def _section(group: Group, comparison: Comparison) -> GroupSection:
         f"{plain(group.work_id)}",
         differences=_differences(group, comparison.groups[0]),
         warnings=notes.warnings(group),
-        verdicts=verdicts(group),
+        verdicts=[plain(sentence) or "" for sentence in verdicts(group)],
         answers=answers(group),
         charts=_charts(group, comparison.prices) if group.number <= MAX_CHARTED else [],
         tables=_tables(group, comparison.prices),
