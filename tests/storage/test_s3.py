@@ -258,15 +258,14 @@ def test_what_never_comes_whole_is_an_error_of_s3_not_of_the_object(
     faulty, monkeypatch, kind, word
 ):
     proxy, bucket = faulty
-    monkeypatch.setenv("XRAY_S3_PATIENCE_SECONDS", "0.5")
+    monkeypatch.setenv("XRAY_S3_PATIENCE_SECONDS", "1")
     proxy.plan = lambda request: kind
-    start = time.monotonic()
     with refused(
-        rf"S3 .* ({word}).* and did so for 0 s \(XRAY_S3_.*s3://nih/images/.*run again"
+        rf"S3 .* ({word}).* and did so for 1 s \(XRAY_S3_.*s3://nih/images/.*run again"
     ):
         Storage(load_access(bucket.credentials)).read(first_file(bucket)[0])
-    assert time.monotonic() - start < 3
-    assert len(proxy.requests) > 2
+    # With pauses that double from a tenth of a second, no second holds more.
+    assert 2 < len(proxy.requests) < 9
 
 
 def test_an_answer_that_trickles_is_asked_for_again(faulty, monkeypatch, caplog):
@@ -277,7 +276,8 @@ def test_an_answer_that_trickles_is_asked_for_again(faulty, monkeypatch, caplog)
     uri, content = first_file(bucket)
     assert Storage(load_access(bucket.credentials)).read(uri) == content
     assert "breaks off its answer (ResponseStreamingError); trying" in caplog.text
-    assert proxy.requests[-1].seconds < 5
+    first, second = (request.seconds for request in proxy.requests)
+    assert second - first < 20  # whole it would take minutes
 
 
 def test_nobody_waits_for_what_was_given_up(faulty):
@@ -288,7 +288,7 @@ def test_nobody_waits_for_what_was_given_up(faulty):
     start = time.monotonic()
     with refused("answers 503 Service"):
         storage.read("s3://nih/a.png")
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20  # of 30 seconds' patience
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "nan"])
