@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from xray.common.errors import UserError
-from xray.config.file import NO_YAML, one_line, read_yaml_mapping
+from xray.config.file import one_line, parse_value, read_yaml_mapping
 from xray.config.run import Section
 from xray.storage.s3 import split_uri
 
@@ -170,9 +169,4 @@ def _apply(content: dict[str, Any], override: str) -> None:
             f"--cluster-set takes key=value. Got {override!r}; for instance "
             "--cluster-set region=eu-west-1."
         )
-    try:
-        part[key] = yaml.safe_load(text)
-    except NO_YAML:
-        raise UserError(
-            f"--cluster-set {name}: the value is not YAML. Got {text!r}."
-        ) from None
+    part[key] = parse_value("--cluster-set", name, text)

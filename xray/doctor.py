@@ -38,14 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from xray.runners.doctor import examine, obstacles  # what --help need not wait for
 
     found = examine(config)
-    for name, (present, missing) in found.items():
-        print(f"{name:10}  {missing and f'MISSING  {missing}' or present}")
+    for name, finding in found.items():
+        print(f"{name:10}  {'' if finding.there else 'MISSING  '}{finding.said}")
     print()
-    able = []
-    for runner in RUNNERS:
-        why = obstacles(runner, found, config)
-        able += [] if why else [runner]
+    missing = {runner: obstacles(runner, found, config) for runner in RUNNERS}
+    for runner, why in missing.items():
         print(f"{runner:10}  {'cannot run: ' + '; '.join(why) if why else 'can run'}")
+    able = [runner for runner, why in missing.items() if not why]
     if not able or options.runner not in (None, *able):
         who = f"The {options.runner} runner" if options.runner else "No runner"
         can = "cannot" if options.runner else "can"

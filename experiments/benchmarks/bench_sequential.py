@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.benchmarks.harness import (
+    add_precision_option,
     bench_parser,
     median_ratio,
     run_benchmark,
@@ -23,7 +24,6 @@ from experiments.benchmarks.peers import hardware_limit
 from experiments.benchmarks.peers.hardware_limit import Limit
 from xray.common.processes import exit_on_termination
 from xray.config.backbones import BACKBONES
-from xray.model.cpu_step import BFLOAT16
 
 QUICK = {"images": 120, "epochs": 2, "steps": 5}
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30, help="of the limit")
-    parser.add_argument("--precision", choices=("float32", BFLOAT16), default="float32")
+    add_precision_option(parser)
     return run_benchmark("sequential", parser, _measure, QUICK, arguments)
 
 

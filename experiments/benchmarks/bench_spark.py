@@ -45,6 +45,8 @@ from typing import Any
 from experiments.benchmarks.harness import (
     PEERS,
     Bench,
+    add_precision_option,
+    add_torch_option,
     bench_parser,
     last_json,
     median_ratio,
@@ -58,7 +60,6 @@ from xray.common.errors import UserError
 from xray.common.java import find_java_home
 from xray.common.processes import exit_on_termination
 from xray.config.backbones import BACKBONES
-from xray.model.cpu_step import BFLOAT16
 from xray.records.record import RunRecord
 
 QUICK = {"images": 160, "epochs": 2, "steps": 5}
@@ -76,18 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30, help="of the limit")
-    parser.add_argument(
-        "--precision",
-        choices=("float32", BFLOAT16),
-        default="float32",
-        help="of limit and resident engine (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--torch-python",
-        type=Path,
-        default=os.environ.get("XRAY_TORCH_PYTHON") or None,
-        help="Python with torch and pyspark (default: $XRAY_TORCH_PYTHON)",
-    )
+    add_precision_option(parser)
+    add_torch_option(parser, "torch and pyspark")
     return run_benchmark("spark", parser, _measure, QUICK, arguments)
 
 

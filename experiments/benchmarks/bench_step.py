@@ -30,6 +30,7 @@ from typing import Any
 
 from experiments.benchmarks.harness import (
     PEERS,
+    add_torch_option,
     bench_parser,
     median_ratio,
     run_benchmark,
@@ -63,12 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, help="default: 32, of large ones 16")
     parser.add_argument("--steps", type=int, default=20, help="of each way in a repeat")
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
-    parser.add_argument(
-        "--torch-python",
-        type=Path,
-        default=os.environ.get("XRAY_TORCH_PYTHON") or None,
-        help="Python with torch and torchvision (default: $XRAY_TORCH_PYTHON)",
-    )
+    add_torch_option(parser, "torch and torchvision")
     quick = {"backbones": ["MobileNet"], "steps": 10}
     return run_benchmark("step", parser, _measure, quick, arguments)
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from xray.common.errors import UserError
 from xray.common.processes import die_with_parent
 from xray.local.s3 import serve
 from xray.local.synthetic import generate
+from xray.model.cpu_step import BFLOAT16
 from xray.records.benchmark import write_benchmark
 from xray.records.reading import read_records
 from xray.records.record import RunRecord
@@ -43,6 +45,26 @@ def bench_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="one small repeat")
     parser.add_argument("--out", type=Path, default=Path("results/bench"))
     return parser
+
+
+def add_torch_option(parser: argparse.ArgumentParser, packages: str) -> None:
+    """Give a benchmark `--torch-python`, of an environment that has `packages`."""
+    parser.add_argument(
+        "--torch-python",
+        type=Path,
+        default=os.environ.get("XRAY_TORCH_PYTHON") or None,
+        help=f"Python with {packages} (default: $XRAY_TORCH_PYTHON)",
+    )
+
+
+def add_precision_option(parser: argparse.ArgumentParser) -> None:
+    """Give a benchmark `--precision`, of the runner and of its limit."""
+    parser.add_argument(
+        "--precision",
+        choices=("float32", BFLOAT16),
+        default="float32",
+        help="of the limit and our runner (default: %(default)s)",
+    )
 
 
 @command()

@@ -277,7 +277,7 @@ def test_an_answer_that_trickles_is_asked_for_again(faulty, monkeypatch, caplog)
     assert Storage(load_access(bucket.credentials)).read(uri) == content
     assert "breaks off its answer (ResponseStreamingError); trying" in caplog.text
     first, second = (request.seconds for request in proxy.requests)
-    assert second - first < 20  # whole it would take minutes
+    assert second - first < 5
 
 
 def test_nobody_waits_for_what_was_given_up(faulty):
@@ -288,7 +288,7 @@ def test_nobody_waits_for_what_was_given_up(faulty):
     start = time.monotonic()
     with refused("answers 503 Service"):
         storage.read("s3://nih/a.png")
-    assert time.monotonic() - start < 20  # of 30 seconds' patience
+    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "nan"])

@@ -67,8 +67,7 @@ def test_two_hundred_slow_uploads_leave_it_answering(served):
         wait_until(lambda: sum(map(is_open, slow)) == most, seconds=3)
         started = time.monotonic()
         assert ask(served) == (200, {"status": "ok"})
-        # Before the first of them has had half its patience: they are all still there.
-        assert time.monotonic() - started < Limits().patience_seconds / 2
+        assert time.monotonic() - started < 2
 
 
 def test_uploads_are_answered_where_nothing_can_be_written(served):
@@ -130,7 +129,7 @@ def test_two_bombs_at_once_cost_neither_seconds_nor_memory(served, content, word
     started = time.monotonic()
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda _: ask(served, "POST", PREDICT, content), "12"))
-    assert time.monotonic() - started < 15  # undetected, one cost 47
+    assert time.monotonic() - started < 4  # two each
     for status, said in answers:
         assert status == 422
         assert words in said["detail"]

@@ -106,9 +106,14 @@ def _run(command: list[str], environment: "os._Environ[str] | dict[str, str]") -
             check=True,
             preexec_fn=die_with_parent,
         )
-    except subprocess.SubprocessError as error:
-        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-        raise UserError(
-            f"The class archive cannot be made: {said[-1][:200]}. Spark starts "
-            "without it, more slowly."
-        ) from None
+    except subprocess.TimeoutExpired:
+        reason = f"{Path(command[0]).name} took more than {SECONDS} s"
+    except subprocess.CalledProcessError as error:
+        said = f"{error.stdout}\n{error.stderr}".strip().splitlines()
+        reason = said[-1][:200] if said else f"exit code {error.returncode}"
+    else:
+        return
+    raise UserError(
+        f"The class archive cannot be made: {reason}. Spark starts without it, more "
+        "slowly."
+    )

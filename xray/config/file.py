@@ -87,15 +87,20 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
         raise UserError(
             f"--set takes section.key=value. Got {name!r}; try training.epochs=3."
         )
-    try:
-        value = yaml.safe_load(text)
-    except NO_YAML:
-        raise UserError(
-            f"--set {name}: the value is not YAML. Got {_shown(text, name)}."
-        ) from None
+    value = parse_value("--set", name, text)
     if not isinstance(settings.setdefault(section, {}), dict):
         raise UserError(f"--set {name}: section {section!r} holds no keys.")
     settings[section][key] = value
+
+
+def parse_value(option: str, name: str, text: str) -> Any:
+    """The YAML value that `option` gives the key `name`; UserError where it is none."""
+    try:
+        return yaml.safe_load(text)
+    except NO_YAML:
+        raise UserError(
+            f"{option} {name}: the value is not YAML. Got {_shown(text, name)}."
+        ) from None
 
 
 def one_line(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import NamedTuple
 
 from xray.common.class_archive import archive_path
 from xray.common.errors import UserError
@@ -23,19 +24,19 @@ from xray.storage.s3 import Storage
 SECONDS = 20  # that nvidia-smi is waited for
 GPU_QUERY = ("--query-gpu=name,memory.total", "--format=csv,noheader")
 
-# What each check says of what it found; or None, and why it is missing.
-Findings = dict[str, tuple[str | None, str]]
+
+class Presence(NamedTuple):
+    """Whether a thing is there, and in one line what it is or why it is missing."""
+
+    there: bool
+    said: str
 
 
-def examine(config: RunConfig | None = None) -> Findings:
+def examine(config: RunConfig | None = None) -> dict[str, Presence]:
     """What was found of each thing that a runner may need, and what is missing.
 
     Args:
         config: whose bucket, labels, master and precision are asked for too.
-
-    Returns:
-        From the thing's name to what it is, "" after it; or None and why it is not
-        there, in one line.
     """
     checks: dict[str, Callable[[], str]] = {
         "Python": _python,
@@ -46,18 +47,18 @@ def examine(config: RunConfig | None = None) -> Findings:
     if config:
         checks["data"] = lambda: _data(config)
         checks["Spark"] = lambda: _spark(config)
-    return {name: _outcome(check) for name, check in checks.items()}
+    return {name: _find(check) for name, check in checks.items()}
 
 
-def obstacles(runner: str, found: Findings, config: RunConfig | None) -> list[str]:
+def obstacles(
+    runner: str, found: dict[str, Presence], config: RunConfig | None
+) -> list[str]:
     """The things that keep `runner` from running here; none: it can."""
-    missing = [
-        name
-        for name in _needs(RUNNERS[runner])
-        if name in found and found[name][0] is None
-    ]
+    needed = [name for name in _needs(RUNNERS[runner]) if name in found]
+    missing = [name for name in needed if not found[name].there]
     if config:
-        missing += filter(None, [_outcome(lambda: _suits(config, runner))[1]])
+        suits = _find(lambda: _suits(config, runner))
+        missing += [] if suits.there else [suits.said]
     return missing
 
 
@@ -65,7 +66,7 @@ def _suits(config: RunConfig, runner: str) -> str:
     check_runner(config, runner)
     if RUNNERS[runner].is_baseline:
         check_threads(config.runner.threads_per_worker or 1)
-    return ""
+    return "its settings"
 
 
 def _needs(runner: Runner) -> tuple[str, ...]:
@@ -76,11 +77,11 @@ def _needs(runner: Runner) -> tuple[str, ...]:
     return ("Python", "CPU", "data")
 
 
-def _outcome(check: Callable[[], str]) -> tuple[str | None, str]:
+def _find(check: Callable[[], str]) -> Presence:
     try:
-        return check(), ""
+        return Presence(True, check())
     except UserError as error:
-        return None, " ".join(str(error).split())
+        return Presence(False, " ".join(str(error).split()))
 
 
 def _python() -> str:
@@ -131,9 +132,7 @@ def _gpu() -> str:
 
 def _data(config: RunConfig) -> str:
     access = load_access(config.data.credentials, config.data.endpoint_url)
-    storage = Storage(access, config.data.read_threads)
-    storage.check(config.data.staged or config.data.images)
-    found = find_dataset(config.data, storage)
+    found = find_dataset(config.data, Storage(access, config.data.read_threads))
     return (
         f"{len(found.train)} images to train and {len(found.test)} to test, "
         f"from {store_name(access)}"

@@ -32,6 +32,7 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
     journal.mode, journal.frequency = config.runner.mode, config.runner.frequency
     journal.engine = config.runner.engine if journal.mode == "synchronous" else "stock"
     journal.workers = config.runner.workers
+    resident = journal.engine == "resident"
     timer = journal.timer
     with timer.phase("load"):  # what can be checked before a cluster
         if config.runner.master:
@@ -42,10 +43,9 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
         storage.check(config.data.staged or config.data.images)
         dataset = in_background(find_dataset, config.data, storage)
         # Stock Elephas needs partitions of a size: no cluster before that is known.
-        wait([dataset], HEAD_START_SECONDS if journal.engine == "resident" else None)
+        wait([dataset], HEAD_START_SECONDS if resident else None)
         if dataset.done():
             take_dataset(journal, dataset, journal.workers or 1)
-    resident = journal.engine == "resident"
     with ThreadPoolExecutor(1) as pool:
         with timer.phase("startup"):  # in this thread: Spark handles signals
             context = start_context(config.runner, light_jvm=resident)
