@@ -1,5 +1,6 @@
 """A running Spark context: its workers, our code on them, and its end."""
 
+import subprocess
 import sys
 import zipfile
 
@@ -59,3 +60,39 @@ class TestRunningCluster:
             start_cluster(RunnerConfig(workers=1))
         assert "\n" not in str(caught.value)
         assert isinstance(cluster, Cluster)
+
+
+ACCUMULATORS_END = """
+import threading
+from xray.config.run import RunnerConfig
+from xray.spark.cluster import start_context
+
+context = start_context(RunnerConfig(master="local[1]"))
+server, handled = context._accumulatorServer, threading.Event()
+end = server.shutdown_request
+server.shutdown_request = lambda request: (end(request), handled.set())
+{}
+assert handled.wait(60)
+"""
+
+
+def run_until_accumulators_end(way):
+    command = [sys.executable, "-c", ACCUMULATORS_END.format(way)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_a_java_that_ends_leaves_no_traceback():
+    job = "assert context.parallelize([1], 1).count() == 1"  # Java connects
+    done = run_until_accumulators_end(f"{job}; context._gateway.proc.kill()")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_another_fault_of_the_accumulators_is_told():
+    fault = "import socket; wrong = socket.create_connection(server.server_address)"
+    way = f"server.auth_token = 'x'; {fault}; wrong.send(b'y'); wrong.close()"
+    done = run_until_accumulators_end(way)
+    assert done.returncode == 0, done.stderr
+    assert "is not correct" in done.stderr

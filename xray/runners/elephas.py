@@ -53,14 +53,14 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
             building = pool.submit(build_model, config, storage)
             cluster = await_workers(context, config.runner)
             if resident:
-                in_background(import_ahead, cluster)
+                imports = in_background(import_ahead, cluster)
         try:
             with timer.phase("warmup"):
                 model = building.result()
                 journal.initial_weights = weights_digest(model.get_weights())
             _note_cluster(journal, cluster)
             if resident:
-                train_resident(journal, cluster, model, access, dataset)
+                train_resident(journal, cluster, model, access, dataset, imports)
             else:
                 with cluster.executors_awaited():
                     train_stock(journal, cluster, model, access, dataset)

@@ -10,7 +10,7 @@ from concurrent.futures import wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import xray
 from xray.common.background import in_background
@@ -161,7 +161,23 @@ def start_context(runner: RunnerConfig, light_jvm: bool = False) -> "SparkContex
         # PySpark's own handler talks to Java in the middle of a call to Java.
         signal.signal(signal.SIGINT, interrupt)
     context.setLogLevel("OFF")  # a failure reaches the user as one line of ours
+    _expect_java_to_end(context)
     return context
+
+
+def _expect_java_to_end(context: "SparkContext") -> None:
+    """Have no traceback told of the connection that brings accumulators, when it ends.
+
+    It does with Java, which `Cluster.check_java` tells in words.
+    """
+    server = context._accumulatorServer
+    tell = server.handle_error
+
+    def handle_error(*connection: Any) -> None:
+        if not isinstance(sys.exception(), EOFError | OSError):
+            tell(*connection)
+
+    server.handle_error = handle_error
 
 
 def await_workers(context: "SparkContext", runner: RunnerConfig) -> Cluster:

@@ -1,11 +1,21 @@
 """Workers have their libraries before training asks for them."""
 
+import logging
 import sys
+import threading
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
 
-from xray.spark.resident.ahead import import_ahead
+from tests.spark.stock.test_elephas_models import small_model
+from xray.common.background import in_background
+from xray.data.dataset import find_dataset
+from xray.spark.resident import driver
+from xray.spark.resident.ahead import await_imports, import_ahead
+from xray.storage.credentials import load_access
+from xray.storage.s3 import Storage
+from xray.training.journal import Journal
 
 pytestmark = pytest.mark.slow  # a Spark cluster, and TensorFlow
 
@@ -37,3 +47,47 @@ def test_where_processes_are_not_kept_no_job_is_run():
     import_ahead(
         SimpleNamespace(context=SimpleNamespace(getConf=lambda: conf), workers=2)
     )
+
+
+def test_imports_are_awaited_so_long_and_a_word_is_said(caplog):
+    with caplog.at_level(logging.WARNING):
+        await_imports(Future(), Future(), 0.2)
+    (record,) = caplog.records
+    assert "not imported TensorFlow within 0.2 s" in record.getMessage()
+
+
+@pytest.mark.timeout(60)
+def test_nothing_is_awaited_without_images(caplog):
+    refused = Future()
+    refused.set_exception(ValueError())
+    await_imports(Future(), refused, threading.TIMEOUT_MAX)
+    assert not caplog.records
+
+
+@pytest.mark.timeout(60)
+def test_imports_that_fail_are_left_to_training(caplog):
+    lost = Future()
+    lost.set_exception(RuntimeError())
+    await_imports(lost, Future(), threading.TIMEOUT_MAX)
+    assert not caplog.records
+
+
+def test_no_worker_is_missed_while_the_imports_hold_its_slot(
+    bucket, cluster, monkeypatch
+):
+    """Else slow imports would end a run that lacks nothing."""
+    imports, server = Future(), driver.WeightServer
+
+    def start_clock(*arguments):
+        assert imports.done()
+        return server(*arguments)
+
+    monkeypatch.setattr(driver, "WeightServer", start_clock)
+    config = bucket.config(training={"epochs": 1}, runner={"workers": 2})
+    access = load_access(config.data.credentials, config.data.endpoint_url)
+    journal = Journal("elephas", config, workers=2)
+    dataset = in_background(find_dataset, config.data, Storage(access))
+    threading.Timer(1, imports.set_result, [None]).start()
+    driver.train_resident(journal, cluster, small_model(), access, dataset, imports)
+    assert journal.timer.seconds["startup"] >= 0.9
+    assert len(journal.log.epochs) == 1

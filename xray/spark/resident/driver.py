@@ -13,6 +13,7 @@ from xray.data.partition import cut_partitions
 from xray.data.reader import ImageReader
 from xray.model.losses import class_weights
 from xray.spark.cluster import Cluster
+from xray.spark.resident.ahead import await_imports
 from xray.spark.resident.coordinator import Abandoned, Coordinator
 from xray.spark.resident.messages import Share, Task
 from xray.spark.resident.server import WeightServer
@@ -36,6 +37,7 @@ def train_resident(
     model: "keras.Model",
     access: S3Access,
     dataset: "Future[Dataset]",
+    imports: Future | None = None,
 ) -> None:
     """Fill the journal with a whole resident fit, and `model` with its weights.
 
@@ -45,6 +47,7 @@ def train_resident(
         model: compiled.
         access: to the images.
         dataset: what is found while the workers start.
+        imports: of `import_ahead`, if the workers were told to.
 
     Raises:
         UserError: the images or the settings cannot be used, or training diverged.
@@ -54,6 +57,9 @@ def train_resident(
     vector = WeightVector(model, averaged)
     best = _take_up(journal, vector)
     shares = in_background(_cut, journal, cluster.workers, dataset)
+    if imports:
+        with journal.timer.phase("startup"):
+            await_imports(imports, shares, cluster.wait_seconds)
     with (
         progress_bar(None, "fit") as bar,
         BackgroundSaver(journal.tries.file) as saver,
