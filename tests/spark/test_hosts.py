@@ -115,7 +115,7 @@ def undisturbed(write_config, tmp_path_factory):
 
 
 def used_hosts(net):
-    """Those on which a worker trains by now, the one that uses most CPU time first."""
+    """Those on which a worker trains by now."""
     found = []
     for host in net.hosts:
         listing = ["ip", "netns", "pids", host.name]

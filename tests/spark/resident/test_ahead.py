@@ -4,6 +4,7 @@ import logging
 import sys
 import threading
 from concurrent.futures import Future
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -21,9 +22,9 @@ pytestmark = pytest.mark.slow  # a Spark cluster, and TensorFlow
 
 
 @pytest.fixture
-def fresh(cluster):
+def fresh(cluster, request):
     """The cluster, whose next jobs get Python processes that have imported nothing."""
-    cluster.context.environment["XRAY_FRESH"] = "1"
+    cluster.context.environment["XRAY_FRESH"] = request.node.name
     yield cluster
     del cluster.context.environment["XRAY_FRESH"]
 
@@ -40,6 +41,12 @@ def test_every_slot_has_imported_what_training_needs(fresh):
     assert imported(fresh) == [False, False]
     import_ahead(fresh)
     assert imported(fresh) == [True, True]
+
+
+def test_with_slots_to_spare_nothing_is_imported_where_training_may_not_come(fresh):
+    assert imported(fresh) == [False, False]
+    import_ahead(replace(fresh, workers=1))
+    assert imported(fresh) == [False, False]
 
 
 def test_where_processes_are_not_kept_no_job_is_run():
@@ -87,7 +94,7 @@ def test_no_worker_is_missed_while_the_imports_hold_its_slot(
     access = load_access(config.data.credentials, config.data.endpoint_url)
     journal = Journal("elephas", config, workers=2)
     dataset = in_background(find_dataset, config.data, Storage(access))
-    threading.Timer(1, imports.set_result, [None]).start()
-    driver.train_resident(journal, cluster, small_model(), access, dataset, imports)
-    assert journal.timer.seconds["startup"] >= 0.9
+    model = small_model()
+    threading.Timer(2, imports.set_result, [None]).start()
+    driver.train_resident(journal, cluster, model, access, dataset, imports)
     assert len(journal.log.epochs) == 1

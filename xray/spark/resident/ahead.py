@@ -14,10 +14,12 @@ def import_ahead(cluster: Cluster) -> None:
     """Have a Python process in each slot import the libraries, and wait for them.
 
     Spark keeps these processes for the training. Where it is told not to, or where a
-    worker is lost, training imports what is missing.
+    worker is lost, training imports what is missing; likewise with slots to spare, of
+    which it might be given others.
     """
     context, workers = cluster.context, cluster.workers
-    if context.getConf().get("spark.python.worker.reuse", "true") == "true":
+    kept = context.getConf().get("spark.python.worker.reuse", "true") == "true"
+    if kept and cluster.slots() == workers:
         rdd = context.parallelize(range(workers), workers)
         rdd.barrier().mapPartitions(_import_libraries).collect()
 
