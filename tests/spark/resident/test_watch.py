@@ -94,6 +94,31 @@ def test_what_is_missing_is_told_once_and_its_return_too(cluster, caplog):
     ]
 
 
+def test_an_executor_that_yarn_kills_for_its_memory_is_told_so(cluster):
+    """In the words that Spark 3.5.9 had for it on YARN."""
+    reasons = [
+        "Stage failed because barrier task ResultTask(0, 1) finished unsuccessfully. "
+        "ExecutorLostFailure (executor 2 exited caused by one of the running tasks) "
+        "Reason: Container killed by YARN for exceeding physical memory limits. 1.9 GB "
+        "of 896 MB physical memory used. Consider boosting "
+        "spark.executor.memoryOverhead."
+    ]
+    failures = [None, *reasons, *reasons]
+    failed = []
+    server = SimpleNamespace(missing=lambda: (seconds, None), fail=failed.append)
+    yarn = SimpleNamespace(
+        last_failure=lambda: failures.pop(0), wait_seconds=5, workers=2
+    )
+    watch = Watch(server, yarn)
+    seconds = 4  # Spark may get it a larger container, or a node of its own
+    watch.look()
+    assert failed == []
+    seconds = 6
+    watch.look()
+    assert "1.9 GB of 896 MB physical memory used. TensorFlow" in str(failed[0])
+    assert "spark.executor.memoryOverhead" in str(failed[0])
+
+
 @pytest.mark.cluster  # each loss costs a start of all workers
 def test_more_losses_than_spark_bears_by_itself(bucket, cluster):
     """Unless told otherwise it ends a job after the fourth time."""

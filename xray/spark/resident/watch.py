@@ -18,6 +18,8 @@ from xray.spark.resident.server import WeightServer
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+# As Spark's YarnAllocator words it, and the heap and the rest that YARN counted.
+OUTSIZED = re.compile(r"killed by YARN for exceeding .*?memory limits\. (.+? used)")
 UNREACHABLE = re.compile(rf"{DriverUnreachable.__name__}: (.+?\.) ")
 
 
@@ -81,13 +83,22 @@ class Watch:
     def _reason_to_end(self, seconds: float) -> str | None:
         """Why the missing worker is not waited for any longer, and what to do."""
         failure = self._cluster.last_failure()
-        if failure != self._earlier and (found := UNREACHABLE.search(failure or "")):
+        if failure is None or failure == self._earlier:
+            failure = ""
+        if found := UNREACHABLE.search(failure):
             return (
                 f"{found[1]} Set spark.driver.host (runner.spark_conf) to an address "
                 "that the executors reach, and let them through to its ports."
             )
         if seconds < self._cluster.wait_seconds:
             return None
+        if found := OUTSIZED.search(failure):
+            return (
+                f"YARN kills executors that use more than they asked for: {found[1]}. "
+                "TensorFlow lives outside the Java heap: set "
+                "spark.executor.memoryOverhead (runner.spark_conf, or --conf) to 2g "
+                "for each worker of an executor, or lower --executor-cores."
+            )
         return (
             f"{self._cluster.workers} worker(s) were not there together within "
             f"{self._cluster.wait_seconds:g} s (runner.wait_for_workers); the cluster "
