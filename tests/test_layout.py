@@ -38,6 +38,7 @@ DOORS = {
     "java",
     "local_cluster",
     "local_s3",
+    "local_yarn",
     "saved_model",
     "spark_ml",
 }

@@ -6,20 +6,14 @@ spark-submit and everything behind it can be tried on one.
 
 import contextlib
 import os
-import re
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from xray.common.class_archive import archive_options
-from xray.common.errors import UserError
 from xray.common.java import find_java_home
-from xray.common.processes import die_with_parent, stop
+from xray.local.daemons import free_port, start_daemon, wait_for
 
-START_SECONDS = 60
 CLASSES = "org.apache.spark.deploy"
 
 
@@ -35,7 +29,7 @@ def start_workers(workers: int, cores: int = 1, memory: str = "3g") -> Iterator[
     Raises:
         UserError: no Java, or a process ends or stays silent.
     """
-    port = _free_port()
+    port = free_port()
     address = f"spark://127.0.0.1:{port}"
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory("-spark")))
@@ -44,7 +38,7 @@ def start_workers(workers: int, cores: int = 1, memory: str = "3g") -> Iterator[
             folder / "master.log",
             f"{CLASSES}.master.Master --host 127.0.0.1 --port {port} --webui-port 0",
         )
-        _wait_for(folder / "master.log", r"Starting Spark master at", 1)
+        wait_for(folder / "master.log", r"Starting Spark master at", 1, "Spark")
         for number in range(workers):
             _start(
                 stack,
@@ -52,7 +46,7 @@ def start_workers(workers: int, cores: int = 1, memory: str = "3g") -> Iterator[
                 f"{CLASSES}.worker.Worker --host 127.0.0.1 --webui-port 0 "
                 f"--cores {cores} --memory {memory} --work-dir {folder} {address}",
             )
-        _wait_for(folder / "master.log", r"Registering worker", workers)
+        wait_for(folder / "master.log", r"Registering worker", workers, "Spark")
         yield address
 
 
@@ -62,34 +56,4 @@ def _start(stack: contextlib.ExitStack, log: Path, command: str) -> None:
     spark_class = Path(pyspark.__file__).parent / "bin" / "spark-class"
     environment = {**os.environ, "JAVA_HOME": find_java_home()}
     environment.setdefault("SPARK_DAEMON_JAVA_OPTS", " ".join(archive_options()))
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [str(spark_class), *command.split()],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-        )
-    stack.callback(stop, process)
-
-
-def _wait_for(log: Path, pattern: str, times: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while len(re.findall(pattern, log.read_text(errors="replace"))) < times:
-        if time.monotonic() > deadline:
-            lines = log.read_text(errors="replace").strip().splitlines() or [
-                "no output"
-            ]
-            raise UserError(
-                f"The local Spark cluster did not start in {START_SECONDS} s: "
-                f"{lines[-1]}"
-            )
-        time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    start_daemon(stack, log, [str(spark_class), *command.split()], environment)
