@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +19,8 @@ import pyspark
 from tests.conftest import require
 from xray.common.java import find_java_home
 from xray.common.processes import die_with_parent, stop
+from xray.local.daemons import wait_for
 
-START_SECONDS = 60
 DEPLOY = "org.apache.spark.deploy"
 
 
@@ -149,7 +148,7 @@ def spark_on(net: Network, folder: Path) -> Iterator[str]:
         preexec_fn=die_with_parent,
     )
     try:
-        _wait_for(log, "Starting Spark master at", 1)
+        wait_for(log, "Starting Spark master at", 1, "Spark")
         address = f"spark://{net.address}:{port}"
         for host in net.hosts:
             host.start(
@@ -160,14 +159,7 @@ def spark_on(net: Network, folder: Path) -> Iterator[str]:
                 stdout=(folder / f"{host.name}.log").open("wb"),
                 stderr=subprocess.STDOUT,
             )
-        _wait_for(log, "Registering worker", len(net.hosts))
+        wait_for(log, "Registering worker", len(net.hosts), "Spark")
         yield address
     finally:
         stop(master)
-
-
-def _wait_for(log: Path, words: str, times: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while log.read_text(errors="replace").count(words) < times:
-        assert time.monotonic() < deadline, log.read_text(errors="replace")[-2000:]
-        time.sleep(0.1)

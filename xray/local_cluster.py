@@ -9,23 +9,17 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from xray.common.command import command, split_command
 from xray.common.java import find_java_home
-from xray.common.processes import exit_on_termination, run_command
+from xray.common.processes import exit_on_termination, run_command, scripts_first
 from xray.local.cluster import start_workers
 
 
 def _environment(address: str) -> dict[str, str]:
     """Lets the command find the master, Java, and this Python's spark-submit."""
-    scripts = str(Path(sys.executable).parent)
-    return {
-        **os.environ,
-        "SPARK_MASTER": address,
-        "JAVA_HOME": find_java_home(),
-        "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}",
-    }
+    found = {"SPARK_MASTER": address, "JAVA_HOME": find_java_home()}
+    return os.environ | found | scripts_first()
 
 
 @command()

@@ -1,6 +1,6 @@
 """Runs a command beside Hadoop's YARN on this machine.
 
-    python -m xray.local_yarn --hadoop hadoop-3.4.1 --nodes 2 -- COMMAND ...
+    python -m xray.local_yarn --hadoop hadoop-jars --nodes 2 -- COMMAND ...
 
 In the command, `spark-submit --master yarn` finds it.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xray.common.command import command, split_command
-from xray.common.processes import exit_on_termination, run_command
+from xray.common.processes import exit_on_termination, run_command, scripts_first
 from xray.local.yarn import CORES, MEMORY_MB, start_yarn
 
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="Usage: ... -- COMMAND; `spark-submit --master yarn` finds the cluster.",
     )
     parser.add_argument(
-        "--hadoop", type=Path, required=True, help="folder of an unpacked Hadoop"
+        "--hadoop", type=Path, required=True, help="folder of Hadoop's jars"
     )
     parser.add_argument("--nodes", type=int, default=2)
     parser.add_argument(
@@ -40,10 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("give a command after --")
     with start_yarn(
         options.hadoop, options.nodes, options.cores, options.memory_mb
-    ) as yarn:
-        scripts = str(Path(sys.executable).parent)
-        path = f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}"
-        return run_command(beside, os.environ | yarn.environment() | {"PATH": path})
+    ) as found:
+        return run_command(beside, os.environ | found | scripts_first())
 
 
 if __name__ == "__main__":

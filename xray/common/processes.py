@@ -1,12 +1,14 @@
 """Child processes that never outlive the program that started them, and its end."""
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from xray.common.errors import UserError
 
@@ -75,6 +77,12 @@ def stop(process: subprocess.Popen) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def scripts_first() -> dict[str, str]:
+    """PATH on which this Python's own programs, as spark-submit, come first."""
+    scripts = str(Path(sys.executable).parent)
+    return {"PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
 def run_command(command: list[str], environment: dict[str, str] | None = None) -> int:

@@ -94,16 +94,16 @@ def test_what_is_missing_is_told_once_and_its_return_too(cluster, caplog):
     ]
 
 
-def test_an_executor_that_yarn_kills_for_its_memory_is_told_so(cluster):
+def test_an_executor_that_yarn_kills_for_its_memory_is_told_so():
     """In the words that Spark 3.5.9 had for it on YARN."""
-    reasons = [
+    killed = (
         "Stage failed because barrier task ResultTask(0, 1) finished unsuccessfully. "
         "ExecutorLostFailure (executor 2 exited caused by one of the running tasks) "
         "Reason: Container killed by YARN for exceeding physical memory limits. 1.9 GB "
         "of 896 MB physical memory used. Consider boosting "
         "spark.executor.memoryOverhead."
-    ]
-    failures = [None, *reasons, *reasons]
+    )
+    failures = [None, killed, killed]
     failed = []
     server = SimpleNamespace(missing=lambda: (seconds, None), fail=failed.append)
     yarn = SimpleNamespace(
