@@ -20,6 +20,7 @@ from xray.records.record import RunRecord
 from xray.saved_model import load_model
 from xray.spark.resident.driver import train_resident
 from xray.storage.credentials import load_access
+from xray.storage.results_folder import ResultsFolder
 from xray.storage.s3 import Storage
 from xray.training.checkpoint import CheckpointFile, Tries
 from xray.training.journal import Journal
@@ -41,7 +42,7 @@ def whole() -> RunRecord:
 
 def resumed_journal(runner, config, folder, workers) -> Journal:
     """Goes on from the old checkpoint, found under the name it was given then."""
-    file = CheckpointFile(folder, runner, config)
+    file = CheckpointFile(ResultsFolder(folder), runner, config)
     assert file.path.name == CHECKPOINTS[runner]
     file.path.parent.mkdir()
     shutil.copy(FILES / "checkpoints" / file.path.name, file.path)

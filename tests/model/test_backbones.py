@@ -153,7 +153,7 @@ def test_sequential_and_gpu_train_score_and_save_it(work, model, tmp_path):
         record = build_record(journal)
         assert record.initial_weights == weights_digest(before)
         assert 0 < record.epochs[0].loss < 5
-        assert save_models(journal, record, tmp_path) == (None, True)
+        assert save_models(journal, record, str(tmp_path)) == (None, True)
         saved, info = load_model(record.models["last"].path)
         assert info.config["model"] == work.config.to_dict()["model"]
         expected = np.asarray(model(work.pixels["test"]))

@@ -59,7 +59,7 @@ def test_bfloat16_is_another_configuration_and_saved_as_plain_keras(bucket, tmp_
         journal = Journal("sequential", config)
         journal.workers = journal.threads_per_worker = 1
         records.append(train_locally(config, journal))
-        save_models(journal, records[-1], tmp_path)
+        save_models(journal, records[-1], str(tmp_path))
     exact, low = (record.epochs[-1].loss for record in records)
     assert low != exact
     assert low == pytest.approx(exact, rel=0.05)

@@ -18,6 +18,7 @@ from xray.data.dataset import find_dataset
 from xray.records.timing import PHASES
 from xray.runners.cli import main
 from xray.storage.credentials import load_access
+from xray.storage.results_folder import ResultsFolder
 from xray.storage.s3 import Storage
 from xray.training import resuming
 from xray.training.checkpoint import (
@@ -59,7 +60,7 @@ def make_checkpoint(epochs=2, **fields):
 
 @pytest.fixture
 def file(tmp_path):
-    return CheckpointFile(tmp_path, "sequential", make_config())
+    return CheckpointFile(ResultsFolder(tmp_path), "sequential", make_config())
 
 
 def test_reads_back_equal(file):
@@ -141,7 +142,7 @@ def test_a_full_disk_is_told_once_and_leaves_no_traceback(tmp_path, monkeypatch)
 
 
 def test_removed_with_its_folder_unless_another_is_there(file, tmp_path):
-    other = CheckpointFile(tmp_path, "gpu", make_config())
+    other = CheckpointFile(ResultsFolder(tmp_path), "gpu", make_config())
     file.save(make_checkpoint())
     other.save(make_checkpoint())
     file.remove()
@@ -162,7 +163,9 @@ def test_removed_with_its_folder_unless_another_is_there(file, tmp_path):
 def test_what_may_change_between_tries_leaves_its_name(file, tmp_path, sections):
     data = make_config().to_dict()["data"] | sections.pop("data", {})
     other = make_config(data=data, **sections)
-    assert CheckpointFile(tmp_path, "sequential", other).path == file.path
+    assert (
+        CheckpointFile(ResultsFolder(tmp_path), "sequential", other).path == file.path
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,14 +178,18 @@ def test_what_may_change_between_tries_leaves_its_name(file, tmp_path, sections)
 )
 def test_another_run_has_another_name(file, tmp_path, sections):
     other = make_config(**sections)
-    assert CheckpointFile(tmp_path, "sequential", other).path != file.path
-    assert CheckpointFile(tmp_path, "gpu", make_config()).path != file.path
+    assert (
+        CheckpointFile(ResultsFolder(tmp_path), "sequential", other).path != file.path
+    )
+    assert (
+        CheckpointFile(ResultsFolder(tmp_path), "gpu", make_config()).path != file.path
+    )
 
 
 def test_an_earlier_runs_file_is_set_aside_and_kept(file, tmp_path, caplog):
     file.save(make_checkpoint(5))
     begun = file.path.read_bytes()
-    anew = CheckpointFile(tmp_path, "sequential", make_config())
+    anew = CheckpointFile(ResultsFolder(tmp_path), "sequential", make_config())
     for epochs in (1, 2):
         anew.save(make_checkpoint(epochs))
         assert len(anew.load().progress.epochs) == epochs
@@ -198,7 +205,7 @@ def test_an_earlier_runs_file_is_set_aside_and_kept(file, tmp_path, caplog):
 
 def test_a_run_that_saved_nothing_removes_no_other_ones_file(file, tmp_path):
     file.save(make_checkpoint())
-    CheckpointFile(tmp_path, "sequential", make_config()).remove()
+    CheckpointFile(ResultsFolder(tmp_path), "sequential", make_config()).remove()
     assert file.path.exists()
 
 

@@ -15,6 +15,7 @@ from xray.records.temperature import fit_temperature, scale
 from xray.runners.output import save_models
 from xray.spark.resident.driver import train_resident
 from xray.storage.credentials import load_access
+from xray.storage.results_folder import ResultsFolder
 from xray.storage.s3 import Storage
 from xray.training.checkpoint import CheckpointFile, Tries
 from xray.training.journal import Journal
@@ -97,7 +98,7 @@ def test_the_best_epoch_is_scored(record):
 def test_best_and_last_are_saved_with_their_own_weights(request, runner, tmp_path):
     journal = request.getfixturevalue(f"{runner}_journal")
     record = build_record(journal)
-    assert save_models(journal, record, tmp_path) == (None, True)
+    assert save_models(journal, record, str(tmp_path)) == (None, True)
     found = {which: load_model(saved.path) for which, saved in record.models.items()}
     (best, best_info), (last, last_info) = found["best"], found["last"]
     assert (best_info.epoch, last_info.epoch) == (record.best_epoch, EPOCHS)
@@ -132,7 +133,7 @@ def test_thresholds_and_temperature_are_those_of_the_validation_images(
     local_journal, config, tmp_path
 ):
     record = build_record(local_journal)
-    save_models(local_journal, record, tmp_path)
+    save_models(local_journal, record, str(tmp_path))
     best, info = load_model(record.models["best"].path)
     access = load_access(config.data.credentials, config.data.endpoint_url)
     images = find_dataset(config.data, Storage(access)).validation
@@ -181,7 +182,7 @@ def test_workers_see_the_learning_rates_of_a_sequential_run(local, resident):
 def test_a_run_that_died_after_unfreezing_goes_on_with_the_same_best(
     config, local, tmp_path
 ):
-    file = CheckpointFile(tmp_path, "sequential", config)
+    file = CheckpointFile(ResultsFolder(tmp_path), "sequential", config)
     journal = Journal("sequential", config, tries=Tries(file))
     journal.workers = 1
 
@@ -196,7 +197,7 @@ def test_a_run_that_died_after_unfreezing_goes_on_with_the_same_best(
     file.save = die_in_the_last_epoch
     with pytest.raises(Died):
         train_locally(config, journal)
-    resume = CheckpointFile(tmp_path, "sequential", config).load()
+    resume = CheckpointFile(ResultsFolder(tmp_path), "sequential", config).load()
     journal = Journal("sequential", config, tries=Tries(resume=resume))
     journal.workers = 1
     record = train_locally(config, journal)

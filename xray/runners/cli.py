@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from xray.common.command import command, log_warnings
 from xray.common.processes import interrupt_on_termination
@@ -38,7 +37,10 @@ def _parser(description: str) -> argparse.ArgumentParser:
     )
     add_config_options(parser)
     parser.add_argument(
-        "--results", type=Path, default=Path("results"), help="folder of the record"
+        "--results",
+        default="results",
+        help="where the record goes, and a checkpoint after every epoch: a folder, or "
+        "s3://bucket/prefix/",
     )
     parser.add_argument(
         "--resume",

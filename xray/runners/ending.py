@@ -13,6 +13,7 @@ from xray.common.errors import UserError
 from xray.records.record import RunRecord
 from xray.records.wording import plain_interval
 from xray.runners.output import save_models
+from xray.storage.results_folder import ResultsFolder
 from xray.training.journal import Journal
 from xray.training.recording import build_record
 
@@ -28,7 +29,9 @@ class Ending:
         debug: whether to show where a fault of the program was.
     """
 
-    def __init__(self, journal: Journal, results: Path, debug: bool = False) -> None:
+    def __init__(
+        self, journal: Journal, results: ResultsFolder, debug: bool = False
+    ) -> None:
         self._journal, self._results, self._debug = journal, results, debug
         self._file = journal.tries.file
         self._code = 0
@@ -64,7 +67,7 @@ class Ending:
         return code
 
     def _save_models(self, record: RunRecord) -> None:
-        failure, self._lasts = save_models(self._journal, record, self._results)
+        failure, self._lasts = save_models(self._journal, record, self._results.root)
         if failure and not self._lasts:
             failure = self._file.with_hint(failure)
         if failure:
@@ -81,12 +84,12 @@ class Ending:
     def _place(self, record: RunRecord) -> str:
         """Where the record is now: in the results if they have room."""
         try:
-            return self._write_into(self._results, record)
+            return self._bring(self._write_into(self._results.folder, record))
         except OSError as error:
-            reason = f"The record cannot be written to {self._results}"
+            reason = f"The record cannot be written to {self._results.folder}"
             reason = f"{reason}: {error.strerror}"
         try:
-            place = self._write_into(Path(tempfile.gettempdir()), record)
+            place = str(self._write_into(Path(tempfile.gettempdir()), record)[-1])
         except OSError:  # that is full as well
             print(record.model_dump_json(), file=sys.stderr)
             place = "the line above"
@@ -95,12 +98,24 @@ class Ending:
         self._code = report_error(self._file.with_hint(advice), UserError.exit_code)
         return place
 
-    def _write_into(self, folder: Path, record: RunRecord) -> str:
+    def _write_into(self, folder: Path, record: RunRecord) -> list[Path]:
         """Write the record, after the probabilities that lie beside it."""
-        predictions = self._journal.predictions
+        predictions, paths = self._journal.predictions, []
         if predictions and record.status == "success":
-            predictions.write(folder, record.run_id)
-        return str(record.write(folder))
+            paths.append(predictions.write(folder, record.run_id))
+        return [*paths, record.write(folder)]
+
+    def _bring(self, paths: list[Path]) -> str:
+        """Where the last of these files is for good, or here if S3 refuses one."""
+        try:
+            return [self._results.bring(path) for path in paths][-1]
+        except UserError as error:
+            self._lasts = False
+            advice = (
+                f"{error} The record is in {paths[-1]}: copy it to {self._results.root}"
+            )
+        self._code = report_error(self._file.with_hint(advice), UserError.exit_code)
+        return str(paths[-1])
 
     @contextmanager
     def _step(self, failure: str) -> Iterator[None]:

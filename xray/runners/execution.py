@@ -12,7 +12,7 @@ from xray.records.record import RunRecord
 from xray.records.timing import Timer, program_age_seconds
 from xray.runners.ending import Ending
 from xray.runners.output import check_output, open_events
-from xray.storage.place import check_folder
+from xray.storage.results_folder import ResultsFolder
 from xray.training.checkpoint import (
     Checkpoint,
     CheckpointFile,
@@ -31,15 +31,23 @@ def execute(runner: str, options: argparse.Namespace) -> int:
     """
     config = load_config(options.config, options.set)
     check_runner(config, runner)
-    check_folder(options.results, "--results")
+    results = ResultsFolder.opened(options.results, config.data)
     check_output(config)
-    file = CheckpointFile(options.results, runner, config)
-    with file.held():
-        return _execute(runner, config, file, options)
+    file = CheckpointFile(results, runner, config)
+    try:
+        with file.held():
+            results.fetch(file.path)
+            return _execute(runner, config, file, results, options)
+    finally:
+        results.close()
 
 
 def _execute(
-    runner: str, config: RunConfig, file: CheckpointFile, options: argparse.Namespace
+    runner: str,
+    config: RunConfig,
+    file: CheckpointFile,
+    results: ResultsFolder,
+    options: argparse.Namespace,
 ) -> int:
     resume = _load_checkpoint(file, config) if options.resume else None
     events = open_events(config, runner)
@@ -53,13 +61,10 @@ def _execute(
         tries=Tries(file, resume),
         events=events,
     )
-    return _run(run, journal, options)
+    return _run(run, journal, Ending(journal, results, options.debug))
 
 
-def _run(
-    run: Callable[..., RunRecord], journal: Journal, options: argparse.Namespace
-) -> int:
-    ending = Ending(journal, options.results, options.debug)
+def _run(run: Callable[..., RunRecord], journal: Journal, ending: Ending) -> int:
     try:
         record = run(journal.config, journal)
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - all leave a record

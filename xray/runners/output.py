@@ -2,7 +2,6 @@
 
 import secrets
 import tempfile
-from pathlib import Path
 
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
@@ -38,7 +37,7 @@ def open_events(config: RunConfig, runner: str) -> TensorBoardLog | None:
 
 
 def save_models(
-    journal: Journal, record: RunRecord, results: Path
+    journal: Journal, record: RunRecord, results: str
 ) -> tuple[str | None, bool]:
     """Save the models that a run kept, and name them in its record.
 
@@ -49,7 +48,7 @@ def save_models(
     Args:
         journal: of the run.
         record: its record, which gets the models' places.
-        results: folder of the record.
+        results: folder or prefix of the record.
 
     Returns:
         Why and where they went instead, in one line, or None when all is well; and
@@ -58,15 +57,15 @@ def save_models(
     Raises:
         UserError: all of that failed.
     """
-    failure, lasts = None, True
+    failure, lasts, second = None, True, under(results, "models")
     for which, kept in journal.models.items():
         journal.model.set_weights(kept.weights)
         info = ModelInfo.of_run(record, which, kept.epoch, kept.scored)
         name, first = f"{record.run_id}_{which}", journal.config.output.models
-        place, model_id, why = _save_somewhere(journal, info, name, results)
+        place, model_id, why = _save_somewhere(journal, info, name, second)
         if why:
             failure = f"Models are in {place} instead of output.models: {why}"
-        lasts = lasts and place in (first, str(results / "models"))
+        lasts = lasts and place in (first, second)
         path = under(place, f"{name}.keras")
         models = {which: SavedModel(path=path, model_id=model_id)}
         record.models = {**(record.models or {}), **models}
@@ -74,11 +73,11 @@ def save_models(
 
 
 def _save_somewhere(
-    journal: Journal, info: ModelInfo, name: str, results: Path
+    journal: Journal, info: ModelInfo, name: str, second: str
 ) -> tuple[str, str, Exception | None]:
     """Where a model is saved, its id, and why not in `output.models`."""
     data, first = journal.config.data, journal.config.output.models
-    places, why = [first, str(results / "models")], None
+    places, why = [first, second], None
     file = journal.tries.file
     if not file or file.saved_epochs < len(journal.log.epochs):
         places.append(tempfile.gettempdir())

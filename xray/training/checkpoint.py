@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from xray.common.errors import UserError
 from xray.common.files import write_whole
 from xray.config.run import RunConfig
 from xray.records.record import Epoch, Part, Resume, Retry, Worker, work_differences
+from xray.storage.results_folder import ResultsFolder
 from xray.training.checkpoint_disk import (
     held,
     remove_if_empty,
@@ -89,15 +89,17 @@ class CheckpointFile:
         saved_epochs: finished epochs in the file that this process wrote or read.
     """
 
-    def __init__(self, results: Path, runner: str, config: RunConfig) -> None:
+    def __init__(self, results: ResultsFolder, runner: str, config: RunConfig) -> None:
         settings = config.to_dict()
         for section, names in CHANGEABLE.items():
             for name in names:
                 del settings[section][name]
         text = json.dumps([runner, settings], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.path = results / "checkpoints" / f"{runner}_{digest}.npz"
+        self.path = results.folder / "checkpoints" / f"{runner}_{digest}.npz"
         self.saved_epochs = 0
+        self._results = results
+        self._own = False  # this run wrote or read it
 
     def held(self) -> AbstractContextManager[None]:
         """Keeps other runs off the file while its block runs.
@@ -115,15 +117,16 @@ class CheckpointFile:
 
         def write(file: IO[bytes]) -> None:
             write_arrays(file, {PROGRESS: content, **numbered})
-            if not self.saved_epochs and self.path.exists():  # another run's
-                set_aside(self.path)
+            if not self._own and self.path.exists():
+                set_aside(self.path, self._results)
 
         try:
             write_whole(self.path, write)
-        except OSError as error:
-            logger.warning(
-                "Checkpoint %s cannot be written: %s", self.path, error.strerror
-            )
+            self._own = True
+            self._results.bring(self.path)
+        except (OSError, UserError) as error:
+            reason = getattr(error, "strerror", error)
+            logger.warning("Checkpoint %s cannot be written: %s", self.path, reason)
             return
         self.saved_epochs = len(checkpoint.progress.epochs)
 
@@ -133,6 +136,7 @@ class CheckpointFile:
         Raises:
             UserError: there is none, or it is damaged.
         """
+        self._own = True
         if not self.path.is_file():
             raise UserError(
                 f"--resume found no checkpoint of this configuration ({self.path}). "
@@ -156,9 +160,12 @@ class CheckpointFile:
         """Delete the file, if this run wrote or read it, and the folder if it is empty.
 
         What killed runs left of unfinished writes goes as well.
+
+        Raises:
+            UserError: S3 refuses.
         """
         if self.saved_epochs:
-            self.path.unlink(missing_ok=True)
+            self._results.delete(self.path)
         for path in self.path.parent.glob(f"{self.path.name}.*.tmp"):
             path.unlink(missing_ok=True)
         remove_if_empty(self.path.parent)

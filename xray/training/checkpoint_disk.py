@@ -12,6 +12,7 @@ import numpy as np
 
 from xray.common.errors import UserError
 from xray.common.files import Held, locked
+from xray.storage.results_folder import ResultsFolder
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +41,19 @@ def held(path: Path) -> Iterator[None]:
         yield
 
 
-def set_aside(path: Path) -> None:
-    """Give the checkpoint of an unfinished run another name, and say how to go back."""
+def set_aside(path: Path, results: ResultsFolder) -> None:
+    """Give the checkpoint of an unfinished run another name, and say how to go back.
+
+    Raises:
+        UserError: S3 refuses its copy.
+    """
     written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     aside = path.with_name(f"{path.stem}_{written:%Y%m%dT%H%M%S.%f}Z{path.suffix}")
     path.rename(aside)
     logger.warning(
         "The checkpoint of an unfinished run of this configuration is set aside: to go "
         "on from it, move %s to %s and give --resume",
-        aside,
+        results.bring(aside),
         path.name,
     )
 

@@ -38,6 +38,7 @@ from xray.spark.resident.server import WeightServer
 from xray.spark.resident.weight_vector import WeightVector
 from xray.spark.resident.worker import make_resident_model
 from xray.storage.credentials import load_access
+from xray.storage.results_folder import ResultsFolder
 from xray.storage.s3 import Storage
 from xray.training.batches import Feed
 from xray.training.checkpoint import CheckpointFile, Tries
@@ -301,7 +302,7 @@ def test_a_worker_killed_in_the_last_scoring_costs_no_image(
 ):
     dataset, reader = data
     config, model = bucket.config(runner={"workers": 2}), small_model()
-    file = CheckpointFile(tmp_path, "elephas", config)
+    file = CheckpointFile(ResultsFolder(tmp_path), "elephas", config)
     journal = Journal("elephas", config, workers=2, tries=Tries(file))
     lose_a_worker_after(journal, config.training.epochs)
     found = in_background(lambda: dataset)
