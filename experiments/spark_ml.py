@@ -62,6 +62,7 @@ def _run(config: RunConfig, options: argparse.Namespace) -> str:
 
     from xray.data.dataset import find_dataset
     from xray.spark.cluster import start_cluster
+    from xray.spark.memory import training_mib
     from xray.spark.ml.frames import image_frame
     from xray.spark.ml.stages import BackboneFeaturizer
     from xray.spark.settings import check_master
@@ -81,7 +82,8 @@ def _run(config: RunConfig, options: argparse.Namespace) -> str:
     dataset = find_dataset(config.data, storage)
     featurizer = BackboneFeaturizer(config=config)
     featurizer.archive()  # the weights can be had
-    cluster = start_cluster(config.runner)
+    memory = training_mib(config, len(dataset))
+    cluster = start_cluster(config.runner, worker_mib=memory)
     try:
         images = image_frame(SparkSession.builder.getOrCreate(), config, dataset)
         results = learn(images, featurizer, config.data, options.penalty)

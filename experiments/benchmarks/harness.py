@@ -72,7 +72,7 @@ def run_benchmark(
     name: str,
     parser: argparse.ArgumentParser,
     measure: Callable[[argparse.Namespace], tuple[dict[str, Any], dict[str, Any]]],
-    quick: Mapping[str, int],
+    quick: Mapping[str, Any],
     arguments: Sequence[str] | None,
 ) -> int:
     """Measure as the command line says; the exit code, 0, or 2 after a user's error.

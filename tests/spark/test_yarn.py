@@ -52,28 +52,74 @@ def submit(hadoop, *arguments):
     )
 
 
-def test_it_trains_as_on_this_machine_alone(hadoop, bucket, tmp_path):
-    """Containers of two workers each, and threads of one process, lose the same."""
+def exact_config(bucket, folder):
     training = EXACT["training"] | {"epochs": 3}
-    config = bucket.write_config(
-        tmp_path / "run.yaml", **EXACT | {"training": training}
-    )
-    done = submit(
-        hadoop,
-        *("--conf", "spark.executor.memoryOverhead=3g"),
-        *arguments("elephas_spark", config, tmp_path / "yarn"),
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    record = read_record(tmp_path / "yarn")
+    return bucket.write_config(folder / "run.yaml", **EXACT | {"training": training})
+
+
+@pytest.fixture(scope="module")
+def alone(bucket, tmp_path_factory):
+    """The losses of four workers that are threads of one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    local = arguments("elephas_spark", exact_config(bucket, folder), folder / "local")
+    done = run_script(*local, "--set", f"runner.workers={WORKERS}")
+    assert done.returncode == 0, done.stderr
+    return losses(read_record(folder / "local").epochs)
+
+
+def check(record, expected):
     assert (record.status, record.workers) == ("success", WORKERS)
     assert record.machine["spark_master"] == "yarn"
     assert record.retries == []
-
-    local = arguments("elephas_spark", config, tmp_path / "local")
-    alone = run_script(*local, "--set", f"runner.workers={WORKERS}")
-    assert alone.returncode == 0, alone.stderr
-    expected = losses(read_record(tmp_path / "local").epochs)
     assert losses(record.epochs) == pytest.approx(expected, rel=1e-5)
+
+
+def test_it_trains_as_on_this_machine_alone(hadoop, bucket, tmp_path, alone):
+    """In containers of two workers each, with the memory that they ask for."""
+    config = exact_config(bucket, tmp_path)
+    done = submit(hadoop, *arguments("elephas_spark", config, tmp_path / "yarn"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    check(read_record(tmp_path / "yarn"), alone)
+
+
+def test_a_driver_in_a_container_leaves_its_record_on_s3(
+    hadoop, bucket, own_bucket, tmp_path, alone
+):
+    shutil.copytree(bucket.folder, own_bucket.folder, dirs_exist_ok=True)
+    config = exact_config(own_bucket, tmp_path)
+    done = submit(
+        hadoop,
+        *("--deploy-mode", "cluster", "--conf", "spark.driver.memoryOverhead=2g"),
+        *("--conf", f"spark.yarn.appMasterEnv.PYSPARK_PYTHON={sys.executable}"),
+        *arguments("elephas_spark", config, "s3://nih/results/"),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    check(read_record(own_bucket.folder / "results"), alone)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--executor-cores", "5"], "YARN gives a container 4 core(s) at most"),
+        (["--executor-memory", "9g"], "Required executor memory (9216 MB)"),
+        (
+            ["--num-executors", "9", "--executor-memory", "4g"],
+            "Other applications may hold the queue",
+        ),
+    ],
+)
+def test_what_yarn_has_no_room_for_is_one_line(
+    hadoop, bucket, tmp_path, options, expected
+):
+    config = exact_config(bucket, tmp_path)
+    run = arguments("elephas_spark", config, tmp_path / "yarn")
+    done = submit(hadoop, *options, *run, "--set", "runner.wait_for_workers=15")
+    assert done.returncode == 2, done.stderr[-3000:]
+    # spark-submit prints what Python writes, errors too, to its standard output.
+    told = done.stdout.splitlines()
+    (line,) = (line for line in told if line.startswith("error: "))
+    assert expected in line
+    assert "Traceback" not in done.stdout
 
 
 GREEDY = """

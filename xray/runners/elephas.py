@@ -8,6 +8,7 @@ from xray.data.dataset import find_dataset
 from xray.model.network import build_model, weights_digest
 from xray.records.record import RunRecord
 from xray.spark.cluster import Cluster, await_workers, start_context
+from xray.spark.memory import training_mib
 from xray.spark.resident.ahead import import_ahead
 from xray.spark.resident.driver import train_resident
 from xray.spark.settings import check_master
@@ -48,7 +49,8 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
             take_dataset(journal, dataset, journal.workers or 1)
     with ThreadPoolExecutor(1) as pool:
         with timer.phase("startup"):  # in this thread: Spark handles signals
-            context = start_context(config.runner, light_jvm=resident)
+            memory = training_mib(config, journal.dataset and len(journal.dataset))
+            context = start_context(config.runner, resident, memory)
             # Only now: importing TensorFlow would keep executors from being started.
             building = pool.submit(build_model, config, storage)
             cluster = await_workers(context, config.runner)

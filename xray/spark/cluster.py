@@ -18,6 +18,7 @@ from xray.common.errors import UserError
 from xray.common.java import find_java_home
 from xray.common.processes import interrupts_held_back
 from xray.config.run import RunnerConfig
+from xray.spark.memory import fit_containers
 from xray.spark.settings import check_master, thread_environment, training_conf
 from xray.spark.slots import cancel_jobs, executors_awaited, slots, wait_for_slots
 
@@ -112,28 +113,35 @@ class Cluster:
             ) from None
 
 
-def start_cluster(runner: RunnerConfig, light_jvm: bool = False) -> Cluster:
+def start_cluster(
+    runner: RunnerConfig, light_jvm: bool = False, worker_mib: int = 0
+) -> Cluster:
     """A Spark context whose slots suffice for the workers asked for.
 
     Args:
         runner: the settings.
         light_jvm: Java only starts Python workers and computes nothing.
+        worker_mib: what a worker takes outside the Java heap.
 
     Raises:
         UserError: no Java, a master that does not answer, or too few slots.
     """
-    return await_workers(start_context(runner, light_jvm), runner)
+    return await_workers(start_context(runner, light_jvm, worker_mib), runner)
 
 
-def start_context(runner: RunnerConfig, light_jvm: bool = False) -> "SparkContext":
+def start_context(
+    runner: RunnerConfig, light_jvm: bool = False, worker_mib: int = 0
+) -> "SparkContext":
     """A Spark context whose executors are on their way; for `await_workers`.
 
     Args:
         runner: the settings.
         light_jvm: Java only starts Python workers and computes nothing.
+        worker_mib: what a worker takes outside the Java heap.
 
     Raises:
-        UserError: no Java, or a master that does not answer.
+        UserError: no Java, a master that does not answer, or one that gives no such
+            executor.
     """
     from pyspark import SparkContext
 
@@ -151,9 +159,14 @@ def start_context(runner: RunnerConfig, light_jvm: bool = False) -> "SparkContex
         with interrupts_held_back():
             # Java that is left alone before it has told its port stays for good.
             SparkContext._ensure_initialized(conf=conf)
+        if conf.get("spark.master") == "yarn":
+            fit_containers(conf, SparkContext._jvm, worker_mib)
         context = SparkContext(conf=conf)
+    except UserError:
+        raise
     except Exception as error:  # py4j wraps whatever the JVM threw
-        reason = str(error).strip().splitlines()[-1][:200]
+        lines = str(error).strip().splitlines()
+        reason = [line for line in lines if not line.startswith("\tat ")][-1][:200]
         raise UserError(
             f"Spark cannot start on {conf.get('spark.master')}: {reason}."
         ) from error

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0
 SETTLED_SECONDS = 4  # no further executor has come for so long
+FULL_QUEUE = (
+    " Other applications may hold the queue (yarn application -list), and Spark's own "
+    "application master has a container on one of the nodes: 1 GiB and a core."
+)
 
 
 def slots(context: "SparkContext") -> int:
@@ -50,7 +54,8 @@ def wait_for_slots(
         raise UserError(
             f"{wanted or 1} worker(s) of {context.getConf().get('spark.task.cpus')} "
             f"core(s) need as many free slots; {context.master} offers {free}{waited}. "
-            "Lower runner.workers, add executors, or raise runner.wait_for_workers."
+            f"Lower runner.workers, add executors, or raise runner.wait_for_workers."
+            f"{FULL_QUEUE if context.master == 'yarn' else ''}"
         )
     return free
 
