@@ -1,6 +1,6 @@
 """What a training process takes, by network, image size and batch size.
 
-    python experiments/benchmarks/bench_memory.py            # a quarter hour
+    python experiments/benchmarks/bench_memory.py            # all: many minutes
     python experiments/benchmarks/bench_memory.py --quick    # MobileNet alone
 
 The peak of the sequential runner's process over a few batches of drawn images: of 16

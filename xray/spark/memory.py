@@ -93,7 +93,8 @@ def fit_containers(conf: "SparkConf", jvm: "JVMView", worker_mib: int) -> None:
         logger.warning(
             "The workers of an executor may take %d MiB outside its Java heap, and "
             "have %d (%s). YARN kills an executor that takes more. Its heap has %d "
-            "MiB, a container %d at most: lower --executor-memory or --executor-cores.",
+            "MiB, a container %d at most: raise it as far as that, or lower "
+            "--executor-memory or --executor-cores.",
             *(needed, given, OVERHEAD, heap, largest),
         )
 

@@ -65,12 +65,11 @@ class ResultsFolder:
         """Take a file of the folder from S3, if it is there.
 
         Raises:
-            UserError: S3 refuses.
+            UserError: S3 or the disk refuses.
         """
         if self._place and self._name(path) in self._place.names():
             content = self._place.read(self._name(path), "--results")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            Place(str(self.folder)).write(self._name(path), content)
 
     def delete(self, path: Path) -> None:
         """Remove a file; none there is no error.
