@@ -1,12 +1,19 @@
 """Training on hosts of their own that vanish, are replaced, or are slow to reach."""
 
+import contextlib
 import dataclasses
+import itertools
+import json
 import os
+import random
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +26,7 @@ from tests.spark.resident.test_kills import EXACT, losses
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 NOTICED_SECONDS = 15
+LOSSES = int(os.environ.get("XRAY_TESTS_LOSSES", "2"))  # of the random ones
 WAIT_SECONDS = 20  # runner.wait_for_workers
 
 
@@ -89,6 +97,18 @@ class Run:
         while not list(self.results.glob("checkpoints/*.npz")):
             assert self.process.poll() is None, self.text()
             assert time.monotonic() < deadline, self.text()
+            time.sleep(0.05)
+
+    def wait_for_epochs_after(self, moment):
+        """Wait until two epochs have been kept since a time, in seconds since 1970."""
+        deadline, kept = time.monotonic() + 180, set()
+        while len(kept) < 3:  # the first may have been kept just before
+            assert self.process.poll() is None, self.text()
+            assert time.monotonic() < deadline, self.text()
+            for path in self.results.glob("checkpoints/*.npz"):
+                with contextlib.suppress(FileNotFoundError):
+                    changed = path.stat().st_mtime
+                    kept |= {changed} if changed > moment else set()
             time.sleep(0.05)
 
     def when(self, words, seconds):
@@ -186,6 +206,75 @@ def test_without_a_spare_the_run_ends_and_goes_on_later(
     record = read_record(again.results)
     assert record.resumed[0].epoch == kept
     assert losses(record.epochs)[:kept] == losses(failed.epochs)
+
+
+def test_without_a_spare_fewer_go_on_until_the_host_is_back(
+    net, write_config, tmp_path
+):
+    elastic = {"workers": 3, "min_workers": 2, "sync_every": 1}
+    run = Run(
+        write_config(**elastic), tmp_path / "results", "--set", "training.epochs=250"
+    )
+    run.wait_for_an_epoch()
+    host = net.hosts[1]
+    host.vanish()
+    cut = time.monotonic()
+    try:
+        assert run.when("or with 2 at least in", 60) - cut < NOTICED_SECONDS
+        run.when("with 2 of 3 workers (runner.min_workers)", 60)
+    finally:
+        host.come_back()
+    run.when("with 3 of 3 workers (runner.min_workers)", 120)
+    assert run.end() == 0, run.text()
+    record = read_record(run.results)
+    assert {epoch.images for epoch in record.epochs} == {record.images.train}
+    workers = [len(epoch.worker_seconds) for epoch in record.epochs]
+    assert [count for count, _ in itertools.groupby(workers)] == [3, 2, 3]
+    (retry,) = record.retries
+    assert retry.worker in (0, 1, 2)
+    assert "Job" not in (retry.reason or ""), "that we ended it ourselves is no reason"
+    assert record.exchange["attempts"] == 3
+    assert record.workers == 3
+
+
+def test_random_losses_count_each_image_once(net, write_config, tmp_path):
+    rng = random.Random(LOSSES)
+    elastic = {"workers": 3, "min_workers": 1, "sync_every": 1, "wait_for_workers": 120}
+    run = Run(
+        write_config(**elastic), tmp_path / "results", "--set", "training.epochs=9999"
+    )
+    run.wait_for_an_epoch()
+    losses = []
+    for _ in range(LOSSES):
+        time.sleep(rng.uniform(0, 2))
+        kind = rng.choice(["worker", "executor", "host"])
+        host = rng.choice(used_hosts(net))
+        lost = time.time()
+        if kind == "host":
+            host.vanish()
+            time.sleep(rng.uniform(16, 40))
+            host.come_back()
+        else:
+            kill_on(host, "pyspark" if kind == "worker" else "CoarseGrainedExecutor")
+        losses.append((kind, lost))
+        run.wait_for_epochs_after(time.time() + NOTICED_SECONDS)
+    run.process.terminate()
+    run.end()
+    record = read_record(run.results)
+    assert record.status == "aborted", run.text()
+    assert {epoch.images for epoch in record.epochs} == {record.images.train}
+    assert len(record.retries) >= LOSSES
+    if folder := os.environ.get("XRAY_TESTS_RECORDS"):
+        shutil.copy(run.results / f"{record.run_id}.json", folder)
+        Path(folder, "losses.json").write_text(json.dumps(losses))
+
+
+def kill_on(host, words):
+    """Kill a process of the host that has these words in its command line."""
+    listing = ["ip", "netns", "pids", host.name]
+    pids = subprocess.run(listing, capture_output=True, text=True).stdout.split()
+    found = [int(pid) for pid in pids if words in command_of(pid)]
+    os.kill(found[-1], signal.SIGKILL)  # the last was forked last
 
 
 def test_a_slow_link_changes_nothing(net, write_config, undisturbed, tmp_path):

@@ -86,6 +86,10 @@ class RunnerConfig(Section):
     devices: Count | None = None
     """GPU runner: GPUs that train each step together, `training.batch_size` images on
     each; null is one. More than one needs backend jax."""
+    min_workers: Count | None = None
+    """Resident engine: with as few, at least, training goes on where workers are lost
+    and nothing replaces them; all train again from the next epoch on once there is room
+    for them. null waits for all of them."""
     wait_for_workers: Annotated[float, Field(gt=0, le=86400)] = 120
     """Seconds that too few Spark slots are waited for, at the start and after a worker
     was lost, before the run ends."""
@@ -105,6 +109,21 @@ class RunnerConfig(Section):
             raise ValueError(
                 f"precision={self.precision} needs engine=resident and "
                 "mode=synchronous: stock Elephas stays as it comes"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _elastic_is_resident(self) -> "RunnerConfig":
+        if self.min_workers is None:
+            return self
+        if self.engine == "stock" or self.mode != "synchronous":
+            raise ValueError(
+                f"min_workers={self.min_workers} needs engine=resident and "
+                "mode=synchronous"
+            )
+        if self.min_workers > (self.workers or self.min_workers):
+            raise ValueError(
+                f"min_workers={self.min_workers} must be at most workers={self.workers}"
             )
         return self
 

@@ -64,7 +64,11 @@ class Epoch(Part):
     """Before this epoch, time in which no worker trained, scoring left out; null for
     the first of each try and where it is not known."""
     worker_seconds: list[float] = []
-    """Training seconds of each worker; a straggler shows here."""
+    """Training seconds of each worker; a straggler shows here, and how many there were
+    in the end."""
+    images: int | None = None
+    """That its averages are of, as the resident workers counted them; null for the
+    other engines."""
     data_wait_fraction: float | None = None
     """Share of `seconds` in which the next batch was not ready when training asked for
     it, at most what the GPU waited for images; null where it is not measured."""

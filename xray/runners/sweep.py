@@ -83,6 +83,7 @@ def meaningful(runner: str, config: Mapping[str, Any]) -> dict[str, Any]:
     unused = ["frequency" if synchronous else "engine"]
     if not synchronous or settings.get("engine") == "stock":
         unused += ["sync_every", "optimizer_state"]
+    unused.append("min_workers")  # it moves nothing unless a worker is lost
     kept = {key: value for key, value in settings.items() if key not in unused}
     return {**config, "runner": kept}
 

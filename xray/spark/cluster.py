@@ -1,5 +1,6 @@
 """A Spark context for training: settings, Java and our code on the executors."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -38,6 +39,7 @@ class Cluster:
         workers: tasks that train at once; every one has a slot.
         threads_per_worker: cores of each.
         wait_seconds: for executors, when there are too few.
+        min_workers: that go on without the others; None: all are needed.
         parent: process that started this program.
     """
 
@@ -45,6 +47,7 @@ class Cluster:
     workers: int
     threads_per_worker: int
     wait_seconds: float = RunnerConfig().wait_for_workers
+    min_workers: int | None = None
     parent: int = field(default_factory=os.getppid)
 
     def stop(self) -> None:
@@ -74,6 +77,33 @@ class Cluster:
     def slots(self) -> int:
         """Tasks that could run at once by now."""
         return slots(self.context)
+
+    def team(self) -> int:
+        """How many workers are to train by now: all, or as many as there is room for.
+
+        Raises:
+            UserError: they are fewer than `min_workers`, and stay so.
+        """
+        if self.min_workers is None:
+            return self.workers
+        free = wait_for_slots(self.context, self.min_workers, self.wait_seconds)
+        return min(self.workers, free)
+
+    def room(self) -> int:
+        """For how many workers there is, where their number may change, or else 0."""
+        return 0 if self.min_workers is None else min(self.workers, self.slots())
+
+    def drop_executors(self, address: str) -> None:
+        """Give up the executors of a host that is silent; Spark would take a minute."""
+        from py4j.protocol import Py4JError
+
+        spark = self.context._jsc.sc()
+        executors = spark.statusStore().executorList(True)
+        for executor in map(executors.apply, range(executors.size())):
+            host = executor.hostPort().rpartition(":")[0]
+            with contextlib.suppress(OSError, Py4JError):
+                if executor.id() != "driver" and socket.gethostbyname(host) == address:
+                    spark.killAndReplaceExecutor(executor.id())
 
     def cancel_jobs(self) -> None:
         """Fail the jobs under way; see `slots.cancel_jobs`."""
@@ -214,10 +244,10 @@ def join_cluster(context: "SparkContext", runner: RunnerConfig) -> Cluster:
     """
     equip_workers(context)
     wait_seconds = runner.wait_for_workers
-    free = wait_for_slots(context, runner.workers, wait_seconds)
-    return Cluster(
-        context, runner.workers or free, _task_threads(context), wait_seconds
-    )
+    least = runner.min_workers
+    free = wait_for_slots(context, runner.workers, wait_seconds, least)
+    workers = runner.workers or free
+    return Cluster(context, workers, _task_threads(context), wait_seconds, least)
 
 
 def equip_workers(context: "SparkContext") -> None:

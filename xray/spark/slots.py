@@ -29,12 +29,21 @@ def slots(context: "SparkContext") -> int:
 
 
 def wait_for_slots(
-    context: "SparkContext", workers: int | None, wait_seconds: float
+    context: "SparkContext",
+    workers: int | None,
+    wait_seconds: float,
+    least: int | None = None,
 ) -> int:
     """Tasks that can run at once, when enough executors have come.
 
     Without `workers`, as many as the settings promise, or as many as there are once
     no more have come for a while.
+
+    Args:
+        context: of the cluster.
+        workers: that are wanted.
+        wait_seconds: for them.
+        least: that suffice after that; None: all are needed.
 
     Raises:
         UserError: there are too few after `wait_seconds`.
@@ -49,12 +58,13 @@ def wait_for_slots(
         settled = free and not wanted and now - changed > SETTLED_SECONDS
         if settled or now - started > wait_seconds:
             break
-    if free < (wanted or 1):
+    if free < (least or wanted or 1):
         waited = f" after {wait_seconds:g} s" if may_change(context) else ""
+        cores = context.getConf().get("spark.task.cpus")
         raise UserError(
-            f"{wanted or 1} worker(s) of {context.getConf().get('spark.task.cpus')} "
-            f"core(s) need as many free slots; {context.master} offers {free}{waited}. "
-            f"Lower runner.workers, add executors, or raise runner.wait_for_workers."
+            f"{least or wanted or 1} worker(s) of {cores} core(s) need as many free "
+            f"slots; {context.master} offers {free}{waited}. Lower runner.workers, add "
+            "executors, or raise runner.wait_for_workers."
             f"{FULL_QUEUE if context.master == 'yarn' else ''}"
         )
     return free

@@ -1,5 +1,6 @@
 """Batches for training and scoring: seeded order, no autotuning."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,24 @@ def epoch_order(count: int, seed: int, epoch: int, worker: int = 0) -> np.ndarra
     return np.random.default_rng(key).permutation(count)
 
 
+def epoch_parts(
+    order: np.ndarray, batch_size: int, parts: int
+) -> list[list[np.ndarray]]:
+    """The batches of an epoch in that order, in consecutive parts."""
+    starts = range(0, len(order), batch_size)
+    batches = [order[start : start + batch_size] for start in starts]
+    cuts = [len(batches) * part // parts for part in range(parts + 1)]
+    return [batches[first:end] for first, end in itertools.pairwise(cuts)]
+
+
 class Feed:
     """The training images of one worker, in another order each epoch.
 
     Attributes:
         epoch: whose order the next iteration takes, from 0; the trainer sets it.
         part: which of the epoch's parts the next iteration takes, from 0.
+        parts: consecutive parts that the epoch's batches are cut into.
+        left: bool (N,), the images to train in the epoch; None is all of them.
         on_batch: called with the number of images of each batch, for progress.
         wait_seconds: for which the last pass of `ahead` was waited for.
 
@@ -37,7 +50,7 @@ class Feed:
         batch_size: images per step; the last batch of an epoch may be smaller.
         seed: of the order.
         worker: whose shard this is, from 0.
-        parts: consecutive parts that an epoch's batches are cut into.
+        parts: of each epoch, until that is set otherwise.
         devices: that share each batch. With more than one, batches carry weights: a
             last one that cannot be shared equally repeats some of its images, which
             then weigh nothing.
@@ -57,6 +70,7 @@ class Feed:
         self.batch_size, self.seed, self.worker = batch_size, seed, worker
         self.parts, self.devices = parts, devices
         self.epoch = self.part = 0
+        self.left: np.ndarray | None = None
         self.on_batch: Callable[[int], object] = lambda count: None
         self.wait_seconds: float | None = None
 
@@ -72,22 +86,22 @@ class Feed:
         """Batches in the part of the epoch that comes next."""
         return len(self._rows())
 
+    def earlier(self) -> int:
+        """Batches of the epoch that come before the next part."""
+        rest = -(-len(self._order()) // self.batch_size)
+        return len(self) - rest + rest * self.part // self.parts
+
     def progress(self, batch: int) -> float:
         """Epochs trained once batch `batch` of the next part is, a fraction."""
-        first = len(self) * self.part // self.parts
-        seen = min((first + batch + 1) * self.batch_size, len(self.labels))
-        return self.epoch + seen / len(self.labels)
+        seen = (self.earlier() + batch + 1) * self.batch_size
+        return self.epoch + min(seen, len(self.labels)) / len(self.labels)
+
+    def _order(self) -> np.ndarray:
+        order = epoch_order(len(self.labels), self.seed, self.epoch, self.worker)
+        return order if self.left is None else order[self.left[order]]
 
     def _rows(self) -> list[np.ndarray]:
-        order = epoch_order(len(self.labels), self.seed, self.epoch, self.worker)
-        batches = [
-            order[start : start + self.batch_size]
-            for start in range(0, len(order), self.batch_size)
-        ]
-        first, end = (
-            len(batches) * n // self.parts for n in (self.part, self.part + 1)
-        )
-        return batches[first:end]
+        return epoch_parts(self._order(), self.batch_size, self.parts)[self.part]
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
         """One part of an epoch: uint8 (B, H, W, 1) and the float32 targets."""

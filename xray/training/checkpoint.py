@@ -36,7 +36,10 @@ CHANGEABLE = {
         *("read_threads", "cache_dir", "memory_mib"),
     ),
     "training": ("scored_epochs",),
-    "runner": ("master", "executor_memory", "spark_conf", "wait_for_workers"),
+    "runner": (
+        *("master", "executor_memory", "spark_conf"),
+        *("wait_for_workers", "min_workers"),
+    ),
     "output": ("models", "tensorboard"),
 }
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -94,6 +97,8 @@ class CheckpointFile:
         for section, names in CHANGEABLE.items():
             for name in names:
                 del settings[section][name]
+        if config.runner.min_workers is not None:
+            del settings["runner"]["workers"]
         text = json.dumps([runner, settings], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         self.path = results.folder / "checkpoints" / f"{runner}_{digest}.npz"

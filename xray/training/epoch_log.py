@@ -20,6 +20,7 @@ class TrainedEpoch:
         elapsed_seconds: from the program's start to the epoch's end; None is now.
         sync_gap_seconds: in which no worker trained before it; None when unknown.
         worker_seconds: of training, for each worker.
+        images: counted by those who trained them; None when nobody counts.
     """
 
     seconds: float
@@ -29,6 +30,7 @@ class TrainedEpoch:
     elapsed_seconds: float | None = None
     sync_gap_seconds: float | None = None
     worker_seconds: Sequence[float] = ()
+    images: int | None = None
 
 
 @dataclass
@@ -68,6 +70,7 @@ class EpochLog:
                 elapsed_seconds=trained.elapsed_seconds or elapsed_seconds,
                 sync_gap_seconds=trained.sync_gap_seconds,
                 worker_seconds=list(trained.worker_seconds),
+                images=trained.images,
                 data_wait_fraction=None if waited is None else waited / seconds,
             )
         )

@@ -62,6 +62,8 @@ def make_checkpoint(journal: Journal, arrays: Sequence[np.ndarray]) -> Checkpoin
 def check_resume(journal: Journal, loaded: bool) -> None:
     """Refuse to resume with other data or another number of workers.
 
+    That may change where `runner.min_workers` is set.
+
     Args:
         journal: of the run.
         loaded: whether it is known by now which images are unreadable.
@@ -77,11 +79,13 @@ def check_resume(journal: Journal, loaded: bool) -> None:
     if journal.initial_weights is None:
         unknown.add("model.weights")
     check_same_work(before.work, journal.work(), unknown)
-    if journal.workers and journal.workers != before.workers:
+    elastic = journal.config.runner.min_workers is not None
+    if not elastic and journal.workers and journal.workers != before.workers:
         raise UserError(
             f"--resume needs the {before.workers} worker(s) of the first try. Got "
             f"{journal.workers}. Set runner.workers as before on a cluster with as "
-            "many slots, or start without --resume."
+            "many slots, set runner.min_workers as well (on both tries), or start "
+            "without --resume."
         )
 
 

@@ -89,11 +89,9 @@ def follow_schedule(
     steps, images = len(feed), len(feed.labels)
     if not images:
         return 0.0
-    first = steps * feed.part // feed.parts
-    count = steps * (feed.part + 1) // feed.parts - first
-    last = learning_rate(training, workers, feed.progress(count - 1), factor)
+    last = learning_rate(training, workers, feed.progress(feed.batches() - 1), factor)
     if training.rate_varies_by_step():
-        step = feed.epoch * steps + first
+        step = feed.epoch * steps + feed.earlier()
         multiplier = rate_multiplier(training, workers, factor)
         start_schedule(
             model.optimizer, step, steps, images, feed.batch_size, multiplier

@@ -38,7 +38,7 @@ def serve():
         handler = SimpleNamespace(
             **{
                 "on_gather": lambda messages: messages,
-                "on_average": lambda counts: None,
+                "on_average": lambda counts, images: None,
                 "on_retry": lambda rounds, worker: None,
                 **methods,
             }

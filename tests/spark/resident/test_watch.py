@@ -67,10 +67,15 @@ def test_another_jobs_failure_is_no_reason():
     )
     failures = [old, old]
     shown = SimpleNamespace(
-        last_failure=lambda: failures.pop(0), wait_seconds=60, workers=2
+        last_failure=lambda: failures.pop(0),
+        wait_seconds=60,
+        workers=2,
+        min_workers=None,
     )
     failed = []
-    server = SimpleNamespace(missing=lambda: (1.0, None), fail=failed.append)
+    server = SimpleNamespace(
+        silent=set(), missing=lambda: (1.0, None), fail=failed.append
+    )
     Watch(server, shown).look()
     assert not failed
     failures += [None, old]
@@ -80,7 +85,7 @@ def test_another_jobs_failure_is_no_reason():
 
 def test_what_is_missing_is_told_once_and_its_return_too(cluster, caplog):
     states = [None, (1.0, 1), (2.0, 1), None, None, (0.0, None)]
-    server = SimpleNamespace(missing=lambda: states.pop(0), rounds=7)
+    server = SimpleNamespace(silent=set(), missing=lambda: states.pop(0), rounds=7)
     watch = Watch(server, replace(cluster, wait_seconds=60))
     with caplog.at_level(logging.WARNING):
         while states:
@@ -105,9 +110,14 @@ def test_an_executor_that_yarn_kills_for_its_memory_is_told_so():
     )
     failures = [None, killed, killed]
     failed = []
-    server = SimpleNamespace(missing=lambda: (seconds, None), fail=failed.append)
+    server = SimpleNamespace(
+        silent=set(), missing=lambda: (seconds, None), fail=failed.append
+    )
     yarn = SimpleNamespace(
-        last_failure=lambda: failures.pop(0), wait_seconds=5, workers=2
+        last_failure=lambda: failures.pop(0),
+        wait_seconds=5,
+        workers=2,
+        min_workers=None,
     )
     watch = Watch(server, yarn)
     seconds = 4  # Spark may get it a larger container, or a node of its own

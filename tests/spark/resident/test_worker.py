@@ -84,7 +84,7 @@ class Handler:
             return TrainEpoch(epoch, part=part)
         return End() if self.predicted else PredictSet("test")
 
-    def on_average(self, counts):
+    def on_average(self, counts, images):
         self.rounds = counts["rounds"]
         self.note_average(self.rounds)
 

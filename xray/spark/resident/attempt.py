@@ -22,6 +22,7 @@ class Attempt:
         arrived: what has come in the round under way.
         finished: rounds answered so far.
         weight: of the vectors of the round under way, summed.
+        images: that the vectors of the round under way were trained on, summed.
         reply: of the last round.
         sent_home: whether there is nothing more to do.
     """
@@ -33,6 +34,7 @@ class Attempt:
     arrived: list[tuple[int, Any]] = field(default_factory=list)
     finished: int = 0
     weight: int = 0
+    images: int = 0
     reply: Any = None
     sent_home: bool = False
 
@@ -54,6 +56,10 @@ class RollCall:
     def missing_seconds(self) -> float | None:
         """Since a worker has been missing; None: none is."""
         return None if self._since is None else time.monotonic() - self._since
+
+    def regroup(self, workers: int) -> None:
+        """So many others are to come, and are missing until then."""
+        self._workers, self._since = workers, time.monotonic()
 
     def note_start(self) -> None:
         """All start, or start again.

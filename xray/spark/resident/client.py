@@ -31,12 +31,15 @@ class Link:
         address: of the server.
         worker: number of this worker, from 0.
         attempt: number of this try, larger than that of any before.
+        team: of the worker's Task.
 
     Raises:
         DriverUnreachable: nobody answers there.
     """
 
-    def __init__(self, address: ServerKey, worker: int, attempt: int) -> None:
+    def __init__(
+        self, address: ServerKey, worker: int, attempt: int, team: int = 0
+    ) -> None:
         try:
             self._connection = connect(address)
         except OSError as error:
@@ -45,7 +48,7 @@ class Link:
                 f"Worker {worker} on {socket.gethostname()} cannot reach {place} "
                 f"({error.strerror or error}). "
             ) from None
-        self._connection.send(Join(worker, attempt))
+        self._connection.send(Join(worker, attempt, team))
 
     def gather(self, message: Any) -> Any:
         """The driver's answer to such a message of every worker.

@@ -6,6 +6,7 @@ its connection stays, to all appearances, as it was. The kernels therefore ask e
 other for a sign of life, whatever the programs at both ends are busy with.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -32,6 +33,8 @@ KEEPALIVE = {
     socket.TCP_KEEPINTVL: (socket.IPPROTO_TCP, 2),
     socket.TCP_KEEPCNT: (socket.IPPROTO_TCP, 4),
 }
+# The second where the other machine's own network has lost its address.
+SILENCE = (errno.ETIMEDOUT, errno.EHOSTUNREACH)
 CHUNK = 1 << 18  # floats of a vector in one message: 1 MiB
 
 
@@ -51,8 +54,14 @@ def connect(server: ServerKey) -> Connection:
     return connection
 
 
-def notice_silence(connection: Connection) -> None:
-    """Have the connection end when the other machine is silent for SILENT_SECONDS."""
+def notice_silence(connection: Connection) -> str:
+    """Have the connection end when the other machine is silent for SILENT_SECONDS.
+
+    It ends with one of the errors in SILENCE.
+
+    Returns:
+        The other machine's address.
+    """
     with _socket_of(connection) as same:
         for option, (level, value) in KEEPALIVE.items():
             same.setsockopt(level, option, value)
@@ -60,6 +69,7 @@ def notice_silence(connection: Connection) -> None:
         milliseconds = SILENT_SECONDS * 1000
         same.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return same.getpeername()[0]
 
 
 def authenticate(connection: Connection, key: bytes) -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,11 @@ from xray.spark.resident.messages import (
     Predicted,
     PredictSet,
     Ready,
+    Rest,
     Share,
     TrainEpoch,
 )
+from xray.spark.resident.team import cut_rest, cut_shares
 from xray.training.checks import check_loss, check_skipped
 from xray.training.epoch_log import TrainedEpoch
 from xray.training.journal import Journal
@@ -50,6 +53,7 @@ class Coordinator:
         shares: what each worker is to do, once the data set is known.
         bar: of progress, in images.
         last_failure: why Spark started the workers anew, in one line.
+        room: for how many workers there is, where their number may change.
     """
 
     def __init__(
@@ -59,15 +63,19 @@ class Coordinator:
         shares: "Future[list[Share]]",
         bar: Any,
         last_failure: Callable[[], str | None] = lambda: None,
+        room: Callable[[], int] = lambda: 0,
     ) -> None:
         self.journal, self.values, self.shares, self.bar = journal, values, shares, bar
-        self._last_failure = last_failure
+        self._last_failure, self._room = last_failure, room
         self._changed = threading.Condition()
         self._order: Order | None = None
         self._outcome: Any = None
         self._ended: Exception | None = None
-        self._parts = 1
+        self._rest: Rest | None = None
+        self._reason: str | None = None
+        self._images = 0  # in the averages of the epoch under way
         self._rounds = (journal.exchange or {}).get("rounds", 0)
+        self._begun = self._rounds  # those before the epoch under way, or its rest
         self._reports: list[EpochReport] = []
         self._mark = time.perf_counter()
         self._idle_since = 0.0  # seconds since 1970; 0 before a try's first epoch
@@ -98,13 +106,42 @@ class Coordinator:
             self._order, self._ended = End(), self._ended or error
             self._changed.notify_all()
 
+    def regroup(self, workers: int, reason: str | None) -> None:
+        """Cut the images anew over so many workers, those left of the epoch too.
+
+        Nobody else may be at work: the workers before these are gone.
+
+        Args:
+            workers: from now on.
+            reason: why those before were lost; None where nobody knows, or was lost.
+        """
+        self._reason = reason
+        with self._changed:
+            part, order = self._rounds - self._begun, self._order
+            if isinstance(order, TrainEpoch) and (part or self._rest):
+                before = replace(order, part=part, rest=self._rest)
+                self._rest = cut_rest(
+                    self.journal, self.shares.result(), before, workers
+                )
+                self._begun = self._rounds
+        shares: Future[list[Share]] = Future()
+        shares.set_result(cut_shares(self.journal, workers))
+        self.shares = shares
+
+    @property
+    def ended(self) -> bool:
+        """Whether the loop has no more orders."""
+        return bool(self._ended) or isinstance(self._order, End)
+
     def abandon(self) -> None:
         """Have the loop give up, if it still waits for workers that are gone."""
         self.end(Abandoned("The job has ended."))
 
     def _do(self, order: Order) -> Any:
         with self._changed:
-            self._order, self._outcome = order, None
+            self._order, self._outcome, self._rest = order, None, None
+            self._images = 0
+            self._begun = self._rounds
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._outcome is not None or self._ended)
             if self._ended:
@@ -134,22 +171,30 @@ class Coordinator:
                 self._idle_since = time.time()
                 self._finish(messages)
             case Done():
-                return self._next_order()
+                order = self._next_order()
+                return End() if self._makes_room(order, len(messages)) else order
         return None
 
-    def on_average(self, counts: dict[str, int]) -> None:
+    def on_average(self, counts: dict[str, int], images: int) -> None:
         """Close the epoch when its last average is done."""
+        self._images += images
         self.journal.exchange, self._rounds = counts, counts["rounds"]
-        if self._rounds % self._parts == 0:
+        if self._rounds - self._begun == self._parts():
             self._finish(self._close_epoch(self._reports))
 
     def on_retry(self, rounds: int, worker: int | None) -> None:
         """Note that all workers start again."""
         log = self.journal.log
         epoch = min(len(log.epochs) + 1, self.journal.config.training.epochs)
-        reason = (self._last_failure() or "")[:REASON_CHARACTERS] or None
+        reason = self._reason or self._last_failure() or ""
+        self._reason = None
         log.retries.append(
-            Retry(epoch=epoch, rounds=rounds, worker=worker, reason=reason)
+            Retry(
+                epoch=epoch,
+                rounds=rounds,
+                worker=worker,
+                reason=reason[:REASON_CHARACTERS] or None,
+            )
         )
 
     def _next_order(self) -> Order:
@@ -159,9 +204,18 @@ class Coordinator:
             if self._ended:
                 raise self._ended
             if isinstance(self._order, TrainEpoch):
-                part = self._rounds % self._parts
-                return TrainEpoch(self._order.epoch, self._order.factor, part)
+                part = self._rounds - self._begun
+                return replace(self._order, part=part, rest=self._rest)
             return self._order
+
+    def _makes_room(self, order: Order, workers: int) -> bool:
+        """Whether the workers go home first, since more of them can do it."""
+        whole = isinstance(order, TrainEpoch) and not (order.part or order.rest)
+        return whole and self._room() > workers
+
+    def _parts(self) -> int:
+        """Averages in the epoch under way, or in its rest."""
+        return self._rest.parts if self._rest else self.shares.result()[0].parts
 
     def _finish(self, outcome: Any) -> None:
         """Give the loop what its order has come to."""
@@ -184,7 +238,6 @@ class Coordinator:
     def _note_unreadable(self, messages: list[Loaded]) -> None:
         self._spend("load")
         journal = self.journal
-        self._parts = self.shares.result()[0].parts
         if journal.cached is None:  # a later start finds what an earlier one kept
             journal.cached = sum(loaded.cached for loaded in messages)
         for loaded in messages:
@@ -221,6 +274,7 @@ class Coordinator:
             trained[0].learning_rate,
             sync_gap_seconds=gap,
             worker_seconds=[report.fit_seconds for report in reports],
+            images=self._images,
         )
 
     def _collect(self, name: str, parts: list[Predicted]) -> tuple[Subset, np.ndarray]:

@@ -1,7 +1,9 @@
 """The driver's side of resident training: shares, weight server, loop, barrier job."""
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,14 +11,13 @@ import numpy as np
 from xray.common.background import in_background
 from xray.common.progress import progress_bar
 from xray.data.dataset import Dataset
-from xray.data.partition import cut_partitions
 from xray.data.reader import ImageReader
-from xray.model.losses import class_weights
 from xray.spark.cluster import Cluster
 from xray.spark.resident.ahead import await_imports
 from xray.spark.resident.coordinator import Abandoned, Coordinator
 from xray.spark.resident.messages import Share, Task
 from xray.spark.resident.server import WeightServer
+from xray.spark.resident.team import cut_shares
 from xray.spark.resident.watch import watched
 from xray.spark.resident.weight_vector import WeightVector
 from xray.spark.resident.worker import make_resident_model
@@ -29,6 +30,9 @@ from xray.training.resuming import Saver, take_up
 
 if TYPE_CHECKING:
     import keras
+
+
+logger = logging.getLogger(__name__)
 
 
 def train_resident(
@@ -56,7 +60,8 @@ def train_resident(
     averaged = journal.config.runner.optimizer_state == "averaged"
     vector = WeightVector(model, averaged)
     best = _take_up(journal, vector)
-    shares = in_background(_cut, journal, cluster.workers, dataset)
+    workers = cluster.team()
+    shares = in_background(_cut, journal, workers, dataset)
     if imports:
         with journal.timer.phase("startup"):
             await_imports(imports, shares, cluster.wait_seconds)
@@ -65,21 +70,22 @@ def train_resident(
         BackgroundSaver(journal.tries.file) as saver,
     ):
         coordinator = Coordinator(
-            journal, vector.values, shares, bar, cluster.last_failure
+            journal, vector.values, shares, bar, cluster.last_failure, cluster.room
         )
         server = WeightServer(
             cluster.driver_address(),
-            cluster.workers,
+            workers,
             vector.values,
             coordinator,
             journal.exchange,
         )
-        task = _task(journal, cluster, access, server)
+        task = _task(journal, workers, access, server)
         loop = in_background(
             run_loop, journal, coordinator, best, saver if journal.tries.file else None
         )
+        _end_without(shares, server, cluster)
         try:
-            _fit(cluster, model, task, server, shares)
+            _train(cluster, model, task, server, coordinator)
         finally:
             coordinator.abandon()
             server.close()
@@ -100,33 +106,12 @@ def _take_up(journal: Journal, vector: WeightVector) -> list[np.ndarray]:
 
 def _cut(journal: Journal, workers: int, dataset: "Future[Dataset]") -> list[Share]:
     """Each worker's share, once the data set is known."""
-    found = take_dataset(journal, dataset, workers)
-    sets = {"train": found.train, "test": found.test, "validation": found.validation}
-    partitions = {
-        name: cut_partitions(subset, workers)
-        for name, subset in sets.items()
-        if subset is not None
-    }
-    parts = _parts_per_epoch(journal, workers)
-    weights = class_weights(journal.config.training, found.train.labels)
-    return [
-        Share({name: cut[worker] for name, cut in partitions.items()}, parts, weights)
-        for worker in range(workers)
-    ]
-
-
-def _parts_per_epoch(journal: Journal, workers: int) -> int:
-    """Averages in an epoch: one, or one for every `runner.sync_every` steps."""
-    every = journal.config.runner.sync_every
-    if every == "epoch":
-        return 1
-    largest_partition = -(-len(journal.dataset.train) // workers)
-    steps = -(-largest_partition // journal.config.training.batch_size)
-    return -(-steps // every)
+    take_dataset(journal, dataset, workers)
+    return cut_shares(journal, workers)
 
 
 def _task(
-    journal: Journal, cluster: Cluster, access: S3Access, server: WeightServer
+    journal: Journal, workers: int, access: S3Access, server: WeightServer
 ) -> Task:
     config = journal.config
     return Task(
@@ -134,8 +119,8 @@ def _task(
         ImageReader.of(config.data, access),
         config.training,
         config.runner.optimizer_state,
-        cluster.workers,
-        config.runner.precision,
+        workers,
+        precision=config.runner.precision,
     )
 
 
@@ -157,14 +142,51 @@ def run_loop(
     return last
 
 
-def _fit(
+def _train(
     cluster: Cluster,
     model: "keras.Model",
     task: Task,
     server: WeightServer,
-    shares: Future,
+    coordinator: Coordinator,
 ) -> None:
-    """Run the barrier job; without data it ends before its workers are ready."""
+    """Run a barrier job, and one more whenever the number of workers changes."""
+    while True:
+        team = replace(cluster, workers=task.workers)
+        reason = _fit(team, model, task, server)
+        if coordinator.ended or cluster.min_workers is None:
+            return
+        workers = cluster.team()
+        logger.warning(
+            "Going on in epoch %s with %s of %s workers (runner.min_workers).",
+            len(coordinator.journal.log.epochs) + 1,
+            workers,
+            cluster.workers,
+        )
+        server.regroup(workers)
+        coordinator.regroup(workers, reason)
+        task = replace(task, workers=workers, team=server.team)
+
+
+def _fit(
+    cluster: Cluster, model: "keras.Model", task: Task, server: WeightServer
+) -> str | None:
+    """Run one barrier job; why workers were lost, where others are to go on."""
+    workers, watch = cluster.workers, None
+    try:
+        if not server.error:
+            rdd = cluster.context.parallelize(range(workers), workers)
+            with watched(server, cluster) as watch:
+                make_resident_model(model, task).fit(rdd)
+    except Exception as error:  # noqa: BLE001 - the server knows the cause better
+        if server.error or not (watch and watch.regroup):
+            raise (server.error or error) from None
+    if server.error:
+        raise server.error
+    return watch and watch.reason
+
+
+def _end_without(shares: Future, server: WeightServer, cluster: Cluster) -> None:
+    """Have the job end before its workers are ready when there is nothing to do."""
 
     def cancel(shares: Future) -> None:
         if shares.exception():
@@ -172,13 +194,3 @@ def _fit(
             cluster.cancel_jobs()
 
     shares.add_done_callback(cancel)
-    workers = cluster.workers
-    try:
-        if not server.error:
-            rdd = cluster.context.parallelize(range(workers), workers)
-            with watched(server, cluster):
-                make_resident_model(model, task).fit(rdd)
-    except Exception as error:  # noqa: BLE001 - the server knows the cause better
-        raise (server.error or error) from None
-    if server.error:
-        raise server.error

@@ -46,6 +46,7 @@ class Task:
         training: the recipe.
         optimizer_state: kept (each worker's own), averaged, or reset after each round.
         workers: how many train.
+        team: number of this choice of workers, larger than that of any before.
         precision: float32 or mixed_bfloat16.
         network: Elephas' SparkWorker, which holds the model without weights. Pickled
             apart: unpickling imports TensorFlow, and takes seconds.
@@ -56,6 +57,7 @@ class Task:
     training: TrainingConfig
     optimizer_state: str
     workers: int
+    team: int = 0
     precision: str = "float32"
     network: bytes = b""
 
@@ -86,10 +88,12 @@ class Join:
     Attributes:
         worker: its number, from 0.
         attempt: number of this try, larger than that of any before.
+        team: of its Task.
     """
 
     worker: int
     attempt: int
+    team: int = 0
 
 
 @dataclass(frozen=True)
@@ -212,18 +216,33 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Rest:
+    """What other workers, of whom some are gone, have left of an epoch.
+
+    Attributes:
+        rows: of the training set, still to be trained in the epoch.
+        parts: averages in which that is done.
+    """
+
+    rows: np.ndarray
+    parts: int
+
+
+@dataclass(frozen=True)
 class TrainEpoch:
     """An Order: train an epoch, or what is left of it, with its averages.
 
     Attributes:
         epoch: from 0.
         factor: of the learning rate, after the plateaus so far.
-        part: of the epoch, to begin with.
+        part: of the epoch, or of its rest, to begin with.
+        rest: in place of the whole epoch.
     """
 
     epoch: int
     factor: float = 1.0
     part: int = 0
+    rest: Rest | None = None
 
 
 @dataclass(frozen=True)

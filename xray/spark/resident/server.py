@@ -21,6 +21,7 @@ from xray.common.errors import UserError
 from xray.spark.resident.attempt import Attempt, RollCall
 from xray.spark.resident.connection import (
     CHUNK,
+    SILENCE,
     authenticate,
     notice_silence,
     pieces,
@@ -56,8 +57,11 @@ class Handler(Protocol):
     def on_gather(self, messages: list[Any]) -> Any:
         """The answer for all to one message a worker, in their order."""
 
-    def on_average(self, counts: dict[str, int]) -> None:
-        """An average is done, and the workers wait; `counts` of the server."""
+    def on_average(self, counts: dict[str, int], images: int) -> None:
+        """An average of so many images is done, and the workers wait for it.
+
+        `counts` are those of the server.
+        """
 
     def on_retry(self, rounds: int, worker: int | None) -> None:
         """All workers start again, after so many averages; the one lost first."""
@@ -77,6 +81,8 @@ class WeightServer:
         bytes_received: weights received, in bytes.
         bytes_sent: weights sent, in bytes.
         error: why the job was ended.
+        team: number of the present choice of workers, see `regroup`.
+        silent: addresses of hosts that stopped answering.
 
     Args:
         host: address to listen on.
@@ -98,6 +104,8 @@ class WeightServer:
         for name in COUNTS:
             setattr(self, name, (earlier or {}).get(name, 0))
         self.error: BaseException | None = None
+        self.team = 0
+        self.silent: set[str] = set()
         self._workers, self._handler = workers, handler
         self._sum = np.zeros_like(weights)
         self._changed = threading.Condition()
@@ -124,6 +132,17 @@ class WeightServer:
             lost = self._attempt.lost_worker if self._attempt else None
         return None if seconds is None else (seconds, lost)
 
+    def regroup(self, workers: int) -> None:
+        """Go on with so many workers, of another job; those before are sent away."""
+        with self._changed:
+            if self._attempt and self._attempt.sent_home:
+                self._attempt = None  # nobody was lost
+            elif self._attempt:
+                self._lose(self._attempt, None)
+            self.team += 1
+            self._workers = workers
+            self._roll_call.regroup(workers)
+
     def close(self) -> None:
         """Stop listening; workers that still wait see their connection end."""
         self._closed = True
@@ -145,14 +164,16 @@ class WeightServer:
     def _serve(self, connection: Connection) -> None:
         attempt = worker = None
         try:
-            notice_silence(connection)
+            host = notice_silence(connection)
             authenticate(connection, self.address.key)
             joined: Join = connection.recv()
-            attempt = self._join(joined.attempt)
+            attempt = self._join(joined.attempt, joined.team)
             worker = joined.worker
             while True:
                 self._answer(connection, attempt, worker)
-        except (*CLOSED, AuthenticationError, RoundLost):
+        except (*CLOSED, AuthenticationError, RoundLost) as error:
+            if attempt and getattr(error, "errno", None) in SILENCE:
+                self.silent.add(host)
             self._leave(attempt, worker)
         except (RuntimeError, UserError) as error:
             self.fail(error)
@@ -173,9 +194,11 @@ class WeightServer:
             case message:
                 connection.send(self._gather(attempt, worker, message))
 
-    def _join(self, number: int) -> Attempt:
+    def _join(self, number: int, team: int) -> Attempt:
         """The attempt that the worker belongs to; a newer one ends the older."""
         with self._changed:
+            if team != self.team:
+                raise RoundLost
             if self._attempt is None or number > self._attempt.number:
                 if self._attempt:
                     self._lose(self._attempt, None)
@@ -239,12 +262,13 @@ class WeightServer:
             if attempt.lost:
                 raise RoundLost
             attempt.weight += weight
+            attempt.images += images
             attempt.arrived.append((0, None))
             if len(attempt.arrived) < self._workers:
                 self._wait(attempt)
             else:
-                self._divide(attempt)
-                self._handler.on_average(self.counts())
+                averaged = self._divide(attempt)
+                self._handler.on_average(self.counts(), averaged)
                 self._finish(attempt, None)
         # Nobody changes the mean now: the next one needs this worker's next vector.
         send_vector(connection, self.weights)
@@ -262,17 +286,18 @@ class WeightServer:
                 self._sum[place] += piece
                 self.bytes_received += piece.nbytes
 
-    def _divide(self, attempt: Attempt) -> None:
-        """The sum of all vectors has become the mean."""
+    def _divide(self, attempt: Attempt) -> int:
+        """Make the sum of all vectors the mean; of how many images it is."""
         # Unreadable images can leave an epoch's last part without a batch: nobody
         # trained, and the mean stays what it was.
         if attempt.weight:
             np.divide(self._sum, np.float32(attempt.weight), out=self.weights)
         self._sum[:] = 0
-        attempt.weight = 0
+        images, attempt.weight, attempt.images = attempt.images, 0, 0
         self.rounds += 1
         self._roll_call.note_average()
         self.bytes_sent += self._workers * self.weights.nbytes
+        return images
 
     def _wait(self, attempt: Attempt) -> Any:
         before = attempt.finished

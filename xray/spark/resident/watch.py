@@ -18,32 +18,43 @@ from xray.spark.resident.server import WeightServer
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+# In which a cluster with room has another executor; fewer workers go on without it.
+REPLACED_SECONDS = 8
 # As Spark's YarnAllocator words it, and the heap and the rest that YARN counted.
 OUTSIZED = re.compile(r"killed by YARN for exceeding .*?memory limits\. (.+? used)")
 UNREACHABLE = re.compile(rf"{DriverUnreachable.__name__}: (.+?\.) ")
 
 
 @contextmanager
-def watched(server: WeightServer, cluster: Cluster) -> Iterator[None]:
-    """End the block's Spark job when the server has an error, or lacks a worker."""
+def watched(server: WeightServer, cluster: Cluster) -> Iterator["Watch"]:
+    """End the block's Spark job when the server has an error, or lacks a worker.
+
+    Args:
+        server: that the workers join.
+        cluster: that starts them, `workers` at once.
+    """
     ended = threading.Event()
     watch = Watch(server, cluster)
 
     def poll() -> None:
         while not ended.wait(POLL_SECONDS):
             watch.look()
-            if server.error:
+            if server.error or watch.regroup:
                 cluster.cancel_jobs()
 
     threading.Thread(target=poll, daemon=True).start()
     try:
-        yield
+        yield watch
     finally:
         ended.set()
 
 
 class Watch:
     """Looks at the workers now and then.
+
+    Attributes:
+        regroup: whether the job is to make way for one of fewer workers.
+        reason: what Spark said of the loss, where that is so.
 
     Args:
         server: that the workers join.
@@ -52,11 +63,14 @@ class Watch:
 
     def __init__(self, server: WeightServer, cluster: Cluster) -> None:
         self._server, self._cluster = server, cluster
-        self._complete = self._told = False
+        self._complete = self._told = self.regroup = False
+        self.reason: str | None = None
         self._earlier = cluster.last_failure()  # of another job in the same context
 
     def look(self) -> None:
         """Tell what has changed since the last look; fail the job if it must end."""
+        while self._server.silent:
+            self._cluster.drop_executors(self._server.silent.pop())
         missing = self._server.missing()
         if missing is None:
             if self._told:
@@ -66,19 +80,38 @@ class Watch:
         seconds, lost = missing
         if self._complete and not self._told:
             self._tell(lost)
-        if reason := self._reason_to_end(seconds):
+        if self.regroup:
+            return
+        if self._fewer_go_on(seconds):
+            self.regroup, self.reason = True, self._cluster.last_failure()
+        elif reason := self._reason_to_end(seconds):
             self._server.fail(UserError(reason))
 
     def _tell(self, lost: int | None) -> None:
         self._told = True
         logger.warning(
             "%s is gone. Waiting at most %g s (runner.wait_for_workers) for %s slots, "
-            "to go on after average %s.",
+            "to go on after average %s%s.",
             "A worker" if lost is None else f"Worker {lost}",
             self._cluster.wait_seconds,
             self._cluster.workers,
             self._server.rounds,
+            self._alternative(),
         )
+
+    def _alternative(self) -> str:
+        least = self._cluster.min_workers
+        if least is None:
+            return ""
+        return f", or with {least} at least in {REPLACED_SECONDS} s"
+
+    def _fewer_go_on(self, seconds: float) -> bool:
+        """Whether nothing has replaced the lost ones, and the others suffice."""
+        least, cluster = self._cluster.min_workers, self._cluster
+        patience = REPLACED_SECONDS if self._told else cluster.wait_seconds
+        if least is None or seconds < patience:
+            return False
+        return least <= cluster.slots() < cluster.workers
 
     def _reason_to_end(self, seconds: float) -> str | None:
         """Why the missing worker is not waited for any longer, and what to do."""

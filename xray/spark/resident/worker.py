@@ -99,7 +99,7 @@ def run_worker(task: Task, _: Iterator[Any]) -> Iterator[None]:
     # Task ids only grow: the smallest tells one try of all workers from the next. Spark
     # looks for the answer once a second.
     attempt = min(map(int, context.allGather(str(context.taskAttemptId()))))
-    link = Link(task.server, number, attempt)
+    link = Link(task.server, number, attempt, task.team)
     try:
         ResidentTraining(link, number, task).run(unpickling)
     except Stopped:
@@ -128,7 +128,7 @@ class ResidentTraining:
         bad = {name: unreadable for name, (_, _, unreadable) in self.sets.items()}
         self.link.gather(Loaded(bad, self.cached))
         self._take_weights()
-        self.feed = self._feed(share)
+        self.feed, self.parts = self._feed(share), share.parts
         self.pipeline = training_pipeline(self.feed)
         order = self.link.gather(Ready())
         while not isinstance(order, End):
@@ -200,7 +200,10 @@ class ResidentTraining:
             unfreeze(self.model, make_optimizer(recipe))
             self.frozen = False
             self._trace()
-        feed.epoch = order.epoch
+        feed.epoch, feed.parts, feed.left = order.epoch, self.parts, None
+        if order.rest:
+            feed.parts = order.rest.parts
+            feed.left = np.isin(self.sets["train"][0].rows, order.rest.rows)
         tally = Tally(self.number, order.epoch)
         for part in range(order.part, feed.parts):
             feed.part = part

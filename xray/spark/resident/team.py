@@ -1,0 +1,85 @@
+"""What each of the workers trains, however many there are, and what an epoch has left.
+
+Where their number changes in an epoch (`runner.min_workers`), the images that were not
+trained by the last average are cut anew over the workers there are.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from xray.data.partition import Partition, cut_partitions
+from xray.model.losses import class_weights
+from xray.spark.resident.messages import Rest, Share, TrainEpoch
+from xray.training.batches import epoch_order, epoch_parts
+from xray.training.journal import Journal
+
+
+def cut_shares(journal: Journal, workers: int) -> list[Share]:
+    """Each worker's share of the journal's data set."""
+    found = journal.dataset
+    sets = {"train": found.train, "test": found.test, "validation": found.validation}
+    partitions = {
+        name: cut_partitions(subset, workers)
+        for name, subset in sets.items()
+        if subset is not None
+    }
+    parts = _averages(journal, map(len, (p.rows for p in partitions["train"])))
+    weights = class_weights(journal.config.training, found.train.labels)
+    return [
+        Share({name: cut[worker] for name, cut in partitions.items()}, parts, weights)
+        for worker in range(workers)
+    ]
+
+
+def cut_rest(
+    journal: Journal, shares: Sequence[Share], order: TrainEpoch, workers: int
+) -> Rest:
+    """What the workers of these shares have left of an epoch, for so many others.
+
+    Args:
+        journal: of the run; it knows by now which images are unreadable.
+        shares: of those who trained.
+        order: as it stood after their last average: `part` is the first not trained.
+        workers: who train the rest.
+    """
+    rows = [_untrained(journal, shares, order, n) for n in range(len(shares))]
+    rest = np.sort(np.concatenate(rows))
+    shares_of_rest = (
+        np.isin(cut.rows, rest).sum()
+        for cut in cut_partitions(journal.dataset.train, workers)
+    )
+    return Rest(rest, _averages(journal, shares_of_rest))
+
+
+def _untrained(
+    journal: Journal, shares: Sequence[Share], order: TrainEpoch, worker: int
+) -> np.ndarray:
+    """Rows of a worker's share, as its Feed orders them, from the order's part on."""
+    recipe, share = journal.config.training, shares[worker].partitions["train"]
+    rows = _readable(journal, share)
+    visited = rows[epoch_order(len(rows), recipe.seed, order.epoch, worker)]
+    parts = shares[worker].parts
+    if order.rest:
+        visited, parts = visited[np.isin(visited, order.rest.rows)], order.rest.parts
+    batches = epoch_parts(visited, recipe.batch_size, parts)[order.part :]
+    return np.concatenate([visited[:0], *(rows for part in batches for rows in part)])
+
+
+def _readable(journal: Journal, share: Partition) -> np.ndarray:
+    names = journal.dataset.train.names
+    return share.rows[[str(names[row]) not in journal.skipped for row in share.rows]]
+
+
+def _averages(journal: Journal, images: Iterator[int]) -> int:
+    """Averages in an epoch: one, or one for every `runner.sync_every` steps.
+
+    Args:
+        journal: of the run.
+        images: that each worker trains.
+    """
+    every = journal.config.runner.sync_every
+    if every == "epoch":
+        return 1
+    steps = -(-max(images) // journal.config.training.batch_size)
+    return max(1, -(-steps // every))
