@@ -157,16 +157,20 @@ def test_an_interrupted_run_is_marked_and_no_baseline_and_enters_no_law():
     slow = make_record(phases={"fit": 300}, resumed=[broken])
     times = {p: make_elephas(p, 80 / p, engine="resident") for p in (2, 4)}
     three = make_elephas(3, 70, engine="resident", retries=[lost])
-    group = only_group(slow, slow, make_record(), *times.values(), three)
+    elastic = make_elephas(4, 70, engine="resident")
+    fewer = elastic.epochs[0].model_copy(update={"worker_seconds": [1.0] * 3})
+    elastic = elastic.model_copy(update={"epochs": [fewer, *elastic.epochs[1:]]})
+    group = only_group(slow, slow, make_record(), *times.values(), three, elastic)
     assert group.baseline.label == "Sequential"
     assert {part.label for part in group.configurations if part.key.course} == {
         "Sequential, interrupted",
         "Elephas 3×1 resident, interrupted",
+        "Elephas 4×1 resident, interrupted",
     }
     assert fits(group)["Elephas resident"].serial_fraction == pytest.approx(0)
     table = tables.headline(group)
-    (row,) = [row for row in table.rows if row[0].endswith("resident, interrupted")]
-    assert row[3].endswith("§")
+    rows = [row for row in table.rows if row[0].endswith("resident, interrupted")]
+    assert [row[3][-1] for row in rows] == ["§", "§"]
     assert any(note.startswith("§") for note in table.notes)
     (note,) = [a.text for a in answers(group) if "Spark" in a.question]
     assert "Elephas 4×1 resident took" in note

@@ -226,6 +226,17 @@ class RunRecord(Part):
     emr: dict[str, str | None] | None = None
     """On EMR: sweep, run and cluster; null elsewhere."""
 
+    @property
+    def workers_varied(self) -> bool:
+        """Whether there were fewer workers for a while (`runner.min_workers`)."""
+        counts = {len(epoch.worker_seconds) for epoch in self.epochs} - {0}
+        return bool(counts - {self.workers})
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether its seconds are not those of the configuration in one go."""
+        return bool(self.resumed or self.retries or self.workers_varied)
+
     def write(self, folder: Path) -> Path:
         """The file `<run_id>.json` in `folder`, written whole or not at all."""
         path = folder / f"{self.run_id}.json"

@@ -35,7 +35,7 @@ class Key(NamedTuple):
     pixels: str | None
     """Where they came from, which moves the seconds of reading thirtyfold."""
     course: str | None
-    """interrupted when the run was resumed, or lost a worker on its way."""
+    """interrupted when the run did not go in one go, see `RunRecord.interrupted`."""
     commit: str | None
     """Of the code; None where runs of several are to count as repeats."""
 
@@ -82,7 +82,7 @@ def key_of(record: RunRecord, any_commit: bool = False) -> Key:
         _all_of(host.instance_type for host in hosts),
         _crowding(record),
         pixel_source(record),
-        "interrupted" if record.resumed or record.retries else None,
+        "interrupted" if record.interrupted else None,
         None if any_commit else _commit(record),
     )
 

@@ -117,7 +117,7 @@ def _is_predictable(record: RunRecord) -> bool:
         record.status == "success"
         and runner_of(record.runner).has_workers
         and record.engine == "resident"
-        and not (record.resumed or record.retries)
+        and not record.interrupted
         and bool(record.workers and record.epochs and record.images.train)
         and all(len(e.worker_seconds) == record.workers for e in record.epochs)
         and all(sum(e.worker_seconds) > 0 for e in record.epochs)

@@ -214,6 +214,23 @@ def test_every_image_counts_once_whoever_is_killed(
         assert losses(record.epochs) == pytest.approx(once, rel=1e-5)
 
 
+def test_an_elastic_run_goes_on_with_fewer_workers_than_at_first(bucket, tmp_path):
+    config = bucket.write_config(tmp_path / "run.yaml", **EXACT)
+    results = tmp_path / "results"
+    elastic = ("runner.master=local[2]", "runner.min_workers=1")
+    command = arguments("elephas_spark", config, results, *elastic)
+    kill(start_and_wait_for_an_epoch(*command, "--set", "runner.workers=2"))
+    before = kept(results)
+    done = run_script(*command, "--set", "runner.workers=1", "--resume")
+    assert done.returncode == 0, done.stderr
+    record = read_record(results)
+    assert_resumed(record, before, results)
+    workers = [len(epoch.worker_seconds) for epoch in record.epochs]
+    first = len(before.epochs)
+    assert workers == [2] * first + [1] * (EPOCHS - first)
+    assert {epoch.images for epoch in record.epochs} == {record.images.train}
+
+
 def test_a_killed_java_is_named(bucket, tmp_path):
     config = bucket.write_config(tmp_path / "run.yaml", **EXACT)
     command = arguments("elephas_spark", config, tmp_path / "results")

@@ -92,6 +92,26 @@ def test_one_workers_mean_is_its_vector_to_the_last_bit(serve):
     assert (mean * np.float32(91) / np.float32(91) != values).any()
 
 
+def test_other_workers_go_on_and_those_before_are_sent_away(serve):
+    retried = []
+    server = serve(3, [0, 0], on_retry=lambda *lost: retried.append(lost))
+
+    def average(number, attempt, team):
+        values = vector(number, attempt)
+        Link(server.address, number, attempt, team).average(values, 1)
+        return values
+
+    together(3, lambda number: average(number, 1, 0))
+    server.regroup(2)
+    # Of the job before, started again too late: its attempt is a new one all the same.
+    (late,) = together(1, lambda number: average(2, 7, 0))
+    assert isinstance(late, RoundLost)
+    for values in together(2, lambda number: average(number, 9, 1)):
+        np.testing.assert_allclose(values, [0.5, 9])
+    assert (server.rounds, server.attempts) == (2, 2)
+    assert len(retried) == 1
+
+
 WORKER = """
 import sys
 from ast import literal_eval

@@ -18,7 +18,7 @@ from xray.data.dataset import find_dataset
 from xray.spark.resident.driver import train_resident
 from xray.spark.resident.messages import ServerKey, Task
 from xray.spark.resident.server import WeightServer
-from xray.spark.resident.watch import Watch, watched
+from xray.spark.resident.watch import REPLACED_SECONDS, Watch, watched
 from xray.spark.resident.worker import make_resident_model
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
@@ -81,6 +81,46 @@ def test_another_jobs_failure_is_no_reason():
     failures += [None, old]
     Watch(server, shown).look()
     assert "cannot reach the driver at 127.0.0.1:9 (refused). Set " in str(failed[0])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "least", "slots", "regroup"),
+    [
+        (REPLACED_SECONDS, 2, 2, True),
+        (REPLACED_SECONDS - 1, 2, 2, False),  # there may be another executor soon
+        (REPLACED_SECONDS, 2, 1, False),
+        (REPLACED_SECONDS, None, 2, False),
+        (REPLACED_SECONDS, 2, 3, False),  # Spark starts all of them again itself
+    ],
+)
+def test_fewer_go_on_where_nothing_replaces_the_lost(seconds, least, slots, regroup):
+    states, failed = [None, (0.0, 1), (seconds, 1)], []
+    server = SimpleNamespace(
+        silent=set(), missing=lambda: states.pop(0), rounds=7, fail=failed.append
+    )
+    shown = SimpleNamespace(
+        last_failure=lambda: "executor lost",
+        wait_seconds=60,
+        workers=3,
+        min_workers=least,
+        slots=lambda: slots,
+    )
+    watch = Watch(server, shown)
+    while states:
+        watch.look()
+    assert watch.regroup == regroup
+    assert watch.reason == ("executor lost" if regroup else None)
+    assert not failed
+
+
+def test_a_silent_hosts_executors_are_given_up_once():
+    """A second time it would be those that came back with the host."""
+    dropped = []
+    server = SimpleNamespace(silent={"10.0.0.2"}, missing=lambda: None)
+    shown = SimpleNamespace(last_failure=lambda: None, drop_executors=dropped.append)
+    for _ in range(2):
+        Watch(server, shown).look()
+    assert dropped == ["10.0.0.2"]
 
 
 def test_what_is_missing_is_told_once_and_its_return_too(cluster, caplog):

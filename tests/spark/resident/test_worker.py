@@ -30,6 +30,7 @@ from xray.spark.resident.messages import (
     Predicted,
     PredictSet,
     Ready,
+    Rest,
     Share,
     Task,
     TrainEpoch,
@@ -69,6 +70,8 @@ class Handler:
         self.parts, self.note, self.note_average = parts, on_gather, on_average
         self.rounds = 0
         self.predicted = False
+        self.rest = None  # of the first epoch
+        self.images = []
 
     def share(self, worker):
         sets = {"train": self.train[worker], "test": self.test[worker]}
@@ -81,11 +84,13 @@ class Handler:
             return None
         epoch, part = divmod(self.rounds, self.parts)
         if epoch < EPOCHS:
-            return TrainEpoch(epoch, part=part)
+            rest = self.rest if epoch == 0 else None
+            return TrainEpoch(epoch, part=part, rest=rest)
         return End() if self.predicted else PredictSet("test")
 
     def on_average(self, counts, images):
         self.rounds = counts["rounds"]
+        self.images.append(images)
         self.note_average(self.rounds)
 
     def on_retry(self, rounds, worker):
@@ -103,6 +108,7 @@ def fit(
     recipe=LIKE_SMALL,
     share_weights=lambda values: None,
     precision="float32",
+    handler=None,
 ):
     """The server and the trained model after a resident fit on `workers` workers."""
     dataset, reader = data
@@ -110,10 +116,10 @@ def fit(
     recipe = TrainingConfig(epochs=EPOCHS, batch_size=BATCH, seed=SEED, **recipe)
     vector = WeightVector(model, optimizer_state == "averaged")
     share_weights(vector.values)
-    handler = Handler(dataset, workers, parts, on_gather, on_average)
+    handler = handler or Handler(dataset, workers, parts, on_gather, on_average)
     address = cluster.driver_address()
     server = WeightServer(address, workers, vector.values, handler)
-    task = Task(server.address, reader, recipe, optimizer_state, workers, precision)
+    task = Task(server.address, reader, recipe, optimizer_state, workers, 0, precision)
     rdd = cluster.context.parallelize(range(workers), workers)
     try:
         make_resident_model(model, task).fit(rdd)
@@ -227,6 +233,17 @@ def test_averages_follow_the_parts_and_are_counted(data, cluster):
     for epoch, workers in enumerate(reports):
         assert [report.epoch for report in workers] == [epoch, epoch]
         assert sum(r.images for r in workers) == len(data[0].train)
+
+
+def test_the_rest_of_an_epoch_is_trained_alone_and_the_next_one_whole(data, cluster):
+    rest = np.arange(3, 3 + 8 * BATCH)
+    handler = Handler(data[0], 2, 4, lambda messages: None, lambda rounds: None)
+    handler.rest = Rest(rest, 4)
+    fit(data, cluster, workers=2, parts=4, handler=handler)
+    assert len(handler.images) == EPOCHS * 4
+    assert sum(handler.images[:4]) == len(rest)
+    assert min(handler.images[:4]) > 0, "in four parts"
+    assert sum(handler.images[4:8]) == len(data[0].train)
 
 
 def test_a_shard_smaller_than_a_batch_trains(data, cluster):

@@ -74,8 +74,9 @@ def interrupted(group: Group) -> str:
     if not any(part.key.course for part in group.configurations):
         return ""
     return (
-        f"{INTERRUPTED} Resumed, or started again after a lost worker: its seconds are "
-        "no measure of the configuration, and enter no law and no forecast."
+        f"{INTERRUPTED} Resumed, started again after a lost worker, or with fewer "
+        "workers for a while: its seconds are no measure of the configuration, and "
+        "enter no law and no forecast."
     )
 
 
@@ -203,6 +204,12 @@ def _interruptions(records: list[RunRecord]) -> list[str]:
         found.append(
             f"{plural(resumed, 'run')} died and went on with --resume: seconds are the "
             "sum of the tries, without the unfinished epochs that were lost."
+        )
+    varied = sum(run.workers_varied for run in records)
+    if varied:
+        found.append(
+            f"{plural(varied, 'run')} had fewer workers for some epochs "
+            "(runner.min_workers); every machine is priced for the whole run."
         )
     if restarted:
         found.append(

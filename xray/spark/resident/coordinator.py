@@ -73,6 +73,7 @@ class Coordinator:
         self._ended: Exception | None = None
         self._rest: Rest | None = None
         self._reason: str | None = None
+        self._environments: list[WorkerEnvironment] = []
         self._images = 0  # in the averages of the epoch under way
         self._rounds = (journal.exchange or {}).get("rounds", 0)
         self._begun = self._rounds  # those before the epoch under way, or its rest
@@ -232,8 +233,12 @@ class Coordinator:
 
     def _note_environments(self, environments: list[WorkerEnvironment]) -> None:
         self._spend("startup")
-        precision = self.journal.config.runner.precision
-        self.journal.machine |= check_workers(environments, precision)
+        runner = self.journal.config.runner
+        if runner.min_workers is not None:  # a host that is gone was paid for as well
+            here = {environment.host for environment in environments}
+            environments += [e for e in self._environments if e.host not in here]
+        self._environments = environments
+        self.journal.machine |= check_workers(environments, runner.precision)
 
     def _note_unreadable(self, messages: list[Loaded]) -> None:
         self._spend("load")
