@@ -255,7 +255,8 @@ def test_random_losses_count_each_image_once(net, write_config, tmp_path):
             time.sleep(rng.uniform(16, 40))
             host.come_back()
         else:
-            kill_on(host, "pyspark" if kind == "worker" else "CoarseGrainedExecutor")
+            words = "pyspark.daemon" if kind == "worker" else "CoarseGrainedExecutor"
+            kill_on(host, words)
         losses.append((kind, lost))
         run.wait_for_epochs_after(time.time() + NOTICED_SECONDS)
     run.process.terminate()
