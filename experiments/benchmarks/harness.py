@@ -144,6 +144,22 @@ class Bench:
         """
         self._run(script, *self._configure(settings), *options)
 
+    def scoring_peak_bytes(self, model: Path) -> int:
+        """The peak memory of predict.py with that model, on this bench's images.
+
+        Raises:
+            UserError: it failed.
+        """
+        out = tempfile.mkdtemp(dir=self.folder)
+        command = [sys.executable, EXPERIMENTS / "predict.py", "--model", model]
+        command += ["--out", out, "--config", self.folder / "bench.yaml"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen([*map(str, command)], **quiet)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise UserError(f"predict.py failed in the benchmark ({model.name}).")
+        return usage.ru_maxrss * 1024  # Linux tells KiB
+
     def _configure(self, settings: Sequence[str]) -> list[object]:
         overrides = [part for setting in settings for part in ("--set", setting)]
         return ["--config", self.folder / "bench.yaml", *overrides]
