@@ -9,7 +9,14 @@ import yaml
 from xray.common.errors import UserError
 from xray.data.dataset import find_dataset
 from xray.data.images import load_images
-from xray.data.partition import check_partitions, cut_partitions, cut_runs, spread
+from xray.data.partition import (
+    check_partitions,
+    cut_partitions,
+    cut_runs,
+    read_partition,
+    reread_partition,
+    spread,
+)
 from xray.data.reader import ImageReader
 from xray.spark.stock.rows import load_rows
 from xray.storage.credentials import load_access
@@ -36,6 +43,46 @@ def test_shards_are_equal_and_complete(subset, shards):
         assert list(part.rows) == sorted(part.rows)
         np.testing.assert_array_equal(part.uris, subset.uris[part.rows])
         np.testing.assert_array_equal(part.labels, subset.labels[part.rows])
+
+
+def test_shards_are_in_proportion_to_weights(subset):
+    parts = cut_partitions(subset, 3, weights=[1, 2, 5])
+    sizes = [len(part.rows) for part in parts]
+    expected = len(subset) * np.array([1, 2, 5]) / 8
+    assert np.abs(sizes - expected).max() <= 1
+    assert sorted(np.concatenate([part.rows for part in parts])) == [
+        *range(len(subset))
+    ]
+
+
+def test_what_is_read_already_is_not_read_again(bucket, subset):
+    """Two images are broken: one that is here, one that is new."""
+    read = []
+
+    class Counting(ImageReader):
+        def outcomes(self, uris, etags):
+            read.extend(uris)
+            return super().outcomes(uris, etags)
+
+    subset = subset.take(np.arange(40))
+    before, after = (cut_partitions(subset, 2, weights=w)[0] for w in ([1, 1], [3, 1]))
+    new = np.setdiff1d(after.rows, before.rows)
+    for row in (before.rows[3], new[1]):
+        subset.uris[row] = "unreadable:broken"
+    before, after = (cut_partitions(subset, 2, weights=w)[0] for w in ([1, 1], [3, 1]))
+    data = bucket.config().data
+    access = load_access(data.credentials, data.endpoint_url)
+    reader = Counting(access, data.image_size, 2)
+    kept, pixels, _ = read_partition(reader, before)
+    read.clear()
+    part, merged, bad = reread_partition(reader, after, kept, pixels)
+    broken_again = {subset.uris[before.rows[3]]}  # nobody keeps what cannot be read
+    assert set(read) == {*subset.uris[new]} | broken_again
+    assert len(read) == len(new) + 1
+    whole = read_partition(reader, after)
+    np.testing.assert_array_equal(part.rows, whole[0].rows)
+    np.testing.assert_array_equal(merged, whole[1])
+    assert sorted(bad) == sorted(whole[2])
 
 
 def test_a_worker_keeps_its_images_when_others_are_added(subset):

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import itertools
-import json
 import os
 import random
 import re
@@ -13,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -244,12 +242,10 @@ def test_random_losses_count_each_image_once(net, write_config, tmp_path):
         write_config(**elastic), tmp_path / "results", "--set", "training.epochs=9999"
     )
     run.wait_for_an_epoch()
-    losses = []
     for _ in range(LOSSES):
         time.sleep(rng.uniform(0, 2))
         kind = rng.choice(["worker", "executor", "host"])
         host = rng.choice(used_hosts(net))
-        lost = time.time()
         if kind == "host":
             host.vanish()
             time.sleep(rng.uniform(16, 40))
@@ -257,7 +253,6 @@ def test_random_losses_count_each_image_once(net, write_config, tmp_path):
         else:
             words = "pyspark.daemon" if kind == "worker" else "CoarseGrainedExecutor"
             kill_on(host, words)
-        losses.append((kind, lost))
         run.wait_for_epochs_after(time.time() + NOTICED_SECONDS)
     run.process.terminate()
     run.end()
@@ -267,7 +262,6 @@ def test_random_losses_count_each_image_once(net, write_config, tmp_path):
     assert len(record.retries) >= LOSSES
     if folder := os.environ.get("XRAY_TESTS_RECORDS"):
         shutil.copy(run.results / f"{record.run_id}.json", folder)
-        Path(folder, "losses.json").write_text(json.dumps(losses))
 
 
 def kill_on(host, words):

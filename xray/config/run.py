@@ -90,6 +90,10 @@ class RunnerConfig(Section):
     """Resident engine: with as few, at least, training goes on where workers are lost
     and nothing replaces them; all train again from the next epoch on once there is room
     for them. null waits for all of them."""
+    balance: bool = False
+    """Resident engine: after their first epoch, cut the training images anew in
+    proportion to the workers' speed, where the slowest takes a tenth longer than all on
+    the average."""
     wait_for_workers: Annotated[float, Field(gt=0, le=86400)] = 120
     """Seconds that too few Spark slots are waited for, at the start and after a worker
     was lost, before the run ends."""
@@ -113,15 +117,15 @@ class RunnerConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _elastic_is_resident(self) -> "RunnerConfig":
-        if self.min_workers is None:
-            return self
-        if self.engine == "stock" or self.mode != "synchronous":
-            raise ValueError(
-                f"min_workers={self.min_workers} needs engine=resident and "
-                "mode=synchronous"
-            )
-        if self.min_workers > (self.workers or self.min_workers):
+    def _shares_change_in_resident_workers(self) -> "RunnerConfig":
+        stock = self.engine == "stock" or self.mode != "synchronous"
+        for name in ("min_workers", "balance"):
+            if getattr(self, name) and stock:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} needs engine=resident and "
+                    "mode=synchronous"
+                )
+        if self.min_workers and self.min_workers > (self.workers or self.min_workers):
             raise ValueError(
                 f"min_workers={self.min_workers} must be at most workers={self.workers}"
             )

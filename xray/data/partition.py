@@ -8,7 +8,7 @@ import numpy as np
 
 from xray.common.errors import UserError
 from xray.data.dataset import Subset
-from xray.data.pixels import PixelFile
+from xray.data.pixels import PixelFile, empty_pixels
 from xray.data.reader import ImageReader
 
 
@@ -60,7 +60,10 @@ def cut_runs(names: Sequence[str], count: float) -> list[tuple[int, np.ndarray]]
 
 
 def cut_partitions(
-    subset: Subset, workers: int, order_seed: int | None = None
+    subset: Subset,
+    workers: int,
+    order_seed: int | None = None,
+    weights: Sequence[float] | None = None,
 ) -> list[Partition]:
     """`subset` in parts of equal size, give or take one.
 
@@ -68,9 +71,14 @@ def cut_partitions(
         subset: the images.
         workers: how many parts.
         order_seed: of the order within each part; None is that of the subset.
+        weights: to which the sizes are in proportion instead, give or take one.
     """
     whole = Partition(np.arange(len(subset)), subset.uris, subset.etags, subset.labels)
-    parts = np.array_split(np.argsort(spread(subset.names), kind="stable"), workers)
+    order = np.argsort(spread(subset.names), kind="stable")
+    parts = np.array_split(order, workers)
+    if weights is not None:
+        ends = np.cumsum(weights) / np.sum(weights) * len(subset)
+        parts = np.split(order, np.rint(ends[:-1]).astype(int))
     if order_seed is None:
         return [whole.take(np.sort(part)) for part in parts]
     rng = np.random.default_rng(order_seed)
@@ -88,6 +96,33 @@ def read_partition(
     """
     pixels, good, bad = reader.load(part.uris, part.etags)
     return part.take(good), pixels, [(int(part.rows[n]), why) for n, why in bad.items()]
+
+
+def reread_partition(
+    reader: ImageReader,
+    part: Partition,
+    before: Partition,
+    pixels: np.ndarray | PixelFile,
+) -> tuple[Partition, np.ndarray | PixelFile, list[tuple[int, str]]]:
+    """What `read_partition` returns, reading nothing that is here.
+
+    Args:
+        reader: of the images.
+        part: to be read.
+        before: readable images of another part, and
+        pixels: theirs.
+    """
+    known = np.isin(part.rows, before.rows)
+    new, new_pixels, bad = read_partition(reader, part.take(~known))
+    part = part.take(known | np.isin(part.rows, new.rows))
+    size = reader.image_size
+    merged = empty_pixels(len(part.rows), size, reader.memory_bytes, reader.cache_dir)
+    for rows, images in ((before.rows, pixels), (new.rows, new_pixels)):
+        here = {row: n for n, row in enumerate(rows.tolist())}
+        for n, row in enumerate(part.rows.tolist()):
+            if row in here:
+                merged[n] = images[[here[row]]][0]
+    return part, merged, bad
 
 
 def check_partitions(images: int, workers: int, batch_size: int) -> None:

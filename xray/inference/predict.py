@@ -42,6 +42,7 @@ from xray.records.machine import describe_machine, git_state, package_versions
 from xray.records.record import utc_now
 from xray.spark.cluster import start_cluster, under_spark_submit
 from xray.spark.environment import check_cluster
+from xray.spark.memory import scoring_mib
 from xray.spark.settings import check_master, thread_environment
 from xray.storage.credentials import S3Access, load_access
 from xray.storage.place import Place
@@ -134,7 +135,8 @@ def _score(found: Found, source: str, seconds: dict[str, float]) -> list[Pace]:
                 quicken(model, runner.precision)
                 return run_here(job, model, bar.update)
         with _timed(seconds, "start"):
-            cluster = start_cluster(runner, light_jvm=True)
+            memory = scoring_mib(found.info.backbone, found.info.image_size)
+            cluster = start_cluster(runner, light_jvm=True, worker_mib=memory)
         try:
             with _timed(seconds, "score"), cluster.executors_awaited():
                 check_cluster(cluster)

@@ -82,8 +82,10 @@ def meaningful(runner: str, config: Mapping[str, Any]) -> dict[str, Any]:
     synchronous = settings.get("mode") == "synchronous"
     unused = ["frequency" if synchronous else "engine"]
     if not synchronous or settings.get("engine") == "stock":
-        unused += ["sync_every", "optimizer_state"]
+        unused += ["sync_every", "optimizer_state", "balance"]
     unused.append("min_workers")  # it moves nothing unless a worker is lost
+    if not settings.get("balance"):
+        unused.append("balance")  # earlier versions did not write it
     kept = {key: value for key, value in settings.items() if key not in unused}
     return {**config, "runner": kept}
 

@@ -97,6 +97,8 @@ class CheckpointFile:
         for section, names in CHANGEABLE.items():
             for name in names:
                 del settings[section][name]
+        if not config.runner.balance:  # earlier versions knew no such setting
+            del settings["runner"]["balance"]
         if config.runner.min_workers is not None:
             del settings["runner"]["workers"]
         text = json.dumps([runner, settings], sort_keys=True)

@@ -9,7 +9,16 @@ import pytest
 from xray.common.background import in_background
 from xray.data.dataset import find_dataset
 from xray.spark.resident.coordinator import Coordinator
-from xray.spark.resident.messages import Done, End, Loaded, Ready, Share, TrainEpoch
+from xray.spark.resident.messages import (
+    Done,
+    End,
+    EpochReport,
+    Loaded,
+    Ready,
+    Recut,
+    Share,
+    TrainEpoch,
+)
 from xray.spark.resident.team import cut_shares
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
@@ -18,9 +27,10 @@ from xray.training.journal import Journal
 WORKERS, PARTS = 2, 4
 
 
-def make_journal(bucket, **options):
+def make_journal(bucket, balance=False, **options):
     config = bucket.config(
-        data={"max_bad_fraction": 0.1}, runner={"min_workers": 1, "sync_every": 1}
+        data={"max_bad_fraction": 0.1},
+        runner={"min_workers": 1, "sync_every": 1, "balance": balance},
     )
     access = load_access(config.data.credentials, config.data.endpoint_url)
     journal = Journal("elephas", config, workers=WORKERS, **options)
@@ -83,3 +93,70 @@ def test_room_for_more_ends_the_job_but_not_the_run(bucket):
     assert not coordinator.ended
     coordinator.end()
     assert coordinator.ended
+
+
+def reports(shares, seconds):
+    """What workers with these shares say of an epoch that took them so long."""
+    return [
+        EpochReport(
+            worker=worker,
+            epoch=0,
+            images=len(share.partitions["train"].rows),
+            loss=0.5,
+            learning_rate=0.1,
+            fit_seconds=taken,
+            cpu_seconds=taken,
+            started=1.0,
+            ended=1.0 + taken,
+            peak_memory_bytes=1,
+        )
+        for worker, (share, taken) in enumerate(zip(shares, seconds, strict=True))
+    ]
+
+
+def train_an_epoch(coordinator, seconds, rounds):
+    """Have an epoch trained; what the workers are told when they ask for the next."""
+    shares = coordinator.shares.result()
+    running = in_background(coordinator.train_epoch, 0, 1.0)
+    coordinator.on_gather([Ready()] * len(shares))
+    coordinator.on_gather(reports(shares, seconds))
+    for _ in range(shares[0].parts):
+        rounds += 1
+        coordinator.on_average({"rounds": rounds}, 0)
+    running.result(10)
+    in_background(coordinator.train_epoch, 1, 1.0)
+    return coordinator.on_gather([Done()] * len(shares)), rounds
+
+
+def test_a_straggler_gets_a_smaller_share_and_keeps_it(bucket):
+    journal = make_journal(bucket, balance=True)
+    images = len(journal.dataset.train)
+    coordinator = make_coordinator(journal, cut_shares(journal, WORKERS))
+    order, rounds = train_an_epoch(coordinator, [1.0, 2.0], 0)
+    assert order == Recut()
+    coordinator.on_gather([Loaded({}, 0)] * WORKERS)
+    sizes = [len(coordinator.share(n).partitions["train"].rows) for n in range(WORKERS)]
+    assert sizes == [round(images * 2 / 3), images - round(images * 2 / 3)]
+    assert coordinator.on_gather([Done()] * WORKERS) == TrainEpoch(1)
+    coordinator.on_average({"rounds": rounds + 1}, 0)
+
+    # All start again, maybe elsewhere: even shares, and what is left of this epoch.
+    batch = journal.config.training.batch_size
+    coordinator.on_retry(rounds + 1, 0)
+    sizes = [len(coordinator.share(n).partitions["train"].rows) for n in range(WORKERS)]
+    assert max(sizes) - min(sizes) <= 1
+    order = coordinator.on_gather([Ready()] * WORKERS)
+    # In the first of 11 parts the smaller share, of 6 batches, had none.
+    assert len(order.rest.rows) == images - batch
+    coordinator.abandon()
+
+
+@pytest.mark.parametrize(
+    ("balance", "seconds"), [(True, [1.0, 1.15]), (False, [1.0, 2.0])]
+)
+def test_shares_stay_where_nobody_lags_or_nobody_asked(bucket, balance, seconds):
+    journal = make_journal(bucket, balance=balance)
+    coordinator = make_coordinator(journal, cut_shares(journal, WORKERS))
+    order, _ = train_an_epoch(coordinator, seconds, 0)
+    assert order == TrainEpoch(1)
+    coordinator.abandon()

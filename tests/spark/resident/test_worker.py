@@ -30,6 +30,7 @@ from xray.spark.resident.messages import (
     Predicted,
     PredictSet,
     Ready,
+    Recut,
     Rest,
     Share,
     Task,
@@ -244,6 +245,28 @@ def test_the_rest_of_an_epoch_is_trained_alone_and_the_next_one_whole(data, clus
     assert sum(handler.images[:4]) == len(rest)
     assert min(handler.images[:4]) > 0, "in four parts"
     assert sum(handler.images[4:8]) == len(data[0].train)
+
+
+def test_another_share_is_trained_whole_and_alone(data, cluster):
+    """As after `runner.balance`: one worker takes three quarters of the images."""
+    dataset = data[0]
+    handler = Handler(dataset, 2, 1, lambda messages: None, lambda rounds: None)
+    seen = []
+
+    def on_gather(messages):
+        if isinstance(messages[0], EpochReport):
+            seen.append([report.images for report in messages])
+        if isinstance(messages[0], Done) and handler.rounds == 1 and not handler.cut:
+            handler.cut = True
+            handler.train = cut_partitions(dataset.train, 2, weights=[3, 1])
+            return Recut()
+        return answer(messages)
+
+    handler.cut, answer, handler.on_gather = False, handler.on_gather, on_gather
+    fit(data, cluster, workers=2, handler=handler)
+    images = len(dataset.train)
+    assert seen[0] == [images - images // 2, images // 2]
+    assert seen[1] == [round(images * 0.75), images - round(images * 0.75)]
 
 
 def test_a_shard_smaller_than_a_batch_trains(data, cluster):

@@ -22,11 +22,12 @@ from xray.spark.resident.messages import (
     Predicted,
     PredictSet,
     Ready,
+    Recut,
     Rest,
     Share,
     TrainEpoch,
 )
-from xray.spark.resident.team import cut_rest, cut_shares
+from xray.spark.resident.team import cut_by_speed, cut_rest, cut_shares
 from xray.training.checks import check_loss, check_skipped
 from xray.training.epoch_log import TrainedEpoch
 from xray.training.journal import Journal
@@ -73,6 +74,7 @@ class Coordinator:
         self._ended: Exception | None = None
         self._rest: Rest | None = None
         self._reason: str | None = None
+        self._cut_anew = False  # by speed, since the workers started
         self._environments: list[WorkerEnvironment] = []
         self._images = 0  # in the averages of the epoch under way
         self._rounds = (journal.exchange or {}).get("rounds", 0)
@@ -125,9 +127,13 @@ class Coordinator:
                     self.journal, self.shares.result(), before, workers
                 )
                 self._begun = self._rounds
-        shares: Future[list[Share]] = Future()
-        shares.set_result(cut_shares(self.journal, workers))
-        self.shares = shares
+        self._take_shares(cut_shares(self.journal, workers))
+        self._cut_anew, self._reports = False, []
+
+    def _take_shares(self, shares: list[Share]) -> None:
+        cut: Future[list[Share]] = Future()
+        cut.set_result(shares)
+        self.shares = cut
 
     @property
     def ended(self) -> bool:
@@ -172,8 +178,7 @@ class Coordinator:
                 self._idle_since = time.time()
                 self._finish(messages)
             case Done():
-                order = self._next_order()
-                return End() if self._makes_room(order, len(messages)) else order
+                return self._prepare(self._next_order(), len(messages))
         return None
 
     def on_average(self, counts: dict[str, int], images: int) -> None:
@@ -185,6 +190,9 @@ class Coordinator:
 
     def on_retry(self, rounds: int, worker: int | None) -> None:
         """Note that all workers start again."""
+        if self._cut_anew:
+            self.regroup(len(self.shares.result()), self._reason)
+        self._reports = []  # a number may be another machine's now
         log = self.journal.log
         epoch = min(len(log.epochs) + 1, self.journal.config.training.epochs)
         reason = self._reason or self._last_failure() or ""
@@ -209,10 +217,24 @@ class Coordinator:
                 return replace(self._order, part=part, rest=self._rest)
             return self._order
 
-    def _makes_room(self, order: Order, workers: int) -> bool:
-        """Whether the workers go home first, since more of them can do it."""
-        whole = isinstance(order, TrainEpoch) and not (order.part or order.rest)
-        return whole and self._room() > workers
+    def _prepare(self, order: Order, workers: int) -> Order:
+        """What so many workers do before a whole epoch, or the order itself."""
+        if not isinstance(order, TrainEpoch) or order.part or order.rest:
+            return order
+        if self._room() > workers:
+            return End()  # more of them start anew
+        return Recut() if self._balances() else order
+
+    def _balances(self) -> bool:
+        """Whether the workers take other shares; once in a try of all."""
+        wanted = self.journal.config.runner.balance
+        if self._cut_anew or not (wanted and self._reports):
+            return False
+        shares = cut_by_speed(self.journal, self.shares.result(), self._reports)
+        if shares:
+            self._take_shares(shares)
+        self._cut_anew = shares is not None
+        return self._cut_anew
 
     def _parts(self) -> int:
         """Averages in the epoch under way, or in its rest."""

@@ -253,8 +253,13 @@ class PredictSet:
 
 
 @dataclass(frozen=True)
+class Recut:
+    """An Order: ask for another share of the training set, and read what is new."""
+
+
+@dataclass(frozen=True)
 class End:
     """An Order: there is nothing more to do."""
 
 
-Order = TrainEpoch | PredictSet | End
+Order = TrainEpoch | PredictSet | Recut | End

@@ -5,14 +5,18 @@ trained by the last average are cut anew over the workers there are.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from xray.data.partition import Partition, cut_partitions
 from xray.model.losses import class_weights
-from xray.spark.resident.messages import Rest, Share, TrainEpoch
+from xray.spark.resident.messages import EpochReport, Rest, Share, TrainEpoch
 from xray.training.batches import epoch_order, epoch_parts
 from xray.training.journal import Journal
+
+UNBALANCED = 1.1
+"""The slowest worker's seconds over the mean from which on shares are cut anew."""
 
 
 def cut_shares(journal: Journal, workers: int) -> list[Share]:
@@ -29,6 +33,33 @@ def cut_shares(journal: Journal, workers: int) -> list[Share]:
     return [
         Share({name: cut[worker] for name, cut in partitions.items()}, parts, weights)
         for worker in range(workers)
+    ]
+
+
+def cut_by_speed(
+    journal: Journal, shares: Sequence[Share], reports: Sequence[EpochReport]
+) -> list[Share] | None:
+    """Shares of the training set with which all would have taken as long.
+
+    Args:
+        journal: of the run.
+        shares: as they are; their other sets stay.
+        reports: of an epoch with them.
+
+    Returns:
+        None where the present ones will do.
+    """
+    seconds = np.array([report.fit_seconds for report in reports])
+    images = np.array([report.images for report in reports])
+    if not images.all() or seconds.max() < UNBALANCED * seconds.mean():
+        return None
+    speeds = images / seconds
+    train = journal.dataset.train
+    cut = cut_partitions(train, len(shares), weights=speeds.tolist())
+    parts = _averages(journal, (len(part.rows) for part in cut))
+    return [
+        replace(share, partitions=share.partitions | {"train": part}, parts=parts)
+        for share, part in zip(shares, cut, strict=True)
     ]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from xray.common.background import in_background
 from xray.common.errors import UserError
-from xray.data.partition import read_partition
+from xray.data.partition import read_partition, reread_partition
 from xray.model.cpu_step import quicken
 from xray.model.losses import choose_loss, class_weights, training_targets
 from xray.model.network import freeze, make_optimizer, trace, unfreeze
@@ -35,6 +35,7 @@ from xray.spark.resident.messages import (
     Predicted,
     PredictSet,
     Ready,
+    Recut,
     RoundLost,
     Share,
     Stopped,
@@ -135,10 +136,12 @@ class ResidentTraining:
             self._do(order)
             order = self.link.gather(Done())
 
-    def _do(self, order: TrainEpoch | PredictSet) -> None:
+    def _do(self, order: TrainEpoch | PredictSet | Recut) -> None:
         match order:
             case TrainEpoch():
                 self._train(order)
+            case Recut():
+                self._recut()
             case PredictSet("test"):
                 self._take_weights()  # the best or the last ones
                 self.link.gather(self._predict("test"))
@@ -155,6 +158,17 @@ class ResidentTraining:
         with ThreadPoolExecutor(len(names)) as pool:
             outcomes = pool.map(partial(read_partition, self.task.reader), partitions)
             return share, dict(zip(names, outcomes, strict=True))
+
+    def _recut(self) -> None:
+        """Train another share from now on; read those of its images that are new."""
+        share, before = self.link.share(), self.sets["train"]
+        after = reread_partition(
+            self.task.reader, share.partitions["train"], *before[:2]
+        )
+        self.sets["train"] = after
+        self.link.gather(Loaded({"train": after[2]}, 0))
+        self.feed, self.parts = self._feed(share), share.parts
+        self.pipeline = training_pipeline(self.feed)
 
     def _feed(self, share: Share) -> Feed:
         train, pixels, _ = self.sets["train"]
