@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _stage(config: RunConfig, form: str) -> None:
     from xray.data.staging import plan_staging  # these take seconds: not for --help
     from xray.spark.cluster import start_cluster, under_spark_submit
+    from xray.spark.memory import staging_mib
     from xray.spark.staging import write_on_spark
     from xray.storage.credentials import load_access
 
@@ -57,7 +58,8 @@ def _stage(config: RunConfig, form: str) -> None:
     images = sum(len(plan.images) for plan in staging.missing)
     with progress_bar(images, "stage") as bar:
         if staging.missing and (under_spark_submit() or config.runner.master):
-            cluster = start_cluster(config.runner, light_jvm=True)
+            memory = staging_mib(form)
+            cluster = start_cluster(config.runner, light_jvm=True, worker_mib=memory)
             try:
                 write_on_spark(staging, cluster, bar.update)
             finally:

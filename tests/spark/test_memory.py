@@ -9,14 +9,18 @@ from xray.common.errors import UserError
 from xray.config.backbones import BACKBONES
 from xray.config.run import RunConfig
 from xray.spark.memory import (
-    FOOTPRINTS,
     OVERHEAD,
     RESERVE,
+    SCORING,
+    TRAINING,
     fit_containers,
+    scoring_mib,
     training_mib,
 )
 
-MEASURED = max((ROOT / "results" / "bench").glob("*_memory.json"))
+DAYS = ("20261127", "20261130")  # of training, and of scoring
+BENCH = ROOT / "results" / "bench"
+MEASURED, SCORED = (max(BENCH.glob(f"{day}*_memory.json")) for day in DAYS)
 
 
 def config(batch=16, size=128, backbone="MobileNet", memory_mib=1024, **runner):
@@ -37,19 +41,28 @@ def config(batch=16, size=128, backbone="MobileNet", memory_mib=1024, **runner):
 
 
 def test_a_network_that_was_not_measured_takes_as_much_as_any():
-    assert set(FOOTPRINTS) < set(BACKBONES)
+    assert set(TRAINING) < set(BACKBONES)
     for batch, size in ((16, 128), (64, 224)):
         other = training_mib(config(batch, size, "Xception"))
-        assert other >= max(training_mib(config(batch, size, b)) for b in FOOTPRINTS)
+        assert other >= max(training_mib(config(batch, size, b)) for b in TRAINING)
 
 
-@pytest.mark.parametrize("backbone", FOOTPRINTS)
+@pytest.mark.parametrize("backbone", TRAINING)
 def test_the_estimate_is_what_was_measured(backbone):
     results = json.loads(MEASURED.read_text())["results"]
     for (batch, size), peak in zip(results["batches"], results[backbone], strict=True):
         estimate = training_mib(config(batch, size, backbone), images=0) / RESERVE
         assert peak <= estimate * 1.02
         assert estimate <= peak * 1.2
+
+
+@pytest.mark.parametrize("backbone", SCORING)
+def test_the_estimate_of_scoring_is_what_was_measured(backbone):
+    results = json.loads(SCORED.read_text())["results"]
+    for (_, size), peak in zip(results["batches"], results[backbone], strict=True):
+        estimate = scoring_mib(backbone, size) / RESERVE
+        assert estimate == pytest.approx(peak, rel=0.02)
+        assert scoring_mib("another", size) >= scoring_mib(backbone, size)
 
 
 def test_a_worker_has_some_of_the_images_and_no_more_than_it_may_keep():

@@ -135,7 +135,7 @@ def _score(found: Found, source: str, seconds: dict[str, float]) -> list[Pace]:
                 quicken(model, runner.precision)
                 return run_here(job, model, bar.update)
         with _timed(seconds, "start"):
-            memory = scoring_mib(found.info.backbone, found.info.image_size)
+            memory = _worker_mib(found.info)
             cluster = start_cluster(runner, light_jvm=True, worker_mib=memory)
         try:
             with _timed(seconds, "score"), cluster.executors_awaited():
@@ -143,6 +143,12 @@ def _score(found: Found, source: str, seconds: dict[str, float]) -> list[Pace]:
                 return run_on_spark(job, pack(model), cluster, bar.update)
         finally:
             cluster.stop()
+
+
+def _worker_mib(info: ModelInfo) -> int:
+    """What a worker takes; a model of elsewhere may not tell its network."""
+    backbone = (info.config.get("model") or {}).get("backbone", "")
+    return scoring_mib(str(backbone), info.image_size)
 
 
 def _summary(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
+from xray.model.predict import SCORE_BATCH
 
 if TYPE_CHECKING:
     from py4j.java_gateway import JVMView
@@ -25,10 +26,10 @@ MOST_CORES = "yarn.scheduler.maximum-allocation-vcores"
 
 
 class Footprint(NamedTuple):
-    """Peak memory of a process that trains a network; see results/bench/*_memory.json.
+    """Peak memory of a process that has a network; see results/bench/*_memory.json.
 
     Attributes:
-        fixed_mib: Python, TensorFlow, weights, gradients and optimizer.
+        fixed_mib: Python, TensorFlow, weights, and in training gradients and optimizer.
         mib_per_megapixel: of a batch: images times height times width.
     """
 
@@ -36,7 +37,7 @@ class Footprint(NamedTuple):
     mib_per_megapixel: int
 
 
-FOOTPRINTS = {
+TRAINING = {
     "Tiny": Footprint(812, 65),
     "MobileNet": Footprint(955, 1310),
     "DenseNet121": Footprint(1575, 3115),
@@ -44,8 +45,22 @@ FOOTPRINTS = {
     "EfficientNetB0": Footprint(1108, 2740),
     "VGG16": Footprint(1250, 2130),
 }
-LARGEST = Footprint(*map(max, zip(*FOOTPRINTS.values(), strict=True)))
-"""Taken for a network that was not measured."""
+SCORING = {
+    "Tiny": Footprint(806, 33),
+    "MobileNet": Footprint(1161, 180),
+    "DenseNet121": Footprint(1553, 213),
+    "ResNet50": Footprint(2888, 277),
+    "EfficientNetB0": Footprint(1203, 315),
+    "VGG16": Footprint(2273, 507),
+}
+STAGING_MIB = {"parquet": 300, "tfrecord": 843}
+"""Peak of stage.py, which holds a shard; TFRecords are written by TensorFlow."""
+
+
+def _footprint(networks: dict[str, Footprint], backbone: str) -> Footprint:
+    """A network that was not measured counts as the largest of those."""
+    largest = Footprint(*map(max, zip(*networks.values(), strict=True)))
+    return networks.get(backbone, largest)
 
 
 def training_mib(config: RunConfig, images: int | None = None) -> int:
@@ -56,7 +71,7 @@ def training_mib(config: RunConfig, images: int | None = None) -> int:
         images: all that there are, of which a worker has some; None: not known yet.
     """
     pixels, runner = config.data.image_size**2, config.runner
-    network = FOOTPRINTS.get(config.model.backbone, LARGEST)
+    network = _footprint(TRAINING, config.model.backbone)
     batch = config.training.batch_size * pixels / 1e6
     peak = network.fixed_mib + batch * network.mib_per_megapixel
     if runner.engine == "stock" or runner.mode != "synchronous":
@@ -65,6 +80,23 @@ def training_mib(config: RunConfig, images: int | None = None) -> int:
     if images is not None:
         shard = min(shard, images * pixels / 2**20)
     return round(RESERVE * peak + shard)
+
+
+def scoring_mib(backbone: str, image_size: int) -> int:
+    """MiB that a worker of predict.py takes outside the Java heap.
+
+    Args:
+        backbone: of the model.
+        image_size: height and width of its input.
+    """
+    network = _footprint(SCORING, backbone)
+    batch = SCORE_BATCH * image_size**2 / 1e6
+    return round(RESERVE * (network.fixed_mib + batch * network.mib_per_megapixel))
+
+
+def staging_mib(form: str) -> int:
+    """MiB that a worker of stage.py takes outside the Java heap, by shard format."""
+    return round(RESERVE * STAGING_MIB[form])
 
 
 def fit_containers(conf: "SparkConf", jvm: "JVMView", worker_mib: int) -> None:
