@@ -91,9 +91,8 @@ class RunnerConfig(Section):
     and nothing replaces them; all train again from the next epoch on once there is room
     for them. null waits for all of them."""
     balance: bool = False
-    """Resident engine: after their first epoch, cut the training images anew in
-    proportion to the workers' speed, where the slowest takes a tenth longer than all on
-    the average."""
+    """Resident engine: after an epoch whose slowest worker took a tenth longer than all
+    on the average, cut the training images anew in proportion to the workers' speed."""
     wait_for_workers: Annotated[float, Field(gt=0, le=86400)] = 120
     """Seconds that too few Spark slots are waited for, at the start and after a worker
     was lost, before the run ends."""

@@ -116,7 +116,7 @@ def reports(shares, seconds):
 
 def train_an_epoch(coordinator, seconds, rounds):
     """Have an epoch trained; what the workers are told when they ask for the next."""
-    shares = coordinator.shares.result()
+    shares = coordinator.team.shares.result()
     running = in_background(coordinator.train_epoch, 0, 1.0)
     coordinator.on_gather([Ready()] * len(shares))
     coordinator.on_gather(reports(shares, seconds))

@@ -61,7 +61,7 @@ def test_each_image_counts_once_however_many_workers_train_it(bucket, teams, ski
     for nth, (workers, averages) in enumerate(teams):
         if nth:
             coordinator.regroup(workers, None)
-        shares = coordinator.shares.result()
+        shares = coordinator.team.shares.result()
         assert len(shares) == workers
         order = coordinator.on_gather([Ready()] * workers)
         assert isinstance(order, TrainEpoch)
@@ -84,7 +84,7 @@ def test_a_rest_takes_as_many_averages_as_its_largest_share(bucket):
     rest = coordinator.on_gather([Ready()] * 2).rest
     batch, images = journal.config.training.batch_size, len(journal.dataset.train)
     assert len(rest.rows) == images - 3 * batch
-    shares = coordinator.shares.result()
+    shares = coordinator.team.shares.result()
     counts = [np.isin(s.partitions["train"].rows, rest.rows).sum() for s in shares]
     assert sum(counts) == len(rest.rows)
     assert rest.parts == -(-max(counts) // batch)

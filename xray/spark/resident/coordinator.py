@@ -23,11 +23,10 @@ from xray.spark.resident.messages import (
     PredictSet,
     Ready,
     Recut,
-    Rest,
     Share,
     TrainEpoch,
 )
-from xray.spark.resident.team import cut_by_speed, cut_rest, cut_shares
+from xray.spark.resident.team import Team
 from xray.training.checks import check_loss, check_skipped
 from xray.training.epoch_log import TrainedEpoch
 from xray.training.journal import Journal
@@ -66,15 +65,14 @@ class Coordinator:
         last_failure: Callable[[], str | None] = lambda: None,
         room: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.journal, self.values, self.shares, self.bar = journal, values, shares, bar
+        self.journal, self.values, self.bar = journal, values, bar
+        self.team = Team(journal, shares)
         self._last_failure, self._room = last_failure, room
         self._changed = threading.Condition()
         self._order: Order | None = None
         self._outcome: Any = None
         self._ended: Exception | None = None
-        self._rest: Rest | None = None
         self._reason: str | None = None
-        self._cut_anew = False  # by speed, since the workers started
         self._environments: list[WorkerEnvironment] = []
         self._images = 0  # in the averages of the epoch under way
         self._rounds = (journal.exchange or {}).get("rounds", 0)
@@ -120,20 +118,8 @@ class Coordinator:
         """
         self._reason = reason
         with self._changed:
-            part, order = self._rounds - self._begun, self._order
-            if isinstance(order, TrainEpoch) and (part or self._rest):
-                before = replace(order, part=part, rest=self._rest)
-                self._rest = cut_rest(
-                    self.journal, self.shares.result(), before, workers
-                )
-                self._begun = self._rounds
-        self._take_shares(cut_shares(self.journal, workers))
-        self._cut_anew, self._reports = False, []
-
-    def _take_shares(self, shares: list[Share]) -> None:
-        cut: Future[list[Share]] = Future()
-        cut.set_result(shares)
-        self.shares = cut
+            self.team.regroup(workers, self._order_left())
+            self._begun, self._reports = self._rounds, []
 
     @property
     def ended(self) -> bool:
@@ -146,9 +132,8 @@ class Coordinator:
 
     def _do(self, order: Order) -> Any:
         with self._changed:
-            self._order, self._outcome, self._rest = order, None, None
-            self._images = 0
-            self._begun = self._rounds
+            self._order, self._outcome = order, None
+            self._images, self._begun, self.team.rest = 0, self._rounds, None
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._outcome is not None or self._ended)
             if self._ended:
@@ -159,7 +144,7 @@ class Coordinator:
 
     def share(self, worker: int) -> Share:
         """What the worker is to do; waits for the data set."""
-        return self.shares.result()[worker]
+        return self.team.shares.result()[worker]
 
     def on_gather(self, messages: list[Any]) -> Any:
         """The answer to one message of each worker."""
@@ -185,13 +170,13 @@ class Coordinator:
         """Close the epoch when its last average is done."""
         self._images += images
         self.journal.exchange, self._rounds = counts, counts["rounds"]
-        if self._rounds - self._begun == self._parts():
+        if self._rounds - self._begun == self.team.parts():
             self._finish(self._close_epoch(self._reports))
 
     def on_retry(self, rounds: int, worker: int | None) -> None:
         """Note that all workers start again."""
-        if self._cut_anew:
-            self.regroup(len(self.shares.result()), self._reason)
+        if self.team.balanced:
+            self.regroup(len(self.team.shares.result()), self._reason)
         self._reports = []  # a number may be another machine's now
         log = self.journal.log
         epoch = min(len(log.epochs) + 1, self.journal.config.training.epochs)
@@ -212,10 +197,14 @@ class Coordinator:
             self._changed.wait_for(lambda: self._order or self._ended)
             if self._ended:
                 raise self._ended
-            if isinstance(self._order, TrainEpoch):
-                part = self._rounds - self._begun
-                return replace(self._order, part=part, rest=self._rest)
+            return self._order_left()
+
+    def _order_left(self) -> Order | None:
+        """The order under way, of an epoch what is left of it."""
+        if not isinstance(self._order, TrainEpoch):
             return self._order
+        part = self._rounds - self._begun
+        return replace(self._order, part=part, rest=self.team.rest)
 
     def _prepare(self, order: Order, workers: int) -> Order:
         """What so many workers do before a whole epoch, or the order itself."""
@@ -223,22 +212,8 @@ class Coordinator:
             return order
         if self._room() > workers:
             return End()  # more of them start anew
-        return Recut() if self._balances() else order
-
-    def _balances(self) -> bool:
-        """Whether the workers take other shares; once in a try of all."""
         wanted = self.journal.config.runner.balance
-        if self._cut_anew or not (wanted and self._reports):
-            return False
-        shares = cut_by_speed(self.journal, self.shares.result(), self._reports)
-        if shares:
-            self._take_shares(shares)
-        self._cut_anew = shares is not None
-        return self._cut_anew
-
-    def _parts(self) -> int:
-        """Averages in the epoch under way, or in its rest."""
-        return self._rest.parts if self._rest else self.shares.result()[0].parts
+        return Recut() if wanted and self.team.balance(self._reports) else order
 
     def _finish(self, outcome: Any) -> None:
         """Give the loop what its order has come to."""

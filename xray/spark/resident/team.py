@@ -5,18 +5,80 @@ trained by the last average are cut anew over the workers there are.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
 
 from xray.data.partition import Partition, cut_partitions
 from xray.model.losses import class_weights
-from xray.spark.resident.messages import EpochReport, Rest, Share, TrainEpoch
+from xray.spark.resident.messages import (
+    EpochReport,
+    Order,
+    Rest,
+    Share,
+    TrainEpoch,
+)
 from xray.training.batches import epoch_order, epoch_parts
 from xray.training.journal import Journal
 
 UNBALANCED = 1.1
 """The slowest worker's seconds over the mean from which on shares are cut anew."""
+
+
+class Team:
+    """The workers there are: their shares, and what they have left of an epoch.
+
+    Attributes:
+        shares: of each worker, once the data set is known.
+        rest: what other workers left of the epoch under way; None is the whole epoch.
+        balanced: whether the shares are in proportion to speed.
+
+    Args:
+        journal: of the run.
+        shares: of the first workers.
+    """
+
+    def __init__(self, journal: Journal, shares: "Future[list[Share]]") -> None:
+        self._journal, self.shares = journal, shares
+        self.rest: Rest | None = None
+        self.balanced = False
+
+    def parts(self) -> int:
+        """Averages in the epoch under way, or in its rest."""
+        return (self.rest or self.shares.result()[0]).parts
+
+    def regroup(self, workers: int, order: Order | None) -> None:
+        """Even shares for so many workers, and what the order has left for them.
+
+        Args:
+            workers: from now on.
+            order: under way; `part` of an epoch is the first that was not trained.
+        """
+        before = self.shares.result()
+        if isinstance(order, TrainEpoch) and (order.part or order.rest):
+            self.rest = cut_rest(self._journal, before, order, workers)
+        self._take(cut_shares(self._journal, workers))
+        self.balanced = False
+
+    def balance(self, reports: Sequence[EpochReport]) -> bool:
+        """Whether the workers take shares by their speed in an epoch; only once.
+
+        Args:
+            reports: of that epoch; none where another one's mean nothing any more.
+        """
+        if self.balanced or not reports:
+            return False
+        shares = cut_by_speed(self._journal, self.shares.result(), reports)
+        self.balanced = shares is not None
+        if shares:
+            self._take(shares)
+        return self.balanced
+
+    def _take(self, shares: list[Share]) -> None:
+        cut: Future[list[Share]] = Future()
+        cut.set_result(shares)
+        self.shares = cut
 
 
 def cut_shares(journal: Journal, workers: int) -> list[Share]:
