@@ -5,11 +5,14 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tests.conftest import ROOT, require, run_script
 from tests.runners.test_runners import read_record
 from tests.spark.resident.test_kills import EXACT, arguments, losses
+from xray.data.labels import FINDINGS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -95,6 +98,33 @@ def test_a_driver_in_a_container_leaves_its_record_on_s3(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     check(read_record(own_bucket.folder / "results"), alone)
+
+
+def test_it_stages_and_scores_as_on_this_machine_alone(
+    hadoop, bucket, own_bucket, tmp_path
+):
+    shutil.copytree(bucket.folder, own_bucket.folder, dirs_exist_ok=True)
+    config = exact_config(own_bucket, tmp_path)
+    models = f"output.models={tmp_path / 'models'}"
+    done = run_script(*arguments("sequential", config, tmp_path / "results", models))
+    assert done.returncode == 0, done.stderr
+    (model,) = (tmp_path / "models").glob("*_last.keras")
+    staged = ("--config", config, "--set", "data.staged=s3://nih/staged/")
+    done = submit(hadoop, "experiments/stage.py", *staged)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert f"{EXACT['data']['limit']} images" in done.stdout
+    score = ("experiments/predict.py", "--model", model, *staged)
+    done = submit(hadoop, *score, "--out", tmp_path / "yarn")
+    assert done.returncode == 0, done.stdout[-3000:]
+    done = run_script(*score, "--out", tmp_path / "alone")
+    assert done.returncode == 0, done.stderr
+    there, here = (
+        pd.read_parquet(tmp_path / where / "predictions.parquet").sort_values("key")
+        for where in ("yarn", "alone")
+    )
+    assert (there.status == "ok").all()
+    assert there.key.tolist() == here.key.tolist()
+    np.testing.assert_allclose(there[[*FINDINGS]], here[[*FINDINGS]], atol=1e-6)
 
 
 @pytest.mark.parametrize(
