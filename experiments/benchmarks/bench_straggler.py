@@ -1,6 +1,6 @@
 """A worker at half speed among four: epochs with even shares, and by runner.balance.
 
-    python experiments/benchmarks/bench_straggler.py            # 3 repeats, 12 minutes
+    python experiments/benchmarks/bench_straggler.py            # 3 repeats, 16 minutes
     python experiments/benchmarks/bench_straggler.py --quick    # one repeat
 
 Four resident workers share two cores by turns: each runs for 40% of the time, by

@@ -154,7 +154,9 @@ class Bench:
         command = [sys.executable, EXPERIMENTS / "predict.py", "--model", model]
         command += ["--out", out, "--config", self.folder / "bench.yaml"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen([*map(str, command)], **quiet)
+        process = subprocess.Popen(
+            [*map(str, command)], preexec_fn=die_with_parent, **quiet
+        )
         _, status, usage = os.wait4(process.pid, 0)
         if status:
             raise UserError(f"predict.py failed in the benchmark ({model.name}).")

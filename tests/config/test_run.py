@@ -160,6 +160,19 @@ def test_stock_elephas_computes_as_it_comes(path, stock):
         load_config(path, overrides)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["workers=2", "min_workers=3"], "min_workers=3 must be at most workers=2"),
+        (["engine=stock", "min_workers=1"], "min_workers=1 needs engine=resident"),
+        (["mode=hogwild", "balance=true"], "balance=True needs engine=resident"),
+    ],
+)
+def test_shares_change_in_resident_workers_alone(path, overrides, said):
+    with refused(said):
+        load_config(path, [f"runner.{setting}" for setting in overrides])
+
+
 def test_alpha_without_imagenet_weights_is_refused(path):
     with refused(r"model: alpha must be one of \(0.25, 0.5, 0.75, 1.0\) with imagenet"):
         load_config(path, ["model.weights=imagenet", "model.alpha=0.3"])

@@ -84,12 +84,19 @@ class Feed:
 
     def batches(self) -> int:
         """Batches in the part of the epoch that comes next."""
-        return len(self._rows())
+        steps = self._steps()
+        before, after = (steps * n // self.parts for n in (self.part, self.part + 1))
+        return after - before
 
     def earlier(self) -> int:
         """Batches of the epoch that come before the next part."""
-        rest = -(-len(self._order()) // self.batch_size)
-        return len(self) - rest + rest * self.part // self.parts
+        steps = self._steps()
+        return len(self) - steps + steps * self.part // self.parts
+
+    def _steps(self) -> int:
+        """Batches that are to be trained in the epoch."""
+        images = len(self.labels) if self.left is None else np.count_nonzero(self.left)
+        return -(-images // self.batch_size)
 
     def progress(self, batch: int) -> float:
         """Epochs trained once batch `batch` of the next part is, a fraction."""

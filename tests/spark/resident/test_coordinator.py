@@ -160,3 +160,24 @@ def test_shares_stay_where_nobody_lags_or_nobody_asked(bucket, balance, seconds)
     order, _ = train_an_epoch(coordinator, seconds, 0)
     assert order == TrainEpoch(1)
     coordinator.abandon()
+
+
+def test_a_retrys_reason_tells_no_stack_and_no_path(bucket):
+    told = (
+        "Stage failed because barrier task (1, 2) finished unsuccessfully. "
+        "org.apache.spark.api.python.PythonException: "
+    )
+    stacks = [
+        'Traceback (most recent call last): File "/home/me/env/worker.py", line 1',
+        "Crashed at org.apache.spark.api.python.Base$Runner.apply(Runner.scala:6)",
+    ]
+    journal = make_journal(bucket)
+    coordinator = make_coordinator(
+        journal,
+        [Share({}, PARTS)] * WORKERS,
+        last_failure=lambda: told + stacks.pop(0),
+    )
+    coordinator.on_retry(1, 0)
+    coordinator.on_retry(1, 0)
+    reasons = [retry.reason for retry in journal.log.retries]
+    assert reasons == [told.rstrip(": "), told + "Crashed"]

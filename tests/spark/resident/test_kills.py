@@ -231,6 +231,18 @@ def test_an_elastic_run_goes_on_with_fewer_workers_than_at_first(bucket, tmp_pat
     assert {epoch.images for epoch in record.epochs} == {record.images.train}
 
 
+def test_an_elastic_run_starts_with_as_many_as_there_is_room_for(bucket, tmp_path):
+    config = bucket.write_config(tmp_path / "run.yaml", **EXACT)
+    settings = ("runner.master=local[2]", "runner.workers=3", "runner.min_workers=2")
+    command = arguments("elephas_spark", config, tmp_path / "results", *settings)
+    done = run_script(*command, "--set", "training.epochs=2")
+    assert done.returncode == 0, done.stderr
+    record = read_record(tmp_path / "results")
+    assert record.workers == 3
+    assert [len(epoch.worker_seconds) for epoch in record.epochs] == [2, 2]
+    assert {epoch.images for epoch in record.epochs} == {record.images.train}
+
+
 def test_a_killed_java_is_named(bucket, tmp_path):
     config = bucket.write_config(tmp_path / "run.yaml", **EXACT)
     command = arguments("elephas_spark", config, tmp_path / "results")

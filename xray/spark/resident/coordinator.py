@@ -1,5 +1,6 @@
 """Between the loop, which orders an epoch, and the workers, who train it together."""
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,8 @@ from xray.training.journal import Journal
 from xray.training.resuming import check_resume
 
 REASON_CHARACTERS = 300  # of what Spark tells
+# Where Spark's own words end: stacks follow, with the paths of a machine.
+STACK = re.compile(r":? (Traceback \(most recent call last\)|at [\w.$]+\().*")
 
 
 class Abandoned(Exception):
@@ -180,7 +183,7 @@ class Coordinator:
         self._reports = []  # a number may be another machine's now
         log = self.journal.log
         epoch = min(len(log.epochs) + 1, self.journal.config.training.epochs)
-        reason = self._reason or self._last_failure() or ""
+        reason = STACK.sub("", self._reason or self._last_failure() or "")
         self._reason = None
         log.retries.append(
             Retry(

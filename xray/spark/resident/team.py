@@ -56,9 +56,10 @@ class Team:
             order: under way; `part` of an epoch is the first that was not trained.
         """
         before = self.shares.result()
+        after = cut_shares(self._journal, workers)
         if isinstance(order, TrainEpoch) and (order.part or order.rest):
-            self.rest = cut_rest(self._journal, before, order, workers)
-        self._take(cut_shares(self._journal, workers))
+            self.rest = cut_rest(self._journal, before, order, after)
+        self._take(after)
         self.balanced = False
 
     def balance(self, reports: Sequence[EpochReport]) -> bool:
@@ -90,7 +91,7 @@ def cut_shares(journal: Journal, workers: int) -> list[Share]:
         for name, subset in sets.items()
         if subset is not None
     }
-    parts = _averages(journal, map(len, (p.rows for p in partitions["train"])))
+    parts = _averages(journal, (len(part.rows) for part in partitions["train"]))
     weights = class_weights(journal.config.training, found.train.labels)
     return [
         Share({name: cut[worker] for name, cut in partitions.items()}, parts, weights)
@@ -126,23 +127,23 @@ def cut_by_speed(
 
 
 def cut_rest(
-    journal: Journal, shares: Sequence[Share], order: TrainEpoch, workers: int
+    journal: Journal,
+    before: Sequence[Share],
+    order: TrainEpoch,
+    after: Sequence[Share],
 ) -> Rest:
-    """What the workers of these shares have left of an epoch, for so many others.
+    """What the workers of some shares have left of an epoch, for those of others.
 
     Args:
         journal: of the run; it knows by now which images are unreadable.
-        shares: of those who trained.
+        before: of those who trained.
         order: as it stood after their last average: `part` is the first not trained.
-        workers: who train the rest.
+        after: of those who train the rest.
     """
-    rows = [_untrained(journal, shares, order, n) for n in range(len(shares))]
+    rows = [_untrained(journal, before, order, n) for n in range(len(before))]
     rest = np.sort(np.concatenate(rows))
-    shares_of_rest = (
-        np.isin(cut.rows, rest).sum()
-        for cut in cut_partitions(journal.dataset.train, workers)
-    )
-    return Rest(rest, _averages(journal, shares_of_rest))
+    images = (np.isin(s.partitions["train"].rows, rest).sum() for s in after)
+    return Rest(rest, _averages(journal, images))
 
 
 def _untrained(
@@ -155,8 +156,8 @@ def _untrained(
     parts = shares[worker].parts
     if order.rest:
         visited, parts = visited[np.isin(visited, order.rest.rows)], order.rest.parts
-    batches = epoch_parts(visited, recipe.batch_size, parts)[order.part :]
-    return np.concatenate([visited[:0], *(rows for part in batches for rows in part)])
+    trained = epoch_parts(visited, recipe.batch_size, parts)[: order.part]
+    return visited[sum(len(batch) for part in trained for batch in part) :]
 
 
 def _readable(journal: Journal, share: Partition) -> np.ndarray:
