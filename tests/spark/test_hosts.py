@@ -134,14 +134,19 @@ def undisturbed(write_config, tmp_path_factory):
 
 def used_hosts(net):
     """Those on which a worker trains by now."""
-    found = []
-    for host in net.hosts:
-        listing = ["ip", "netns", "pids", host.name]
-        pids = subprocess.run(listing, capture_output=True, text=True).stdout.split()
-        commands = [command_of(pid) for pid in pids]
-        if any("pyspark/daemon" in c or "pyspark.daemon" in c for c in commands):
-            found.append(host)
-    return found
+    return [host for host in net.hosts if training_on(host, net.address)]
+
+
+def training_on(host, driver):
+    """The host's Python processes that are connected to the driver.
+
+    One that only imported the libraries is not: Spark may have given the training to
+    another host since.
+    """
+    listing = ["ip", "netns", "exec", host.name, "ss", "-Htnp", "state", "established"]
+    listing += ["dst", driver]
+    found = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
+    return [int(pid) for pid in re.findall(r'"python[\d.]*",pid=(\d+)', found)]
 
 
 def command_of(pid):
@@ -251,8 +256,10 @@ def test_random_losses_count_each_image_once(net, write_config, tmp_path):
             time.sleep(rng.uniform(16, 40))
             host.come_back()
         else:
-            words = "pyspark.daemon" if kind == "worker" else "CoarseGrainedExecutor"
-            kill_on(host, words)
+            if kind == "worker":
+                os.kill(training_on(host, net.address)[0], signal.SIGKILL)
+            else:
+                kill_executor(host)
         run.wait_for_epochs_after(time.time() + NOTICED_SECONDS)
     run.process.terminate()
     run.end()
@@ -264,12 +271,12 @@ def test_random_losses_count_each_image_once(net, write_config, tmp_path):
         shutil.copy(run.results / f"{record.run_id}.json", folder)
 
 
-def kill_on(host, words):
-    """Kill a process of the host that has these words in its command line."""
+def kill_executor(host):
+    """Kill the newest of the host's executors."""
     listing = ["ip", "netns", "pids", host.name]
     pids = subprocess.run(listing, capture_output=True, text=True).stdout.split()
-    found = [int(pid) for pid in pids if words in command_of(pid)]
-    os.kill(found[-1], signal.SIGKILL)  # the last was forked last
+    found = [int(pid) for pid in pids if "CoarseGrainedExecutor" in command_of(pid)]
+    os.kill(found[-1], signal.SIGKILL)
 
 
 def test_a_slow_link_changes_nothing(net, write_config, undisturbed, tmp_path):
