@@ -259,7 +259,7 @@ def test_random_losses_count_each_image_once(net, write_config, tmp_path):
             if kind == "worker":
                 os.kill(training_on(host, net.address)[0], signal.SIGKILL)
             else:
-                kill_executor(host)
+                os.kill(newest_executor(host), signal.SIGKILL)
         run.wait_for_epochs_after(time.time() + NOTICED_SECONDS)
     run.process.terminate()
     run.end()
@@ -271,12 +271,29 @@ def test_random_losses_count_each_image_once(net, write_config, tmp_path):
         shutil.copy(run.results / f"{record.run_id}.json", folder)
 
 
-def kill_executor(host):
-    """Kill the newest of the host's executors."""
+def newest_executor(host):
+    """The process of the Java that started last on the host to run tasks."""
     listing = ["ip", "netns", "pids", host.name]
     pids = subprocess.run(listing, capture_output=True, text=True).stdout.split()
     found = [int(pid) for pid in pids if "CoarseGrainedExecutor" in command_of(pid)]
-    os.kill(found[-1], signal.SIGKILL)
+    return found[-1]
+
+
+def test_a_host_that_is_silent_after_its_last_order_is_not_awaited(
+    net, write_config, undisturbed, tmp_path
+):
+    """Its Python worker trains to the end, and Java cannot say so to Spark."""
+    run = Run(write_config(), tmp_path / "results")
+    run.wait_for_an_epoch()
+    java = newest_executor(used_hosts(net)[0])
+    os.kill(java, signal.SIGSTOP)
+    try:
+        assert run.end() == 0, run.text()
+    finally:
+        os.kill(java, signal.SIGCONT)
+    record = read_record(run.results)
+    assert losses(record.epochs) == pytest.approx(losses(undisturbed.epochs), rel=1e-6)
+    assert record.exchange["attempts"] == 1, "Spark started all of them again"
 
 
 def test_a_slow_link_changes_nothing(net, write_config, undisturbed, tmp_path):

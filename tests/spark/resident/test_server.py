@@ -276,6 +276,7 @@ def test_a_vector_that_stops_in_the_middle_holds_up_nobody(serve):
 def test_the_server_knows_since_when_a_worker_is_missing(serve):
     server = serve(2, [0], on_gather=lambda messages: End())
     assert server.missing()[1] is None
+    assert server.home_seconds() is None
     links = together(2, lambda number: Link(server.address, number, 1))
     together(2, lambda number: links[number].average(vector(1), 1))
     assert server.missing() is None
@@ -291,6 +292,7 @@ def test_the_server_knows_since_when_a_worker_is_missing(serve):
         link._connection.close()
     time.sleep(0.2)
     assert server.missing() is None
+    assert 0.2 <= server.home_seconds() < 30
 
 
 def test_tries_in_vain_come_to_an_end_and_others_do_not(serve, monkeypatch):

@@ -18,7 +18,12 @@ from xray.data.dataset import find_dataset
 from xray.spark.resident.driver import train_resident
 from xray.spark.resident.messages import ServerKey, Task
 from xray.spark.resident.server import WeightServer
-from xray.spark.resident.watch import REPLACED_SECONDS, Watch, watched
+from xray.spark.resident.watch import (
+    HOME_SECONDS,
+    REPLACED_SECONDS,
+    Watch,
+    watched,
+)
 from xray.spark.resident.worker import make_resident_model
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
@@ -32,6 +37,13 @@ def server():
     server = WeightServer("127.0.0.1", 2, np.zeros(1, np.float32), handler=None)
     yield server
     server.close()
+
+
+def shown_server(missing, **more):
+    """What a watch looks at, of a server whose workers are all wanted."""
+    return SimpleNamespace(
+        **{"silent": set(), "home_seconds": lambda: None, "missing": missing} | more
+    )
 
 
 def fit(server, cluster, address, started=2):
@@ -73,9 +85,7 @@ def test_another_jobs_failure_is_no_reason():
         min_workers=None,
     )
     failed = []
-    server = SimpleNamespace(
-        silent=set(), missing=lambda: (1.0, None), fail=failed.append
-    )
+    server = shown_server(lambda: (1.0, None), fail=failed.append)
     Watch(server, shown).look()
     assert not failed
     failures += [None, old]
@@ -95,9 +105,7 @@ def test_another_jobs_failure_is_no_reason():
 )
 def test_fewer_go_on_where_nothing_replaces_the_lost(seconds, least, slots, regroup):
     states, failed = [None, (0.0, 1), (seconds, 1)], []
-    server = SimpleNamespace(
-        silent=set(), missing=lambda: states.pop(0), rounds=7, fail=failed.append
-    )
+    server = shown_server(lambda: states.pop(0), rounds=7, fail=failed.append)
     shown = SimpleNamespace(
         last_failure=lambda: "executor lost",
         wait_seconds=60,
@@ -116,16 +124,29 @@ def test_fewer_go_on_where_nothing_replaces_the_lost(seconds, least, slots, regr
 def test_a_silent_hosts_executors_are_given_up_once():
     """A second time it would be those that came back with the host."""
     dropped = []
-    server = SimpleNamespace(silent={"10.0.0.2"}, missing=lambda: None)
+    server = shown_server(lambda: None, silent={"10.0.0.2"})
     shown = SimpleNamespace(last_failure=lambda: None, drop_executors=dropped.append)
     for _ in range(2):
         Watch(server, shown).look()
     assert dropped == ["10.0.0.2"]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "over"),
+    [(None, False), (HOME_SECONDS, False), (HOME_SECONDS + 1, True)],
+)
+def test_workers_that_were_sent_home_are_not_awaited_for_long(seconds, over):
+    watch = Watch(
+        shown_server(lambda: None, home_seconds=lambda: seconds),
+        SimpleNamespace(last_failure=lambda: None),
+    )
+    watch.look()
+    assert watch.over == over
+
+
 def test_what_is_missing_is_told_once_and_its_return_too(cluster, caplog):
     states = [None, (1.0, 1), (2.0, 1), None, None, (0.0, None)]
-    server = SimpleNamespace(silent=set(), missing=lambda: states.pop(0), rounds=7)
+    server = shown_server(lambda: states.pop(0), rounds=7)
     watch = Watch(server, replace(cluster, wait_seconds=60))
     with caplog.at_level(logging.WARNING):
         while states:
@@ -150,9 +171,7 @@ def test_an_executor_that_yarn_kills_for_its_memory_is_told_so():
     )
     failures = [None, killed, killed]
     failed = []
-    server = SimpleNamespace(
-        silent=set(), missing=lambda: (seconds, None), fail=failed.append
-    )
+    server = shown_server(lambda: (seconds, None), fail=failed.append)
     yarn = SimpleNamespace(
         last_failure=lambda: failures.pop(0),
         wait_seconds=5,

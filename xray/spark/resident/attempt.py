@@ -24,7 +24,7 @@ class Attempt:
         weight: of the vectors of the round under way, summed.
         images: that the vectors of the round under way were trained on, summed.
         reply: of the last round.
-        sent_home: whether there is nothing more to do.
+        home_since: when all were told that there is nothing more to do.
     """
 
     number: int
@@ -36,7 +36,7 @@ class Attempt:
     weight: int = 0
     images: int = 0
     reply: Any = None
-    sent_home: bool = False
+    home_since: float | None = None
 
 
 class RollCall:
@@ -87,5 +87,5 @@ class RollCall:
 
     def note_lost(self, attempt: Attempt) -> None:
         """The first worker of a try is gone."""
-        if not attempt.sent_home:
+        if attempt.home_since is None:
             self._since = time.monotonic()

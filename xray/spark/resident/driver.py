@@ -178,7 +178,7 @@ def _fit(
             with watched(server, cluster) as watch:
                 make_resident_model(model, task).fit(rdd)
     except Exception as error:  # noqa: BLE001 - the server knows the cause better
-        if server.error or not (watch and watch.regroup):
+        if server.error or not (watch and (watch.regroup or watch.over)):
             raise (server.error or error) from None
     if server.error:
         raise server.error

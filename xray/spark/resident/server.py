@@ -9,6 +9,7 @@ worker, and no worker waits until another's vector is through.
 
 import secrets
 import threading
+import time
 from collections.abc import Mapping
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
@@ -132,10 +133,15 @@ class WeightServer:
             lost = self._attempt.lost_worker if self._attempt else None
         return None if seconds is None else (seconds, lost)
 
+    def home_seconds(self) -> float | None:
+        """Seconds since the workers were told to end; None: they were not."""
+        since = self._attempt and self._attempt.home_since
+        return None if since is None else time.monotonic() - since
+
     def regroup(self, workers: int) -> None:
         """Go on with so many workers, of another job; those before are sent away."""
         with self._changed:
-            if self._attempt and self._attempt.sent_home:
+            if self._attempt and self._attempt.home_since:
                 self._attempt = None  # nobody was lost
             elif self._attempt:
                 self._lose(self._attempt, None)
@@ -249,7 +255,8 @@ class WeightServer:
             messages = [message for _, message in attempt.arrived]
             try:
                 answer: Answer | Stop = Answer(self._handler.on_gather(messages))
-                attempt.sent_home = isinstance(answer.content, End)
+                if isinstance(answer.content, End):
+                    attempt.home_since = time.monotonic()
             except Exception as error:  # noqa: BLE001 - the driver raises it
                 self.error, answer = self.error or error, Stop()
             return self._finish(attempt, answer)

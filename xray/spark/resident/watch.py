@@ -1,7 +1,7 @@
 """Says when a worker is missing, and ends a job that waits for one in vain.
 
 Spark starts the workers again as soon as it has a slot for each, and says nothing until
-then, however long that is.
+then, however long that is. For a host that vanishes after its last order it waits too.
 """
 
 import logging
@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 # In which a cluster with room has another executor; fewer workers go on without it.
 REPLACED_SECONDS = 8
+HOME_SECONDS = 10  # in which a worker ends that has nothing more to do
 # As Spark's YarnAllocator words it, and the heap and the rest that YARN counted.
 OUTSIZED = re.compile(r"killed by YARN for exceeding .*?memory limits\. (.+? used)")
 UNREACHABLE = re.compile(rf"{DriverUnreachable.__name__}: (.+?\.) ")
@@ -39,7 +40,7 @@ def watched(server: WeightServer, cluster: Cluster) -> Iterator["Watch"]:
     def poll() -> None:
         while not ended.wait(POLL_SECONDS):
             watch.look()
-            if server.error or watch.regroup:
+            if server.error or watch.regroup or watch.over:
                 cluster.cancel_jobs()
 
     threading.Thread(target=poll, daemon=True).start()
@@ -54,6 +55,7 @@ class Watch:
 
     Attributes:
         regroup: whether the job is to make way for one of fewer workers.
+        over: whether nothing is expected of the job any more.
         reason: what Spark said of the loss, where that is so.
 
     Args:
@@ -63,7 +65,7 @@ class Watch:
 
     def __init__(self, server: WeightServer, cluster: Cluster) -> None:
         self._server, self._cluster = server, cluster
-        self._complete = self._told = self.regroup = False
+        self._complete = self._told = self.regroup = self.over = False
         self.reason: str | None = None
         self._earlier = cluster.last_failure()  # of another job in the same context
 
@@ -71,6 +73,7 @@ class Watch:
         """Tell what has changed since the last look; fail the job if it must end."""
         while self._server.silent:
             self._cluster.drop_executors(self._server.silent.pop())
+        self.over = (self._server.home_seconds() or 0) > HOME_SECONDS
         missing = self._server.missing()
         if missing is None:
             if self._told:
