@@ -68,11 +68,22 @@ def test_an_odd_executor_is_named(name, value, what):
     assert find_oddity(content) == f"machine.executors.1.{name}: must be {what}"
 
 
+@pytest.mark.parametrize(
+    "present", ["0-9", [9.0], [[0.0]], [[None, 9.0]], [[0.0, "9"]]]
+)
+def test_odd_seconds_of_an_executor_are_named(present):
+    content = changed("machine.executors", [{"cores": 4, "present": present}])
+    said = "machine.executors.0.present: must be pairs of seconds"
+    assert find_oddity(content) == said
+
+
 def test_what_runners_write_is_not_odd():
     for record in (make_record(), make_elephas(2, 50.0, config={"runner": {}})):
         assert find_oddity(record.model_dump(mode="json")) is None
     assert find_oddity(changed("config.model.head_units", [8, 4])) is None
     assert find_oddity(changed("machine.nodes", None)) is None
+    present = [[0.0, 9], [12.5, None]]
+    assert find_oddity(changed("machine.executors", [{"present": present}])) is None
     assert find_oddity(changed("work.anything", LARGEST - 1)) is None
 
 

@@ -53,6 +53,19 @@ def test_nodes_are_priced_as_what_they_are_and_the_primary_as_the_driver(prices)
     assert not cost.assumed
 
 
+def test_a_node_that_went_and_came_back_is_priced_for_its_time(prices):
+    machine = executors(*[("m5.xlarge", 4, 1)] * 3)
+    spans = [[[0.0, None]], [[0.0, 900.0], [2700.0, None]], [[2700.0, None]]]
+    for executor, present in zip(machine["executors"], spans, strict=True):
+        executor["present"] = present
+    run = make_elephas(3, 80, machine=machine, phases={"total": 3600})
+    cost = run_cost(run, prices)
+    # The primary and the first for an hour, the second for a half, the last a quarter.
+    assert cost.usd == pytest.approx(0.24 * (1 + 1 + 0.5 + 0.25))
+    assert cost.usd_per_hour == pytest.approx(cost.usd)
+    assert cost.described == "4 × m5.xlarge"
+
+
 def test_a_local_run_is_priced_with_the_primary_node_of_its_cluster(prices):
     run = make_elephas(2, 80, phases={"total": 3600})
     cost = run_cost(run, prices)

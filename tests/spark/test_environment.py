@@ -8,6 +8,7 @@ import pytest
 from tests.refusals import refused
 from xray.records.machine import describe_hardware, package_versions
 from xray.spark.environment import (
+    Attendance,
     WorkerEnvironment,
     check_workers,
     describe_worker,
@@ -32,6 +33,20 @@ def test_a_driver_apart_from_the_workers_is_a_machine_too():
     there = replace(describe_worker(), host="elsewhere")
     found = check_workers([there, there])
     assert (found["nodes"], len(found["executors"])) == (2, 1)
+
+
+def test_a_machine_is_present_while_it_has_workers():
+    a, b, c = (replace(describe_worker(), host=f"host-{name}") for name in "abc")
+    attendance = Attendance()
+    for seconds, team in [(9, [a, b, b]), (30, [a]), (50, [a, c]), (70, [a, b, c])]:
+        found = attendance.check(team, "float32", seconds)
+    assert found["nodes"] == 4
+    assert [each["present"] for each in found["executors"]] == [
+        [[0.0, None]],
+        [[0.0, 30], [70, None]],
+        [[50, None]],
+    ]
+    assert [each["workers"] for each in found["executors"]] == [1, 1, 1]
 
 
 def test_other_versions_on_an_executor_are_named():

@@ -214,7 +214,9 @@ class RunRecord(Part):
     machine: dict[str, Any] = {}
     """Of the driving process: cpu_model, cores, physical_cores, bfloat16, memory_bytes,
     gpu, instance_type, os. nodes: machines that took part, the driver's included. Of
-    Elephas also executors: hardware and workers of each machine that trained."""
+    Elephas also executors: hardware and workers of each machine that trained, and with
+    `runner.min_workers` present: pairs of seconds, from and to which it had workers;
+    null is the end."""
     packages: dict[str, str] = Field(default_factory=dict)
     git: dict[str, Any] = {}
     """commit and dirty."""

@@ -57,7 +57,19 @@ def _odd_executor(found: Any) -> str | None:
             if value is not None and not isinstance(value, kind):
                 what = "a text" if kind is str else "a number"
                 return f"machine.executors.{place}.{name}: must be {what}"
+        if not _are_spans(executor.get("present", [])):
+            return f"machine.executors.{place}.present: must be pairs of seconds"
     return None
+
+
+def _are_spans(found: Any) -> bool:
+    return isinstance(found, list) and all(
+        isinstance(span, list)
+        and len(span) == 2
+        and isinstance(span[0], int | float)
+        and isinstance(span[1], int | float | None)
+        for span in found
+    )
 
 
 def _lookup(part: Any, dotted: str) -> Any:

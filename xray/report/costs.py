@@ -1,7 +1,7 @@
 """What a run costs: a table of prices per hour, times nodes, times hours."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -75,7 +75,8 @@ class Cost:
     machines: dict[str, int]
     """Instance type to number, the cluster's primary node included."""
     usd_per_hour: float | None = None
-    """Of all machines, the EMR surcharge included where it applies."""
+    """Of all machines, the EMR surcharge included where it applies; the mean of a run
+    in which some came or went."""
     assumed: bool = False
     """The run was not on EC2; it is priced as if it had been."""
     problem: str | None = None
@@ -109,34 +110,40 @@ def run_cost(record: RunRecord, table: PriceTable) -> Cost:
     """What the whole run costs.
 
     A cluster is the machines that trained and its primary node, wherever the driver
-    was, and pays the EMR surcharge on each. A run outside EC2 is priced as the instance
+    was, and pays the EMR surcharge on each. A machine that came or went is held for
+    its share of the run (`Host.share`). A run outside EC2 is priced as the instance
     type that the table names for its runner, and marked as assumed.
     """
     stand_in = table.outside_ec2.get(record.runner)
-    types = [host.instance_type for host in working_hosts(record)]
+    hosts = working_hosts(record)
+    types = [host.instance_type for host in hosts]
+    shares = [host.share for host in hosts]
     on_emr = runner_of(record.runner).has_workers
     if on_emr:
         types.insert(0, record.machine.get("instance_type") or types[0])
+        shares.insert(0, 1.0)
     assumed = not all(types)
     names = [str(name or stand_in or "") for name in types]
     if "" in names:
         problem = f"no price: name an instance type for {record.runner!r} under "
         return Cost(None, {}, assumed=assumed, problem=f"{problem}outside_ec2")
-    machines = dict(Counter(names))
-    return replace(
-        cost_of(machines, record.phases.total, table, on_emr), assumed=assumed
-    )
+    held: dict[str, float] = defaultdict(float)
+    for name, share in zip(names, shares, strict=True):
+        held[name] += share
+    cost = cost_of(held, record.phases.total, table, on_emr)
+    return replace(cost, machines=dict(Counter(names)), assumed=assumed)
 
 
 def cost_of(
-    machines: Mapping[str, int], seconds: float, table: PriceTable, on_emr: bool
+    machines: Mapping[str, float], seconds: float, table: PriceTable, on_emr: bool
 ) -> Cost:
     """Machines times their price an hour, EMR's surcharge included, times hours.
 
     A run, a forecast and a plan have their price from here.
 
     Args:
-        machines: instance type to number; on EMR the primary node is one of them.
+        machines: instance type to number, which is no whole one where a machine is held
+            for a part of the time; on EMR the primary node is one of them.
         seconds: that they are held; a minute is billed at least.
         table: of prices.
         on_emr: whether each pays the surcharge.

@@ -16,6 +16,8 @@ class Host(NamedTuple):
         workers: that it had.
         memory_bytes: of the machine; None where not recorded.
         physical_cores: of the machine; None where not recorded.
+        share: of the run's seconds, in which it had workers; below 1 only where it went
+            or came in a run with `runner.min_workers`.
     """
 
     cpu_model: str | None
@@ -24,6 +26,7 @@ class Host(NamedTuple):
     workers: int
     memory_bytes: int | None
     physical_cores: int | None
+    share: float = 1.0
 
 
 def working_hosts(record: RunRecord) -> list[Host]:
@@ -34,7 +37,11 @@ def working_hosts(record: RunRecord) -> list[Host]:
     """
     found, workers = record.machine.get("executors"), record.workers or 1
     if found:
-        return [_host(each, each.get("workers", 1)) for each in found]
+        total = record.phases.total
+        return [
+            _host(each, each.get("workers", 1))._replace(share=_share(each, total))
+            for each in found
+        ]
     count = max(1, node_count(record) - _has_primary(record))
     shares = [workers // count + (place < workers % count) for place in range(count)]
     return [_host(record.machine, share) for share in shares]
@@ -60,6 +67,15 @@ def _has_primary(record: RunRecord) -> bool:
     return on_ec2 and runner_of(record.runner).has_workers
 
 
+def _share(machine: dict[str, Any], total_seconds: float) -> float:
+    present = machine.get("present")
+    if not present or not total_seconds:
+        return 1.0
+    ends = [(total_seconds if end is None else end) - start for start, end in present]
+    return min(1.0, sum(ends) / total_seconds)
+
+
 def _host(machine: dict[str, Any], workers: int) -> Host:
-    told = {name: machine.get(name) for name in Host._fields if name != "workers"}
+    own = set(Host._fields) - {"workers", "share"}
+    told = {name: machine.get(name) for name in own}
     return Host(workers=workers, **told)

@@ -62,6 +62,49 @@ def check_workers(
     }
 
 
+class Attendance:
+    """The machines of a run whose workers come and go, and when each had some."""
+
+    def __init__(self) -> None:
+        self._environments: dict[str, list[WorkerEnvironment]] = {}
+        self._present: dict[str, list[list[float | None]]] = {}
+
+    def check(
+        self,
+        environments: Collection[WorkerEnvironment],
+        precision: str,
+        seconds: float,
+    ) -> dict[str, Any]:
+        """`check_workers`, with those that were here before and are gone.
+
+        Args:
+            environments: of the workers that start now.
+            precision: of the run.
+            seconds: since its start. Who starts it is there from the beginning on.
+
+        Returns:
+            Each of the executors also has `present`: pairs of seconds, from and to
+            which it had workers; None is the end of the run.
+        """
+        here = {environment.host for environment in environments}
+        began = seconds if self._present else 0.0
+        for host, spans in self._present.items():
+            if host not in here and spans[-1][1] is None:
+                spans[-1][1] = seconds
+        for host in here:
+            spans = self._present.setdefault(host, [])
+            if not spans or spans[-1][1] is not None:
+                spans.append([began, None])
+            self._environments[host] = [e for e in environments if e.host == host]
+        everybody = sum(self._environments.values(), [])
+        found = check_workers(everybody, precision)
+        for executor, host in zip(
+            found["executors"], sorted(self._present), strict=True
+        ):
+            executor["present"] = [list(span) for span in self._present[host]]
+        return found
+
+
 def _cpu_of(environment: WorkerEnvironment) -> str:
     return environment.hardware.get("cpu_model") or "CPU"
 

@@ -1,6 +1,7 @@
 """What the coordinator orders of workers that start anew, from real data's counts."""
 
 from concurrent.futures import Future
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 
 from xray.common.background import in_background
 from xray.data.dataset import find_dataset
+from xray.spark.environment import describe_worker
 from xray.spark.resident.coordinator import Coordinator
 from xray.spark.resident.messages import (
     Done,
     End,
     EpochReport,
+    Hello,
     Loaded,
     Ready,
     Recut,
@@ -93,6 +96,18 @@ def test_room_for_more_ends_the_job_but_not_the_run(bucket):
     assert not coordinator.ended
     coordinator.end()
     assert coordinator.ended
+
+
+def test_the_record_tells_while_a_host_had_workers(bucket):
+    journal = make_journal(bucket)
+    coordinator = make_coordinator(journal, [Share({}, PARTS)] * WORKERS)
+    here = describe_worker()
+    there = replace(here, host=f"not-{here.host}")
+    for team in ([here, there], [here]):
+        coordinator.on_gather([Hello(each) for each in team])
+    ends = [each["present"][-1][1] for each in journal.machine["executors"]]
+    assert ends.count(None) == 1, "one is there to the end"
+    assert 0 < max(end for end in ends if end) <= journal.timer.elapsed_seconds()
 
 
 def reports(shares, seconds):

@@ -209,7 +209,8 @@ def _interruptions(records: list[RunRecord]) -> list[str]:
     if varied:
         found.append(
             f"{plural(varied, 'run')} had fewer workers for some epochs "
-            "(runner.min_workers); every machine is priced for the whole run."
+            "(runner.min_workers); a machine is priced for the time in which it had "
+            "workers, or for the whole run where the record does not tell."
         )
     if restarted:
         found.append(

@@ -12,7 +12,7 @@ import numpy as np
 
 from xray.data.dataset import Subset
 from xray.records.record import Retry
-from xray.spark.environment import WorkerEnvironment, check_workers
+from xray.spark.environment import Attendance, WorkerEnvironment, check_workers
 from xray.spark.resident.messages import (
     Done,
     End,
@@ -76,7 +76,7 @@ class Coordinator:
         self._outcome: Any = None
         self._ended: Exception | None = None
         self._reason: str | None = None
-        self._environments: list[WorkerEnvironment] = []
+        self._attendance = Attendance()
         self._images = 0  # in the averages of the epoch under way
         self._rounds = (journal.exchange or {}).get("rounds", 0)
         self._begun = self._rounds  # those before the epoch under way, or its rest
@@ -233,12 +233,14 @@ class Coordinator:
 
     def _note_environments(self, environments: list[WorkerEnvironment]) -> None:
         self._spend("startup")
-        runner = self.journal.config.runner
-        if runner.min_workers is not None:  # a host that is gone was paid for as well
-            here = {environment.host for environment in environments}
-            environments += [e for e in self._environments if e.host not in here]
-        self._environments = environments
-        self.journal.machine |= check_workers(environments, runner.precision)
+        runner, timer = self.journal.config.runner, self.journal.timer
+        if runner.min_workers is None:
+            found = check_workers(environments, runner.precision)
+        else:  # a machine that is gone was paid for as well
+            found = self._attendance.check(
+                environments, runner.precision, timer.elapsed_seconds()
+            )
+        self.journal.machine |= found
 
     def _note_unreadable(self, messages: list[Loaded]) -> None:
         self._spend("load")
