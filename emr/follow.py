@@ -104,13 +104,14 @@ def follow(
         aws: clients.
         cluster_id: j-...
         names: of the steps to wait for.
-        finished: called whenever one more has completed.
+        finished: called whenever one more has ended, well or not.
         patience: how often to look and how long to bear silence.
 
     Raises:
-        UserError: a step or the cluster failed, or AWS is silent for too long.
+        UserError: the cluster failed, or a step did, which the others do not mind; or
+            AWS is silent for too long.
     """
-    completed, last_line, heard = -1, "", time.monotonic()
+    ended, last_line, heard = -1, "", time.monotonic()
     while True:
         try:
             cluster = describe(aws, cluster_id)
@@ -118,19 +119,21 @@ def follow(
             steps = [latest[name] for name in names if name in latest]
             states = [step["Status"]["State"] for step in steps]
             last_line = _show(cluster, steps, last_line)
-            if states.count("COMPLETED") > completed:
+            now_ended = sum(state in STEP_ENDED for state in states)
+            if now_ended > ended:
                 finished()
-                completed = states.count("COMPLETED")
+                ended = now_ended
         except NoAnswer:
             _bear(cluster_id, time.monotonic() - heard, patience)
             time.sleep(patience.poll)
             continue
         heard = time.monotonic()
-        if any(state in STEP_FAILED for state in states):
-            _raise_step_failure(aws, cluster, steps, patience)
-        if cluster["Status"]["State"] in CLUSTER_ENDED and completed < len(names):
-            _raise_cluster_failure(cluster)
-        if completed == len(names):
+        gone = cluster["Status"]["State"] in CLUSTER_ENDED
+        if gone or ended == len(names):
+            if any(state in STEP_FAILED for state in states):
+                _raise_step_failure(aws, cluster, steps, patience)
+            if ended < len(names):
+                _raise_cluster_failure(cluster)
             return
         time.sleep(patience.poll)
 
@@ -151,9 +154,11 @@ def _show(
     """Print where the sweep is, if that changed."""
     states = [step["Status"]["State"] for step in steps]
     running = [s["Name"] for s in steps if s["Status"]["State"] == "RUNNING"]
+    failed = sum(state in STEP_FAILED for state in states)
     line = (
         f"{cluster['Id']} {cluster['Status']['State'].lower()}: "
         f"{states.count('COMPLETED')} of {len(steps)} runs done"
+        f"{f', {failed} failed' if failed else ''}"
         f"{f', {running[0]} runs' if running else ''}"
     )
     if line != last_line:
@@ -168,11 +173,9 @@ def _raise_step_failure(
     patience: Patience,
 ) -> None:
     """End the cluster, which brings the log, show its end, and say what failed."""
-    # The one that failed comes before those that EMR cancelled for it.
-    step = min(
-        (s for s in steps if s["Status"]["State"] in STEP_FAILED),
-        key=lambda step: STEP_FAILED.index(step["Status"]["State"]),
-    )
+    failed = [s for s in steps if s["Status"]["State"] in STEP_FAILED]
+    # One that failed comes before those that somebody cancelled.
+    step = min(failed, key=lambda step: STEP_FAILED.index(step["Status"]["State"]))
     terminate(aws, cluster["Id"])
     lines = []
     if step["Status"]["State"] == "FAILED":
@@ -187,8 +190,9 @@ def _raise_step_failure(
     reason = (said or [details.get("Message") or details.get("Reason") or ""])[-1]
     raise UserError(
         f"Step {step['Name']} on {cluster['Id']} is {step['Status']['State']}"
-        f"{f': {reason}' if reason else ''}. Records so far are kept; when it is "
-        "mended, the same command goes on."
+        f"{f': {reason}' if reason else ''}. {len(steps) - len(failed)} of "
+        f"{len(steps)} runs are done, and their records kept; when it is mended, the "
+        "same command runs the others."
     )
 
 

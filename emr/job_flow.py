@@ -16,7 +16,7 @@ MANAGED_TAG = "for-use-with-amazon-emr-managed-policies"
 def run_job_flow_request(sweep: Sweep, runs: Sequence[Run]) -> dict[str, Any]:
     """Arguments of run_job_flow: a cluster that runs `runs` and ends.
 
-    It ends by itself after the last step or a failed one, and after idle minutes
+    It ends by itself after the last step, and after idle minutes
     besides, so nothing keeps running if this program cannot end it.
     """
     settings = sweep.settings
@@ -50,14 +50,15 @@ def add_steps_request(
 
 
 def steps(sweep: Sweep, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """One step a run; the first that fails ends the cluster.
+    """One step a run; after one that fails the others go on.
 
-    The next would mostly fail alike, and the same sweep goes on where this one ended.
+    What would fail in all of them is looked for before; fewer executors may do where
+    more of them did not.
     """
     return [
         {
             "Name": run.name,
-            "ActionOnFailure": "TERMINATE_CLUSTER",
+            "ActionOnFailure": "CONTINUE",
             "HadoopJarStep": {
                 "Jar": "command-runner.jar",
                 "Args": step_arguments(sweep, run),
