@@ -11,7 +11,8 @@
 #   EXECUTOR_CORES    cores of each executor (3: one node of 4, less one for the system)
 #   THREADS           cores of each worker (1: as many workers as cores)
 #   EXECUTOR_MEMORY   Java heap of each executor (2g)
-#   PYTHON_MEMORY     memory of each executor for TensorFlow, outside the heap (9g)
+#   PYTHON_MEMORY     memory of each executor for TensorFlow, outside the heap (what
+#                     its workers were measured to take: xray/spark/memory.py)
 #   DRIVER_MEMORY     Java heap of the driver (4g)
 set -euo pipefail
 
@@ -43,7 +44,7 @@ spark-submit --master "${MASTER:-yarn}" --deploy-mode client \
   --archives "$environment#environment" \
   --num-executors "$executors" --executor-cores "$cores" \
   --executor-memory "${EXECUTOR_MEMORY:-2g}" --driver-memory "${DRIVER_MEMORY:-4g}" \
-  --conf "spark.executor.memoryOverhead=${PYTHON_MEMORY:-9g}" \
+  ${PYTHON_MEMORY:+--conf "spark.executor.memoryOverhead=$PYTHON_MEMORY"} \
   --conf "spark.task.cpus=$threads" \
   --conf spark.dynamicAllocation.enabled=false \
   --conf spark.yarn.heterogeneousExecutors.enabled=false \

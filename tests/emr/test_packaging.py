@@ -109,6 +109,28 @@ def test_the_wrapper_tells_its_usage(wrapper):
     assert "usage:" in done.stderr
 
 
+@pytest.mark.parametrize("own", [None, "5g"])
+def test_the_wrapper_leaves_the_memory_to_the_program(tmp_path, own):
+    """Which knows its network, and sees whether the user has set it."""
+    _lay_out(tmp_path / "environment", "/nowhere")
+    archive = tmp_path / "environment.tar.gz"
+    _pack(tmp_path / "environment", archive)
+    (tmp_path / "spark-submit").write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    (tmp_path / "spark-submit").chmod(0o755)
+    done = subprocess.run(
+        [ROOT / "emr" / "submit.sh", "elephas_spark.py", "4", "2", archive, "--debug"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"}
+        | ({"PYTHON_MEMORY": own} if own else {}),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert told[-1] == "--debug"
+    overhead = [line for line in told if line.startswith("spark.executor.memoryO")]
+    assert overhead == ([f"spark.executor.memoryOverhead={own}"] if own else [])
+
+
 NO_PYTHON = pytest.mark.skipif(
     not Path(PYTHON_HOME, "python3.11").exists(), reason="no python3.11 in /usr/bin"
 )
