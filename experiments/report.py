@@ -2,9 +2,11 @@
 
 python experiments/report.py results/ --out report/
 
-A run counts once, however many copies of its record there are. Several folders and
-records may be named: those of a study, and a baseline that lies elsewhere. If all runs
-are of one work, the verdict on each configuration is printed too.
+python experiments/report.py s3://bucket/results/ --credentials credentials.yaml --out report/
+
+A run counts once, however many copies of its record there are. Several folders, records
+and prefixes on S3 may be named: those of a study, and a baseline that lies elsewhere.
+If all runs are of one work, the verdict on each configuration is printed too.
 """
 
 import argparse
@@ -13,8 +15,12 @@ from pathlib import Path
 
 from xray.common.command import command
 from xray.common.errors import UserError
+from xray.records.predictions import SUFFIX
 from xray.records.scores import MARGIN
 from xray.report.costs import PRICES, load_prices
+from xray.storage.copies import local_copies
+
+ENDINGS = (".json", SUFFIX)
 
 
 @command()
@@ -26,14 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
 
     prices = load_prices(options.prices)
     _check(options)
-    report = write_report(
-        options.results,
-        options.out,
-        prices,
-        options.any_commit,
-        options.target_auc,
-        options.margin,
-    )
+    with local_copies(options.results, options.credentials, ENDINGS) as results:
+        report = write_report(
+            results,
+            options.out,
+            prices,
+            options.any_commit,
+            options.target_auc,
+            options.margin,
+        )
     if len(report.verdicts) == 1:  # of several works only the page says what is what
         print(*report.verdicts[0], sep="\n")
     print(*report.paths, sep="\n")
@@ -45,7 +52,14 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "results", type=Path, nargs="+", help="folders with run records, or records"
+        "results",
+        nargs="+",
+        help="folders with run records, records, or s3://bucket/prefix/",
+    )
+    parser.add_argument(
+        "--credentials",
+        type=Path,
+        help="YAML with keys for S3 (default: boto3's own chain)",
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for report.html, .md and .csv"

@@ -63,13 +63,19 @@ def copies(tmp_path):
     return [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()]
 
 
-def test_record_and_probabilities_are_on_s3_alone(finish, tmp_path):
+def test_record_and_probabilities_are_on_s3_alone(finish, own_bucket, tmp_path):
     code, error, (record, predictions) = finish()
     assert code == 0
     assert f"success record: {RESULTS}{record.name}" in error
     run_id = RunRecord.model_validate_json(record.read_bytes()).run_id
     assert find_predictions([record.parent]) == {run_id: predictions}
     assert [*(tmp_path / "tmp").iterdir()] == []
+    done = run_script(
+        *("experiments/report.py", RESULTS, "--out", tmp_path / "report"),
+        *("--credentials", own_bucket.credentials),
+    )
+    assert done.returncode == 0, done.stderr
+    assert run_id in (tmp_path / "report" / "report.csv").read_text()
 
 
 def test_a_checkpoint_that_cannot_go_there_is_told(finish, caplog):
