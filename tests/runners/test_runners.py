@@ -7,6 +7,7 @@ from staged shards. One image is broken, so every run has to do without it.
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -183,6 +184,17 @@ def test_gpu_without_a_gpu_is_refused(demo, demo_records):
     record = demo_records[1]
     assert (record.status, record.scores) == ("failed", None)
     assert "No GPU" in record.error
+
+
+def test_a_run_says_how_far_it_is_and_java_says_nothing(demo):
+    lines = demo.stderr.splitlines()
+    epoch = r"\[\d\d:\d\d\] epoch [12]/2: loss [\d.]+, test AUC [\d.]+, [\d.]+ images/s"
+    epochs = [line for line in lines if re.match(epoch, line)]
+    assert len(epochs) == 3 * 2, lines
+    assert sum("left to train" in line for line in epochs) == 3
+    assert sum("images to train on are read" in line for line in lines) == 3
+    assert sum("] Spark runs on local[" in line for line in lines) == 2
+    assert not [line for line in lines if " WARN " in line or "log level" in line]
 
 
 STOCK = pytest.param("stock", marks=pytest.mark.cluster)

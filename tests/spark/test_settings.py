@@ -1,5 +1,8 @@
 """Settings of the Spark context, and the masters that it may have."""
 
+import shlex
+from pathlib import Path
+
 import pytest
 
 from xray.common.errors import UserError
@@ -79,6 +82,15 @@ def test_executors_on_this_machine_map_the_archive_of_classes(conf, monkeypatch)
         assert option in conf(master=master)[name]
     for master in ("yarn", "spark://10.0.0.1:7077", "spark://127x:7077"):
         assert option not in conf(master=master).get(name, "")
+
+
+def test_java_of_our_own_is_quiet(conf):
+    (option,) = (
+        part
+        for part in shlex.split(conf()["spark.driver.extraJavaOptions"])
+        if part.startswith("-Dlog4j2.configurationFile=")
+    )
+    assert "rootLogger.level = error" in Path(option.partition("=")[2]).read_text()
 
 
 def test_asynchronous_updates_are_never_applied_twice(conf):

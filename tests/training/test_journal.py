@@ -66,6 +66,17 @@ def test_rates_of_hand_made_epochs(bucket, dataset):
     )
 
 
+def test_an_epochs_line_tells_how_long_those_left_will_train(bucket, dataset, capsys):
+    journal = make_journal(bucket, dataset, training={"epochs": 10})
+    for seconds in (60.0, 20.0):
+        journal.add_epoch(TrainedEpoch(seconds, loss=0.5))
+    journal.log.epochs[-1].auc_validation = 0.7126
+    journal.tell_epoch()
+    rate = f"{len(dataset.train) / 20:.1f} images/s"
+    said = f"epoch 2/10: loss 0.5000, validation AUC 0.713, {rate}, 05:20 left to train"
+    assert capsys.readouterr().err == f"[00:00] {said}\n"
+
+
 def test_share_of_an_epoch_spent_waiting_for_images(bucket, dataset):
     journal = make_journal(bucket, dataset)
     journal.timer.seconds["fit"] = 20.0

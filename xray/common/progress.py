@@ -1,4 +1,4 @@
-"""Progress of long work on the terminal: count, rate and time left."""
+"""Progress of long work on standard error: a bar, and lines that stay."""
 
 import sys
 import threading
@@ -25,6 +25,21 @@ def progress_bar(total: int | None, description: str) -> tqdm:
         leave=False,
         file=sys.stderr,
     )
+
+
+def tell(words: str, seconds: float) -> None:
+    """A line that stays, above whatever bar there is.
+
+    Args:
+        words: of the line.
+        seconds: since the start of the work, which begin it.
+    """
+    tqdm.write(f"[{clock(seconds)}] {words}", file=sys.stderr)
+
+
+def clock(seconds: float) -> str:
+    """Such as 01:05, or 2:00:07."""
+    return tqdm.format_interval(seconds)
 
 
 @contextmanager

@@ -53,7 +53,9 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
             context = start_context(config.runner, resident, memory)
             # Only now: importing TensorFlow would keep executors from being started.
             building = pool.submit(build_model, config, storage)
+            journal.tell(f"Spark runs on {context.master} ({context.applicationId})")
             cluster = await_workers(context, config.runner)
+            journal.tell(f"Spark has a slot for each of {cluster.workers} worker(s)")
             if resident:
                 imports = in_background(import_ahead, cluster)
         try:

@@ -189,6 +189,8 @@ def start_context(
         with interrupts_held_back():
             # Java that is left alone before it has told its port stays for good.
             SparkContext._ensure_initialized(conf=conf)
+        if not conf.get("spark.log.level"):
+            _quiet(SparkContext._jvm)
         if conf.get("spark.master") == "yarn":
             fit_containers(conf, SparkContext._jvm, worker_mib)
         context = SparkContext(conf=conf)
@@ -203,9 +205,14 @@ def start_context(
     if threading.current_thread() is threading.main_thread():
         # PySpark's own handler talks to Java in the middle of a call to Java.
         signal.signal(signal.SIGINT, interrupt)
-    context.setLogLevel("OFF")  # a failure reaches the user as one line of ours
     _expect_java_to_end(context)
     return context
+
+
+def _quiet(jvm: Any) -> None:
+    """Have Java write nothing more: a failure reaches the user as one line of ours."""
+    log4j = jvm.org.apache.logging.log4j
+    log4j.core.config.Configurator.setRootLevel(log4j.Level.OFF)
 
 
 def _expect_java_to_end(context: "SparkContext") -> None:

@@ -2,7 +2,9 @@
 
 import os
 import re
+import shlex
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xray.common.class_archive import archive_options
@@ -16,6 +18,7 @@ MASTER_WAIT_SECONDS = 3
 # The quick compiler alone: three seconds sooner with two executors on two cores. No
 # choice of a garbage collector here, which two settings could make twice.
 LIGHT_JVM = "-XX:TieredStopAtLevel=1"
+LOG4J = Path(__file__).with_name("log4j2.properties")
 
 
 def training_conf(
@@ -81,10 +84,11 @@ def _set_java_options(conf: "SparkConf", light_jvm: bool) -> None:
     options = [LIGHT_JVM] if light_jvm else []
     if _on_this_machine(conf.get("spark.master")):
         options += archive_options()
-    sides = {"driver": options, "executor": options}
+    quiet = f"-Dlog4j2.configurationFile={shlex.quote(str(LOG4J))}"
+    sides = {"driver": [*options, quiet], "executor": options}
     if conf.get("spark.master").startswith("local"):
         # A result that it has no memory for Spark would await for ever.
-        sides["driver"] = [*options, "-XX:+ExitOnOutOfMemoryError"]
+        sides["driver"] += ["-XX:+ExitOnOutOfMemoryError"]
     for side, chosen in sides.items():
         if chosen:
             conf.setIfMissing(f"spark.{side}.extraJavaOptions", " ".join(chosen))

@@ -2,11 +2,13 @@
 
 import time
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xray.common.errors import UserError
+from xray.common.progress import clock, tell
 from xray.config.recipe import UNWORKED
 from xray.config.run import RunConfig
 from xray.data.dataset import Dataset, Subset
@@ -89,6 +91,25 @@ class Journal:
         images, elapsed = self.train_images(), self.timer.elapsed_seconds()
         self.log.add(trained, images, elapsed)
         self.show_epochs()
+
+    def tell(self, words: str) -> None:
+        """Say how far the run is, in a line that stays."""
+        tell(words, self.timer.elapsed_seconds())
+
+    def tell_epoch(self) -> None:
+        """Say what the last epoch came to, and how long those left will train."""
+        epochs, planned = self.log.epochs, self.config.training.epochs
+        last = epochs[-1]
+        left = fmean(epoch.seconds for epoch in epochs) * (planned - len(epochs))
+        figures = (
+            ("loss {:.4f}", last.loss),
+            ("validation AUC {:.3f}", last.auc_validation),
+            ("test AUC {:.3f}", last.auc_macro),
+            ("{:.1f} images/s", last.images_per_second),
+        )
+        said = ", ".join(text.format(x) for text, x in figures if x is not None)
+        more = f", {clock(left)} left to train" if left else ""
+        self.tell(f"epoch {len(epochs)}/{planned}: {said}{more}")
 
     def show_epochs(self) -> None:
         """Tell TensorBoard what is new of the epochs, where that is wanted."""

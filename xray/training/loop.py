@@ -67,7 +67,11 @@ def run_epochs(
             subset, probabilities = engine.predict("test")
             log.epochs[-1].auc_macro = macro_auc(subset.labels, probabilities)
         keep_epoch(journal, [*engine.state(), *best], saver)
-    return _finish(journal, engine, best)
+        if not log.course.ended(recipe):
+            journal.tell_epoch()
+    last = _finish(journal, engine, best)
+    journal.tell_epoch()  # the last one, with its score
+    return last
 
 
 def _scores_test(journal: Journal) -> bool:

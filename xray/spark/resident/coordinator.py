@@ -241,6 +241,7 @@ class Coordinator:
                 environments, runner.precision, timer.elapsed_seconds()
             )
         self.journal.machine |= found
+        self.journal.tell(f"{len(environments)} worker(s) have started")
 
     def _note_unreadable(self, messages: list[Loaded]) -> None:
         self._spend("load")
@@ -255,6 +256,7 @@ class Coordinator:
         check_skipped(journal)
         check_resume(journal, loaded=True)
         images = journal.train_images()
+        journal.tell(f"{images} images to train on are read")
         self.bar.reset(images * journal.config.training.epochs)
         self.bar.update(images * len(journal.log.epochs))
 
