@@ -2,7 +2,7 @@
 
 python experiments/report.py results/ --out report/
 
-python experiments/report.py s3://bucket/results/ --credentials credentials.yaml --out report/
+python experiments/report.py s3://bucket/results/ --credentials keys.yaml --out out/
 
 A run counts once, however many copies of its record there are. Several folders, records
 and prefixes on S3 may be named: those of a study, and a baseline that lies elsewhere.

@@ -354,7 +354,7 @@ def test_a_run_leaves_no_temporary_file(engine, request, folder):
 
 @pytest.mark.parametrize(
     ("script", "sign"),
-    [("sequential", b"epoch 3/"), ("elephas_spark", b"img/s]")],
+    [("sequential", b"epoch 3/"), ("elephas_spark", b"epoch 2/")],
 )
 def test_interrupt_leaves_an_aborted_record(bucket, tmp_path, script, sign):
     scratch = tmp_path / "scratch"
@@ -381,8 +381,7 @@ def test_interrupt_leaves_an_aborted_record(bucket, tmp_path, script, sign):
     assert b"Traceback" not in rest
     record = read_record(tmp_path)
     assert record.status == "aborted"
-    if script == "sequential":
-        assert len(record.epochs) >= 2
+    assert len(record.epochs) >= 2
     assert_becomes_empty(scratch)
 
 

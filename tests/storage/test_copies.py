@@ -48,9 +48,7 @@ def test_an_error_names_the_address_and_not_the_copy(own_bucket, prefix):
 
 
 def test_a_prefix_without_records_is_told(own_bucket, prefix):
-    said = (
-        "No .json or .predictions.npz file below s3://nih/results/checkpoints/."
-    )
+    said = "No .json or .predictions.npz file below s3://nih/results/checkpoints/."
     with (
         refused(said),
         local_copies([f"{prefix}checkpoints"], own_bucket.credentials, ENDINGS),

@@ -8,6 +8,7 @@ import select
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from xray.common.errors import UserError
 from xray.common.redaction import without_secrets
@@ -91,6 +92,16 @@ def log_warnings() -> None:
     """Print warnings as a line each, and nothing of what TensorFlow's C++ logs."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_for_users)
+
+
+def _is_for_users(record: logging.LogRecord) -> bool:
+    """Not what py4j tells with a stack of its connection, as at Ctrl-C.
+
+    Whoever used the connection says what that means.
+    """
+    return "py4j" not in Path(record.pathname).parts
 
 
 def _tell(error: BaseException, again: str) -> int:
