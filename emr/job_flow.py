@@ -16,8 +16,8 @@ MANAGED_TAG = "for-use-with-amazon-emr-managed-policies"
 def run_job_flow_request(sweep: Sweep, runs: Sequence[Run]) -> dict[str, Any]:
     """Arguments of run_job_flow: a cluster that runs `runs` and ends.
 
-    It ends by itself after the last step, and after idle minutes
-    besides, so nothing keeps running if this program cannot end it.
+    It ends by itself after the last step, and after idle minutes besides, so nothing
+    keeps running if this program cannot end it.
     """
     settings = sweep.settings
     return {

@@ -26,7 +26,8 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import psutil
@@ -38,6 +39,7 @@ from experiments.benchmarks.harness import (
     run_benchmark,
     start_bench,
 )
+from xray.common.background import beside
 from xray.common.processes import exit_on_termination
 from xray.records.record import RunRecord
 
@@ -69,7 +71,8 @@ def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any
         for repeat, (way, (speed, setting)) in itertools.product(
             range(options.repeats), WAYS.items()
         ):
-            with slowed([RUNS] * (WORKERS - 1) + [speed]):
+            shares_of_time = [RUNS] * (WORKERS - 1) + [speed]
+            with beside(partial(_take_turns, shares_of_time)):
                 record = _run(bench, options, setting)
             epochs = [epoch.seconds for epoch in record.epochs[2:]]
             seconds[way].append(statistics.median(epochs))
@@ -98,20 +101,8 @@ def _run(bench: Bench, options: argparse.Namespace, setting: str) -> RunRecord:
     )
 
 
-@contextlib.contextmanager
-def slowed(shares: Sequence[float]) -> Iterator[None]:
-    """Let the workers that start in the block run for such shares of the time."""
-    ended = threading.Event()
-    thread = threading.Thread(target=_take_turns, args=(shares, ended), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
 def _take_turns(shares: Sequence[float], ended: threading.Event) -> None:
+    """Let the workers that start from now on run for such shares of the time."""
     workers: list[psutil.Process] = []
     while len(workers) < len(shares):
         if ended.wait(PERIOD_SECONDS):

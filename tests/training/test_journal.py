@@ -14,6 +14,7 @@ from xray.storage.s3 import Storage
 from xray.training.epoch_log import TrainedEpoch
 from xray.training.journal import Journal
 from xray.training.recording import build_record
+from xray.training.schedule import Course
 from xray.training.tensorboard import TensorBoardLog
 
 DATA = {"images": "s3://bucket/images/", "labels": "s3://bucket/labels.csv"}
@@ -75,6 +76,19 @@ def test_an_epochs_line_tells_how_long_those_left_will_train(bucket, dataset, ca
     rate = f"{len(dataset.train) / 20:.1f} images/s"
     said = f"epoch 2/10: loss 0.5000, validation AUC 0.713, {rate}, 05:20 left to train"
     assert capsys.readouterr().err == f"[00:00] {said}\n"
+
+
+def test_nothing_is_left_to_train_once_a_run_stops_early(bucket, dataset, capsys):
+    journal = make_journal(
+        bucket,
+        dataset,
+        data={"validation_fraction": 0.25},
+        training={"epochs": 10, "early_stopping": 1},
+    )
+    journal.add_epoch(TrainedEpoch(60.0, loss=0.5))
+    journal.log.course = Course(epochs=3, best_epoch=2)
+    journal.tell_epoch()
+    assert "left to train" not in capsys.readouterr().err
 
 
 def test_share_of_an_epoch_spent_waiting_for_images(bucket, dataset):

@@ -1,8 +1,9 @@
 """Work beside the main thread that must not keep the program alive."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -21,3 +22,20 @@ def in_background(function: Callable[..., Any], *arguments: Any) -> Future:
 
     threading.Thread(target=call, daemon=True).start()
     return future
+
+
+@contextmanager
+def beside(work: Callable[[threading.Event], object]) -> Iterator[None]:
+    """Run `work(ended)` in a daemon thread while the block runs, and wait for its end.
+
+    Args:
+        work: is to return soon after `ended` is set, as it is when the block is left.
+    """
+    ended = threading.Event()
+    thread = threading.Thread(target=work, args=(ended,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

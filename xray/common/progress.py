@@ -2,10 +2,12 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from tqdm import tqdm
+
+from xray.common.background import beside
 
 POLL_SECONDS = 0.5
 
@@ -42,12 +44,12 @@ def clock(seconds: float) -> str:
     return tqdm.format_interval(seconds)
 
 
-@contextmanager
-def watch(count: Callable[[], int], update: Callable[[int], object]) -> Iterator[None]:
+def watch(
+    count: Callable[[], int], update: Callable[[int], object]
+) -> AbstractContextManager[None]:
     """Tell `update` how much `count` has grown, now and then while the block runs."""
-    ended = threading.Event()
 
-    def poll() -> None:
+    def poll(ended: threading.Event) -> None:
         told, last = 0, False
         while not last:
             last = ended.wait(POLL_SECONDS)
@@ -55,10 +57,4 @@ def watch(count: Callable[[], int], update: Callable[[int], object]) -> Iterator
             update(now - told)
             told = now
 
-    thread = threading.Thread(target=poll, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return beside(poll)

@@ -96,11 +96,16 @@ class Journal:
         """Say how far the run is, in a line that stays."""
         tell(words, self.timer.elapsed_seconds())
 
+    def tell_loaded(self) -> None:
+        """Say that the images are read, and how many there are to train on."""
+        self.tell(f"{self.train_images()} images to train on are read")
+
     def tell_epoch(self) -> None:
         """Say what the last epoch came to, and how long those left will train."""
-        epochs, planned = self.log.epochs, self.config.training.epochs
-        last = epochs[-1]
-        left = fmean(epoch.seconds for epoch in epochs) * (planned - len(epochs))
+        epochs, recipe = self.log.epochs, self.config.training
+        last, planned = epochs[-1], recipe.epochs
+        to_come = 0 if self.log.course.ended(recipe) else planned - len(epochs)
+        left = fmean(epoch.seconds for epoch in epochs) * to_come
         figures = (
             ("loss {:.4f}", last.loss),
             ("validation AUC {:.3f}", last.auc_validation),

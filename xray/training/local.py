@@ -67,7 +67,7 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
         reader = ImageReader.of(config.data, access)
         train, *others = (_load(s, reader, journal) for s in dataset.subsets())
         check_skipped(journal)
-    journal.tell(f"{journal.train_images()} images to train on are read")
+    journal.tell_loaded()
     with journal.timer.phase("warmup"):
         model = build_model(config, storage)
         on_cpu = not runner_of(journal.runner).has_gpu  # nothing was measured on one

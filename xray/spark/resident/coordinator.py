@@ -256,7 +256,7 @@ class Coordinator:
         check_skipped(journal)
         check_resume(journal, loaded=True)
         images = journal.train_images()
-        journal.tell(f"{images} images to train on are read")
+        journal.tell_loaded()
         self.bar.reset(images * journal.config.training.epochs)
         self.bar.update(images * len(journal.log.epochs))
 

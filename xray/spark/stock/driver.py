@@ -57,7 +57,7 @@ def train_stock(
     with timer.phase("load"):
         take_dataset(journal, dataset, cluster.workers)
         rows, test_set = _load(journal, cluster, access)
-    journal.tell(f"{journal.train_images()} images to train on are read")
+    journal.tell_loaded()
     if journal.mode == "synchronous":
         images = journal.train_images() * journal.config.training.epochs
         with progress_bar(images, "fit") as bar:
@@ -194,5 +194,5 @@ def _add_asynchronous_epochs(
         seconds, elapsed = max(end - previous, 1e-6), before + end - started
         loss = _mean_loss(reports, epoch)
         journal.add_epoch(TrainedEpoch(seconds, loss, elapsed_seconds=elapsed))
-        journal.tell_epoch()
         previous = end
+    journal.tell_epoch()  # no epoch is known to have ended before the last
