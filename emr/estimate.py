@@ -52,7 +52,8 @@ def _minutes(sweep: Sweep, predictor: Predictor) -> dict[int, Minutes]:
     found = {}
     for executors in {run.executors for run in sweep.runs}:
         workers = executors * sweep.settings.workers_per_executor
-        network = sweep.settings.driver_bytes_per_second
+        settings = sweep.settings
+        network = settings.core_bytes_per_second / settings.workers_per_executor
         job = predictor.job(workers, images, network)
         training = sweep.config.training
         job = job._replace(

@@ -122,9 +122,9 @@ class ClusterSettings(Section):
         return self.executor_cores // self.workers_per_executor
 
     @property
-    def driver_bytes_per_second(self) -> float:
-        """Of the primary node's network, through which all weights travel."""
-        return self.primary.network_gbps * 1e9 / 8
+    def core_bytes_per_second(self) -> float:
+        """Of a core node's network, through which its workers exchange weights."""
+        return self.core.network_gbps * 1e9 / 8
 
     @property
     def bucket(self) -> str:

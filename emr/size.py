@@ -176,7 +176,8 @@ def advise(
     per_node = settings.executor_cores
     found = {}
     for executors in range(1, MOST_EXECUTORS + 1):
-        workers, network = executors * per_node, settings.driver_bytes_per_second
+        workers = executors * per_node
+        network = settings.core_bytes_per_second / per_node
         job = predictor.job(workers, images, network)
         job = job._replace(epochs=epochs or job.epochs)
         found[executors] = predictor.predict(job)
@@ -258,7 +259,7 @@ def _reasons(
     reasons.append(
         f"From {len(predictor.records)} record(s) with {measured} worker(s) on "
         f"{predictor.records[0].machine.get('cpu_model')}, weights through "
-        f"{settings.primary.network_gbps:g} Gbit/s of network. A core of "
+        f"{settings.core.network_gbps:g} Gbit/s of a node's network. A core of "
         f"{node.instance_type} may be slower, so run 1 and 2 executors there first."
     )
     return reasons

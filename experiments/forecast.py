@@ -56,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--network-gbps",
         type=float,
-        help="of the driver; default: that of --instance-type in the price table",
+        help="of a node, which its workers share; default: that of --instance-type in "
+        "the price table",
     )
     parser.add_argument("--prices", type=Path, default=PRICES)
     return parser
@@ -121,9 +122,10 @@ def _predict(predictor: Predictor, options: argparse.Namespace) -> dict[str, Any
 
 
 def _network(options: argparse.Namespace, prices: PriceTable) -> float:
-    """Bytes a second of the driver's network."""
-    gbps = options.network_gbps
-    return gbps * 1e9 / 8 if gbps else prices.bytes_per_second(options.instance_type)
+    """Bytes a second of the network that each worker has."""
+    gbps, table = options.network_gbps, prices.bytes_per_second
+    node = gbps * 1e9 / 8 if gbps else table(options.instance_type)
+    return node / options.workers_per_node
 
 
 def _print_row(row: dict[str, Any]) -> None:

@@ -55,7 +55,8 @@ def run(workers, train=TRAIN, slower=1.0, cores=64, imbalance=0.0, gap=None, sco
         exchange={
             "rounds": EPOCHS,
             "attempts": 1,
-            "bytes_received": EPOCHS * workers * WEIGHT_BYTES,
+            "bytes_received": EPOCHS * WEIGHT_BYTES,
+            "bytes_between_workers": EPOCHS * 2 * (workers - 1) * WEIGHT_BYTES,
         },
         images={"train": train, "test": TEST},
         config=make_config(evaluate_every_epoch=scored > 1),
@@ -112,8 +113,16 @@ def test_other_numbers_of_images_are_predicted():
 def test_weights_take_their_time_through_a_network():
     predictor = Predictor([run(1), run(2), run(4)])
     slow = predictor.job(16, bytes_per_second=10**8)
-    expected = formula(16) + EPOCHS * 2 * 16 * WEIGHT_BYTES / 10**8
+    # Of its 16 parts each worker sends 15 twice to the others, and one to the driver.
+    expected = formula(16) + EPOCHS * 31 / 16 * WEIGHT_BYTES / 10**8
     assert predictor.predict(slow).seconds == pytest.approx(expected, rel=1e-6)
+
+
+def test_weights_of_older_records_went_through_the_driver_once_a_worker():
+    record = run(4)
+    record.exchange["bytes_received"] *= 4
+    del record.exchange["bytes_between_workers"]
+    assert point_of(record).weight_bytes == point_of(run(4)).weight_bytes
 
 
 def test_the_gap_before_an_epoch_is_part_of_its_seconds_and_counts_once():

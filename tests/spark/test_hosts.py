@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import ROOT, assert_one_line, scratch_environment
 from tests.faulty_s3 import FaultyS3
-from tests.network import network, spark_on
+from tests.network import hosts, spark_on
 from tests.runners.test_runners import read_record
 from tests.spark.resident.test_kills import EXACT, losses
 
@@ -30,7 +30,7 @@ WAIT_SECONDS = 20  # runner.wait_for_workers
 
 @pytest.fixture(scope="module")
 def net():
-    with network(3) as net:
+    with hosts(3) as net:
         yield net
 
 

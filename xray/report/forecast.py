@@ -193,7 +193,7 @@ class Predictor:
         Args:
             workers: N.
             images: of all sets together; None as measured.
-            bytes_per_second: of the driver's network.
+            bytes_per_second: of the network that each worker has.
         """
         like = self.points[-1].job
         measured = like.train + like.validation + like.test

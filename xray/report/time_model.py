@@ -5,7 +5,7 @@ A run of N workers on n training images for E epochs that scores m images in all
     startup + warmup + other                            the same for every N
     + load:      a + b n/N                              each worker reads its shard
     + E epochs:  c n/N (1 + v z(N))                     the slowest worker decides
-                 + R (d + f N + 2 N W/B)                R rounds through the driver
+                 + R (d + f N + (2 - 1/N) W/B)          R averages of the weights
     + evaluate:  g + h m/N
 
 c is the median seconds per image and worker, v the spread of the workers within an
@@ -13,8 +13,9 @@ epoch and z(N) the expected largest of N standard normal values (Blom 1958). The
 pairs are fitted by least squares without negative values (Lawson and Hanson 1974),
 except that b is what a sequential run of the same data needed for each image, where
 there is one: workers read beside TensorFlow's start, which hides b in small runs. W is
-the bytes of the weights, which every worker sends and gets in a round over the driver's
-one link of B bytes a second; B is infinite on one machine, where f has all there is.
+the bytes of the weights, of which every worker sends (N-1)/N to the others twice, and
+1/N to the driver, over B bytes a second; B is infinite on one machine, where f has all
+there is.
 Work done by workers is slowed by N threads/cores where a machine has fewer cores.
 """
 
@@ -46,7 +47,7 @@ class ForecastJob(NamedTuple):
     crowding: float = 1.0
     """Threads a core; 1 where every worker has its own."""
     bytes_per_second: float = math.inf
-    """Of the driver's network; infinite where the workers share its machine."""
+    """Of the network that each worker has; infinite where all share one machine."""
     validation: int = 0
     """Images that are scored after every epoch."""
     test_scorings: int = 1
@@ -71,9 +72,9 @@ class Point:
     spread: float | None
     """Standard deviation of the workers' seconds over their mean; None for one."""
     exchange: float
-    """One exchange of weights through the driver."""
+    """One average of the weights."""
     weight_bytes: float
-    """Of the weights that one worker sends in a round."""
+    """Of the weights of one worker."""
     evaluate: float
     total: float
 
@@ -134,7 +135,9 @@ def test_scorings(config: Mapping[str, Any]) -> int:
 
 def _weight_bytes(record: RunRecord) -> float:
     found = record.exchange or {}
-    messages = (found.get("rounds") or 1) * (record.workers or 1)
+    messages = found.get("rounds") or 1
+    if "bytes_between_workers" not in found:  # the driver got the weights of each
+        messages *= record.workers or 1
     return found.get("bytes_received", 0) / messages
 
 
@@ -165,7 +168,7 @@ class TimeModel:
         crowded, n = job.crowding, job.workers
         exchange = self.exchange[0] + self.exchange[1] * n
         evaluate = self.evaluate[0] + self.evaluate[1] * job.scored / n
-        exchange += 2 * n * self.weight_bytes / job.bytes_per_second
+        exchange += (2 - 1 / n) * self.weight_bytes / job.bytes_per_second
         return {
             "fixed": self.fixed,
             "load": crowded * (self.load[0] + self.load[1] * shard),

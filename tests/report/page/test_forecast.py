@@ -43,10 +43,11 @@ def test_the_table_predicts_what_was_not_measured():
 
 def test_weights_travel_through_the_network_of_the_priced_machine():
     table = forecast.table(group(1, 2, 4), load_prices(PRICES))
-    assert any("through 1.25 Gbit/s" in note for note in table.notes)
+    assert any("has 0.417 Gbit/s of its node" in note for note in table.notes)
 
-    def seconds(workers):  # 1.25 Gbit/s, both ways
-        return formula(workers) + EPOCHS * 2 * workers * WEIGHT_BYTES * 8 / 1.25e9
+    def seconds(workers):  # 1.25 Gbit/s for the three workers of a node
+        vectors = 2 - 1 / workers
+        return formula(workers) + EPOCHS * vectors * WEIGHT_BYTES * 8 * 3 / 1.25e9
 
     for workers in (4, 64):
         speedup = seconds(1) / seconds(workers)

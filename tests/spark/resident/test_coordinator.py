@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from xray.common.background import in_background
+from xray.common.errors import UserError
 from xray.data.dataset import find_dataset
 from xray.spark.environment import describe_worker
 from xray.spark.resident.coordinator import Coordinator
@@ -196,3 +197,20 @@ def test_a_retrys_reason_tells_no_stack_and_no_path(bucket):
     coordinator.on_retry(1, 0)
     reasons = [retry.reason for retry in journal.log.retries]
     assert reasons == [told.rstrip(": "), told + "Crashed"]
+
+
+def test_workers_who_do_not_reach_each_other_twice_end_the_run(bucket):
+    unreached = "Worker 1 on ip-10-0-0-2 cannot reach worker 0 at 10.0.0.1:40123 "
+    stack = "PythonException: Traceback (most recent call last): File x.py RoundLost: "
+    told = [f"{stack}{unreached}(timed out) at org.apache.spark.Some(Some.scala:1)"] * 4
+    told.insert(1, "executor lost")
+    journal = make_journal(bucket)
+    coordinator = make_coordinator(
+        journal, [Share({}, PARTS)] * WORKERS, last_failure=lambda: told.pop(0)
+    )
+    for rounds in (1, 1, 1, 2):  # another reason between, and then an average
+        coordinator.on_retry(rounds, 0)
+    with pytest.raises(UserError, match="timed out.. Workers exchange their weights"):
+        coordinator.on_retry(2, 0)
+    reasons = {retry.reason for retry in journal.log.retries}
+    assert reasons == {f"{unreached}(timed out)", "executor lost"}

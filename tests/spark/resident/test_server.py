@@ -38,7 +38,7 @@ def serve():
         handler = SimpleNamespace(
             **{
                 "on_gather": lambda messages: messages,
-                "on_average": lambda counts, images: None,
+                "on_average": lambda counts, images: False,
                 "on_retry": lambda rounds, worker: None,
                 **methods,
             }
@@ -80,7 +80,8 @@ def test_mean_is_weighted_by_images(serve, workers):
         np.testing.assert_allclose(values, [expected, 1], rtol=1e-6)
     np.testing.assert_allclose(server.weights, [expected, 1], rtol=1e-6)
     assert (server.rounds, server.attempts) == (3, 1)
-    assert server.bytes_received == server.bytes_sent == 3 * workers * 8
+    assert server.bytes_received == 3 * 8
+    assert server.bytes_between_workers == 3 * 2 * (workers - 1) * 8
 
 
 def test_one_workers_mean_is_its_vector_to_the_last_bit(serve):
@@ -220,7 +221,7 @@ def test_a_lost_worker_loses_the_round_and_the_next_try_goes_on(serve):
         values = vector(4)
         link.average(values, 1)
         if number:
-            link._connection.close()  # as when its process is killed
+            link.close()  # as when its process is killed
         else:
             link.average(vector(100), 1)
 
@@ -253,7 +254,7 @@ def test_a_vector_that_stops_in_the_middle_holds_up_nobody(serve):
     server = serve(2, np.zeros(3 * CHUNK))
     stalled = connect(server.address)
     stalled.send(Join(worker=0, attempt=1))
-    stalled.send(Average(1))
+    stalled.send(Average(1, 0, 3 * CHUNK))
     stalled.send_bytes(np.full(CHUNK, 100, np.float32))
     wait_until(lambda: server.bytes_received)
 
@@ -280,7 +281,7 @@ def test_the_server_knows_since_when_a_worker_is_missing(serve):
     links = together(2, lambda number: Link(server.address, number, 1))
     together(2, lambda number: links[number].average(vector(1), 1))
     assert server.missing() is None
-    links[1]._connection.close()
+    links[1].close()
     with pytest.raises(RoundLost):
         links[0].average(vector(1), 1)
     seconds, worker = server.missing()
@@ -289,7 +290,7 @@ def test_the_server_knows_since_when_a_worker_is_missing(serve):
     again = together(2, lambda number: Link(server.address, number, 2))
     together(2, lambda number: again[number].gather(Done()))
     for link in again:  # sent home
-        link._connection.close()
+        link.close()
     time.sleep(0.2)
     assert server.missing() is None
     assert 0.2 <= server.home_seconds() < 30
@@ -305,7 +306,7 @@ def test_tries_in_vain_come_to_an_end_and_others_do_not(serve, monkeypatch):
             link.average(vector(1), 1)
         # One of which the server has not heard yet is none to it after the next.
         wait_until(lambda: server.attempts == attempt)
-        link._connection.close()
+        link.close()
 
     for attempt in range(1, 6):
         lose(attempt, average=True)
@@ -370,7 +371,7 @@ def test_what_an_earlier_run_exchanged_is_added(serve):
         "rounds": 2,
         "attempts": 2,
         "bytes_received": 8,
-        "bytes_sent": 8,
+        "bytes_between_workers": 0,
     }
 
 

@@ -60,7 +60,7 @@ def chart(group: Group, prices: PriceTable, name: str) -> Chart | None:
     if predictor is None or group.baseline is None:
         return None
     base = group.baseline.seconds("total").median
-    found = _predictions(predictor, prices.bytes_per_second(_kind(group, prices)))
+    found = _predictions(predictor, _network(_kind(group, prices), prices))
     curve = Overlay(
         "Predicted Elephas resident",
         ELEPHAS.name,
@@ -85,7 +85,7 @@ def table(group: Group, prices: PriceTable) -> Table | None:
     if predictor is None:
         return None
     kind = _kind(group, prices)
-    network = prices.bytes_per_second(kind)
+    network = _network(kind, prices)
     here = _predictions(predictor, network)
     whole = _predictions(predictor, network, NIH_IMAGES)
     rows = [
@@ -135,8 +135,8 @@ def _notes(
         "1989.)",
         f"Cost: as if on {kind or 'no known'} nodes, {WORKERS_PER_NODE} workers each "
         "and one primary node more, EMR's surcharge included, the cluster's start not. "
-        f"The weights travel through {_gbps(network)} of the driver's network. Cores "
-        "there may be slower than those that were measured.",
+        f"Each worker has {_gbps(network)} of its node's network for the weights. "
+        "Cores there may be slower than those that were measured.",
     ]
 
 
@@ -172,6 +172,11 @@ def _kind(group: Group, prices: PriceTable) -> str:
     return types[0] if types else prices.outside_ec2.get(ELEPHAS.name, "")
 
 
+def _network(kind: str, prices: PriceTable) -> float:
+    """Bytes a second for each worker of a node."""
+    return prices.bytes_per_second(kind) / WORKERS_PER_NODE
+
+
 def _predictions(
     predictor: Predictor, bytes_per_second: float, images: int | None = None
 ) -> list[Forecast]:
@@ -183,7 +188,7 @@ def _predictions(
 
 def _gbps(bytes_per_second: float) -> str:
     known = bytes_per_second < math.inf
-    return f"{bytes_per_second * 8 / 1e9:g} Gbit/s" if known else "a free way"
+    return f"{bytes_per_second * 8 / 1e9:.3g} Gbit/s" if known else "all"
 
 
 def _with_interval(found: Forecast) -> str:

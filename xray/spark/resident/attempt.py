@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xray.common.errors import UserError
+from xray.spark.resident.messages import ServerKey
 
 # Tries without an average between them; each costs a start of all workers.
 MAX_FRUITLESS = 10
@@ -21,8 +22,8 @@ class Attempt:
         lost_worker: the first that went, where it is known.
         arrived: what has come in the round under way.
         finished: rounds answered so far.
-        weight: of the vectors of the round under way, summed.
         images: that the vectors of the round under way were trained on, summed.
+        peers: where each worker lets the others in.
         reply: of the last round.
         home_since: when all were told that there is nothing more to do.
     """
@@ -33,8 +34,8 @@ class Attempt:
     lost_worker: int | None = None
     arrived: list[tuple[int, Any]] = field(default_factory=list)
     finished: int = 0
-    weight: int = 0
     images: int = 0
+    peers: dict[int, ServerKey | None] = field(default_factory=dict)
     reply: Any = None
     home_since: float | None = None
 

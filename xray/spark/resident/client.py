@@ -3,11 +3,17 @@
 import contextlib
 import socket
 from collections.abc import Iterator
+from multiprocessing import AuthenticationError
 from typing import Any
 
 import numpy as np
 
-from xray.spark.resident.connection import connect, receive_vector, send_vector
+from xray.spark.resident.connection import (
+    connect,
+    host_of,
+    receive_vector,
+    send_vector,
+)
 from xray.spark.resident.messages import (
     CLOSED,
     Average,
@@ -19,9 +25,11 @@ from xray.spark.resident.messages import (
     Share,
     Stop,
     Stopped,
+    WantPeers,
     WantShare,
     WantWeights,
 )
+from xray.spark.resident.peers import Peers
 
 
 class Link:
@@ -48,7 +56,9 @@ class Link:
                 f"Worker {worker} on {socket.gethostname()} cannot reach {place} "
                 f"({error.strerror or error}). "
             ) from None
-        self._connection.send(Join(worker, attempt, team))
+        host = host_of(self._connection)
+        self._peers, self._met = Peers(host, address.key, worker), False
+        self._connection.send(Join(worker, attempt, team, self._peers.address))
 
     def gather(self, message: Any) -> Any:
         """The driver's answer to such a message of every worker.
@@ -71,13 +81,21 @@ class Link:
     def average(self, vector: np.ndarray, images: int) -> None:
         """Replace float32 `vector` by the mean over the workers, by their images.
 
+        The driver gets a part of the mean of each, and may make other weights of it.
+
         Raises:
             RoundLost: another worker or the driver is gone.
         """
         with _lost_when_closed():
-            self._connection.send(Average(images))
-            send_vector(self._connection, vector)
-            receive_vector(self._connection, vector)
+            if not self._met:
+                self._peers.meet(self._ask(WantPeers()), self._still_there)
+                self._met = True
+            own = self._peers.reduce(vector, images)
+            self._connection.send(Average(images, own.start, own.stop))
+            send_vector(self._connection, vector[own])
+            self._peers.spread(vector)
+            if self._connection.recv().content:
+                receive_vector(self._connection, vector)
 
     def weights(self, vector: np.ndarray) -> None:
         """Fill float32 `vector` with the last finished round's mean.
@@ -98,6 +116,15 @@ class Link:
         with contextlib.suppress(*CLOSED):
             self._connection.send(Failed(error))
 
+    def close(self) -> None:
+        """End the connections to the driver and to the other workers."""
+        self._connection.close()
+        self._peers.close()
+
+    def _still_there(self) -> None:
+        """Raises RoundLost when a worker that is waited for is gone."""
+        self._ask(WantPeers())
+
     def _ask(self, message: Any) -> Any:
         with _lost_when_closed():
             self._connection.send(message)
@@ -111,5 +138,5 @@ class Link:
 def _lost_when_closed() -> Iterator[None]:
     try:
         yield
-    except CLOSED:
+    except (*CLOSED, AuthenticationError):
         raise RoundLost from None

@@ -105,6 +105,18 @@ def pieces(length: int) -> Iterator[slice]:
         yield slice(start, min(start + CHUNK, length))
 
 
+def host_of(connection: Connection) -> str:
+    """This machine's address, as the other side sees it."""
+    with _socket_of(connection) as same:
+        return same.getsockname()[0]
+
+
+def end_of(connection: Connection) -> None:
+    """End both directions: whoever waits on the connection, on any side, notices."""
+    with _socket_of(connection) as same:
+        same.shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
 def _socket_of(connection: Connection) -> Iterator[socket.socket]:
     with socket.socket(fileno=os.dup(connection.fileno())) as same:

@@ -1,6 +1,5 @@
 """Between the loop, which orders an epoch, and the workers, who train it together."""
 
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from xray.data.dataset import Subset
-from xray.records.record import Retry
 from xray.spark.environment import Attendance, WorkerEnvironment, check_workers
 from xray.spark.resident.messages import (
     Done,
@@ -27,15 +25,12 @@ from xray.spark.resident.messages import (
     Share,
     TrainEpoch,
 )
+from xray.spark.resident.retries import note_retry
 from xray.spark.resident.team import Team
 from xray.training.checks import check_loss, check_skipped
 from xray.training.epoch_log import TrainedEpoch
 from xray.training.journal import Journal
 from xray.training.resuming import check_resume
-
-REASON_CHARACTERS = 300  # of what Spark tells
-# Where Spark's own words end: stacks follow, with the paths of a machine.
-STACK = re.compile(r":? (Traceback \(most recent call last\)|at [\w.$]+\().*")
 
 
 class Abandoned(Exception):
@@ -169,30 +164,21 @@ class Coordinator:
                 return self._prepare(self._next_order(), len(messages))
         return None
 
-    def on_average(self, counts: dict[str, int], images: int) -> None:
+    def on_average(self, counts: dict[str, int], images: int) -> bool:
         """Close the epoch when its last average is done."""
         self._images += images
         self.journal.exchange, self._rounds = counts, counts["rounds"]
         if self._rounds - self._begun == self.team.parts():
             self._finish(self._close_epoch(self._reports))
+        return False
 
     def on_retry(self, rounds: int, worker: int | None) -> None:
         """Note that all workers start again."""
         if self.team.balanced:
             self.regroup(len(self.team.shares.result()), self._reason)
         self._reports = []  # a number may be another machine's now
-        log = self.journal.log
-        epoch = min(len(log.epochs) + 1, self.journal.config.training.epochs)
-        reason = STACK.sub("", self._reason or self._last_failure() or "")
-        self._reason = None
-        log.retries.append(
-            Retry(
-                epoch=epoch,
-                rounds=rounds,
-                worker=worker,
-                reason=reason[:REASON_CHARACTERS] or None,
-            )
-        )
+        told, self._reason = self._reason or self._last_failure() or "", None
+        note_retry(self.journal, rounds, worker, told)
 
     def _next_order(self) -> Order:
         """The order under way, or the next one when the loop gives it."""

@@ -89,16 +89,23 @@ class Join:
         worker: its number, from 0.
         attempt: number of this try, larger than that of any before.
         team: of its Task.
+        peer: where it lets the other workers in.
     """
 
     worker: int
     attempt: int
     team: int = 0
+    peer: ServerKey | None = None
 
 
 @dataclass(frozen=True)
 class WantShare:
     """Answered by the worker's Share, once it is known."""
+
+
+@dataclass(frozen=True)
+class WantPeers:
+    """Answered by the ServerKeys of all workers of the try, once all have come."""
 
 
 @dataclass(frozen=True)
@@ -117,15 +124,24 @@ class Failed:
     error: Exception
 
 
-# --- From all workers together. An average is answered by the mean; of the others each
-# worker sends one, and all get the same answer.
+# --- From all workers together: each sends one, and all get the same answer.
 
 
 @dataclass(frozen=True)
 class Average:
-    """Weights follow, trained on so many images since the last average."""
+    """The workers have averaged, and one's part of the mean follows.
+
+    Answered by whether the driver has made other weights of the mean; they follow then.
+
+    Attributes:
+        images: that the worker has trained since the last average.
+        start: of the part in the vector.
+        stop: of the part in the vector.
+    """
 
     images: int
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
 """Averaging of weights between workers that train in one long Spark task each.
 
 The driver runs a `WeightServer`; every worker holds one connection to it for the whole
-fit. A round ends when each worker has sent its weights and the number of images it
-trained them on; all get the mean, weighted by images, in return. The driver adds each
-arriving piece of a vector to one sum: it holds two vectors, and a piece for each
-worker, and no worker waits until another's vector is through.
+fit. A round ends when the workers have averaged among themselves (`peers`), weighted by
+the images they trained, and each has sent its part of the mean: the driver holds two
+vectors, the last mean and the one that arrives, and a lost round leaves no trace.
 """
 
 import secrets
@@ -21,7 +20,6 @@ import numpy as np
 from xray.common.errors import UserError
 from xray.spark.resident.attempt import Attempt, RollCall
 from xray.spark.resident.connection import (
-    CHUNK,
     SILENCE,
     authenticate,
     notice_silence,
@@ -39,11 +37,12 @@ from xray.spark.resident.messages import (
     ServerKey,
     Share,
     Stop,
+    WantPeers,
     WantShare,
     WantWeights,
 )
 
-COUNTS = ("rounds", "attempts", "bytes_received", "bytes_sent")
+COUNTS = ("rounds", "attempts", "bytes_received", "bytes_between_workers")
 
 
 class Handler(Protocol):
@@ -58,10 +57,10 @@ class Handler(Protocol):
     def on_gather(self, messages: list[Any]) -> Any:
         """The answer for all to one message a worker, in their order."""
 
-    def on_average(self, counts: dict[str, int], images: int) -> None:
-        """An average of so many images is done, and the workers wait for it.
+    def on_average(self, counts: dict[str, int], images: int) -> bool:
+        """An average of so many images is done, and the workers wait for the answer.
 
-        `counts` are those of the server.
+        `counts` are those of the server. Returns whether it has changed the mean.
         """
 
     def on_retry(self, rounds: int, worker: int | None) -> None:
@@ -80,7 +79,7 @@ class WeightServer:
         rounds: averages so far, over all attempts.
         attempts: how often the workers were started.
         bytes_received: weights received, in bytes.
-        bytes_sent: weights sent, in bytes.
+        bytes_between_workers: that they have exchanged for finished averages.
         error: why the job was ended.
         team: number of the present choice of workers, see `regroup`.
         silent: addresses of hosts that stopped answering.
@@ -108,7 +107,7 @@ class WeightServer:
         self.team = 0
         self.silent: set[str] = set()
         self._workers, self._handler = workers, handler
-        self._sum = np.zeros_like(weights)
+        self._arriving = np.zeros_like(weights)
         self._changed = threading.Condition()
         self._attempt: Attempt | None = None
         self._roll_call = RollCall(workers)
@@ -120,7 +119,7 @@ class WeightServer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def counts(self) -> dict[str, int]:
-        """rounds, attempts, bytes_received and bytes_sent."""
+        """rounds, attempts, bytes_received and bytes_between_workers."""
         return {name: getattr(self, name) for name in COUNTS}
 
     def missing(self) -> tuple[float, int | None] | None:
@@ -173,7 +172,7 @@ class WeightServer:
             host = notice_silence(connection)
             authenticate(connection, self.address.key)
             joined: Join = connection.recv()
-            attempt = self._join(joined.attempt, joined.team)
+            attempt = self._join(joined)
             worker = joined.worker
             while True:
                 self._answer(connection, attempt, worker)
@@ -188,34 +187,38 @@ class WeightServer:
 
     def _answer(self, connection: Connection, attempt: Attempt, worker: int) -> None:
         """Answer a worker's next message."""
-        match connection.recv():
-            case Average(images):
-                self._average(connection, attempt, images)
+        match message := connection.recv():
+            case Average():
+                self._average(connection, attempt, message)
+            case WantPeers():
+                connection.send(Answer(self._peers(attempt)))
             case WantWeights():
                 send_vector(connection, self.weights)
             case WantShare():
                 connection.send(self._share(worker))
             case Failed(error):
                 raise error
-            case message:
+            case _:
                 connection.send(self._gather(attempt, worker, message))
 
-    def _join(self, number: int, team: int) -> Attempt:
+    def _join(self, joined: Join) -> Attempt:
         """The attempt that the worker belongs to; a newer one ends the older."""
+        number = joined.attempt
         with self._changed:
-            if team != self.team:
+            if joined.team != self.team:
                 raise RoundLost
             if self._attempt is None or number > self._attempt.number:
                 if self._attempt:
                     self._lose(self._attempt, None)
                     self._handler.on_retry(self.rounds, self._attempt.lost_worker)
                 self._attempt = Attempt(number)
-                self._sum[:] = 0
                 self.attempts += 1
                 if not self.error:
                     self._roll_call.note_start()
             if number < self._attempt.number:
                 raise RoundLost
+            self._attempt.peers[joined.worker] = joined.peer
+            self._changed.notify_all()
             self._roll_call.note_joined(self._attempt)
             return self._attempt
 
@@ -234,6 +237,17 @@ class WeightServer:
         """End the job for all workers because of `error`."""
         self.error = self.error or error
         self._leave(self._attempt, None)
+
+    def _peers(self, attempt: Attempt) -> list[ServerKey]:
+        """Where the workers of the attempt let each other in, once all have come."""
+        with self._changed:
+            everyone = range(self._workers)
+            self._changed.wait_for(
+                lambda: attempt.lost or all(n in attempt.peers for n in everyone)
+            )
+            if attempt.lost:
+                raise RoundLost
+            return [attempt.peers[number] for number in everyone]
 
     def _share(self, worker: int) -> Answer | Stop:
         try:
@@ -261,50 +275,49 @@ class WeightServer:
                 self.error, answer = self.error or error, Stop()
             return self._finish(attempt, answer)
 
-    def _average(self, connection: Connection, attempt: Attempt, images: int) -> None:
-        # x * n / n is not always x, and one worker's mean is its own vector.
-        weight = images if self._workers > 1 else min(images, 1)
-        self._receive(connection, attempt, weight)
+    def _average(
+        self, connection: Connection, attempt: Attempt, message: Average
+    ) -> None:
+        self._receive(connection, attempt, message.start, message.stop)
         with self._changed:
             if attempt.lost:
                 raise RoundLost
-            attempt.weight += weight
-            attempt.images += images
+            attempt.images += message.images
             attempt.arrived.append((0, None))
             if len(attempt.arrived) < self._workers:
-                self._wait(attempt)
+                moved = self._wait(attempt)
             else:
-                averaged = self._divide(attempt)
-                self._handler.on_average(self.counts(), averaged)
-                self._finish(attempt, None)
-        # Nobody changes the mean now: the next one needs this worker's next vector.
-        send_vector(connection, self.weights)
+                moved = self._finish(attempt, self._take_mean(attempt))
+        connection.send(Answer(moved))
+        # Nobody changes them now: the next mean needs this worker's part.
+        if moved:
+            send_vector(connection, self.weights)
 
-    def _receive(self, connection: Connection, attempt: Attempt, weight: int) -> None:
-        """Add a worker's vector, times its weight, to the sum."""
-        buffer = np.empty(min(CHUNK, len(self.weights)), np.float32)
-        for place in pieces(len(self.weights)):
-            piece = buffer[: place.stop - place.start]
+    def _receive(
+        self, connection: Connection, attempt: Attempt, start: int, stop: int
+    ) -> None:
+        """Put a worker's part of the mean where it belongs."""
+        for place in pieces(stop - start):
+            piece = np.empty(place.stop - place.start, np.float32)
             connection.recv_bytes_into(piece)
-            piece *= np.float32(weight)
             with self._changed:
                 if attempt.lost:
                     raise RoundLost
-                self._sum[place] += piece
+                self._arriving[start + place.start : start + place.stop] = piece
                 self.bytes_received += piece.nbytes
 
-    def _divide(self, attempt: Attempt) -> int:
-        """Make the sum of all vectors the mean; of how many images it is."""
+    def _take_mean(self, attempt: Attempt) -> bool:
+        """Make what has arrived the mean; whether the workers need other weights."""
         # Unreadable images can leave an epoch's last part without a batch: nobody
         # trained, and the mean stays what it was.
-        if attempt.weight:
-            np.divide(self._sum, np.float32(attempt.weight), out=self.weights)
-        self._sum[:] = 0
-        images, attempt.weight, attempt.images = attempt.images, 0, 0
+        if attempt.images:
+            self.weights[:] = self._arriving
+        images, attempt.images = attempt.images, 0
         self.rounds += 1
         self._roll_call.note_average()
-        self.bytes_sent += self._workers * self.weights.nbytes
-        return images
+        # Each sends every other its part of the vector, and then its part of the mean.
+        self.bytes_between_workers += 2 * (self._workers - 1) * self.weights.nbytes
+        return self._handler.on_average(self.counts(), images) or not images
 
     def _wait(self, attempt: Attempt) -> Any:
         before = attempt.finished

@@ -111,6 +111,8 @@ def run_worker(task: Task, _: Iterator[Any]) -> Iterator[None]:
         link.fail(error)
     except Exception as error:  # noqa: BLE001 - the driver is to say what happened
         link.fail(RuntimeError(f"{type(error).__name__}: {error}"))
+    finally:
+        link.close()
     return iter(())
 
 
