@@ -102,13 +102,15 @@ def run_benchmark(
 
 @dataclass(frozen=True)
 class Bench:
-    """Runs scripts of experiments/ and of its peers on the same drawn images.
+    """Runs scripts of experiments/ and of its peers on the same images.
 
     Attributes:
-        folder: of the images, the configuration and the records.
+        folder: of the records.
+        config: of the runs.
     """
 
     folder: Path
+    config: Path
 
     def run(self, script: str, *settings: str) -> RunRecord:
         """The record of one runner, in a process of its own.
@@ -152,7 +154,7 @@ class Bench:
         """
         out = tempfile.mkdtemp(dir=self.folder)
         command = [sys.executable, EXPERIMENTS / "predict.py", "--model", model]
-        command += ["--out", out, "--config", self.folder / "bench.yaml"]
+        command += ["--out", out, "--config", self.config]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         process = subprocess.Popen(
             [*map(str, command)], preexec_fn=die_with_parent, **quiet
@@ -164,7 +166,7 @@ class Bench:
 
     def _configure(self, settings: Sequence[str]) -> list[object]:
         overrides = [part for setting in settings for part in ("--set", setting)]
-        return ["--config", self.folder / "bench.yaml", *overrides]
+        return ["--config", self.config, *overrides]
 
     def _run(self, script: str | Path, *arguments: object) -> str:
         return run_script([sys.executable, EXPERIMENTS / script, *arguments])
@@ -182,7 +184,7 @@ def start_bench(images: int, size: int = 256) -> Iterator[Bench]:
         # Nobody writes past the server; without a cache each request reads its folder.
         with serve(folder / "s3", cache_seconds=CACHE_SECONDS) as server:
             server.write_credentials(credentials)
-            yield Bench(folder)
+            yield Bench(folder, folder / "bench.yaml")
 
 
 def run_script(

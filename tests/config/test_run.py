@@ -166,6 +166,7 @@ def test_stock_elephas_computes_as_it_comes(path, stock):
         (["workers=2", "min_workers=3"], "min_workers=3 must be at most workers=2"),
         (["engine=stock", "min_workers=1"], "min_workers=1 needs engine=resident"),
         (["mode=hogwild", "balance=true"], "balance=True needs engine=resident"),
+        (["engine=stock", "outer_momentum=0.5"], "outer_momentum=0.5 needs engine="),
     ],
 )
 def test_shares_change_in_resident_workers_alone(path, overrides, said):

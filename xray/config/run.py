@@ -70,6 +70,9 @@ class RunnerConfig(Section):
     optimizer_state: Literal["kept", "averaged", "reset"] = "kept"
     """Resident engine: after an average each worker keeps its own optimizer state,
     takes the mean of all, or starts anew as stock Elephas does."""
+    outer_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Resident engine: Nesterov momentum on what each average changes, as DiLoCo's
+    outer step has it (arXiv:2311.08105); 0 is the plain average."""
     master: str | None = None
     """Spark master; null takes spark-submit's, or local[cores]."""
     executor_memory: str = "2g"
@@ -118,7 +121,7 @@ class RunnerConfig(Section):
     @model_validator(mode="after")
     def _shares_change_in_resident_workers(self) -> "RunnerConfig":
         stock = self.engine == "stock" or self.mode != "synchronous"
-        for name in ("min_workers", "balance"):
+        for name in ("min_workers", "balance", "outer_momentum"):
             if getattr(self, name) and stock:
                 raise ValueError(
                     f"{name}={getattr(self, name)} needs engine=resident and "

@@ -133,6 +133,8 @@ def _engine(record: RunRecord) -> str | None:
             words.append(f"every {every} step{'' if every == 1 else 's'}")
         if runner.get("optimizer_state", "kept") != "kept":
             words.append(f"optimizer {runner['optimizer_state']}")
+        if runner.get("outer_momentum"):
+            words.append(f"outer momentum {runner['outer_momentum']}")
         if runner.get("balance"):
             words.append("balanced")
     return plain(" ".join(words))

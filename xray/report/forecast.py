@@ -61,6 +61,7 @@ def family(record: RunRecord) -> tuple[Any, ...]:
         runner.get("optimizer_state"),
         runner.get("sync_every"),
         bool(runner.get("balance")),
+        bool(runner.get("outer_momentum")),
         runner.get("precision", FLOAT32),
     )
 

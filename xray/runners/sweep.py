@@ -17,6 +17,9 @@ from xray.config.runners import runner_of
 from xray.records.record import RunRecord
 from xray.records.wording import DASH, interval, number
 
+# Settings of the resident engine that earlier versions did not write.
+LATER = ("balance", "outer_momentum")
+
 
 @dataclass(frozen=True)
 class SweepRun:
@@ -82,10 +85,9 @@ def meaningful(runner: str, config: Mapping[str, Any]) -> dict[str, Any]:
     synchronous = settings.get("mode") == "synchronous"
     unused = ["frequency" if synchronous else "engine"]
     if not synchronous or settings.get("engine") == "stock":
-        unused += ["sync_every", "optimizer_state", "balance"]
+        unused += ["sync_every", "optimizer_state", *LATER]
     unused.append("min_workers")  # it moves nothing unless a worker is lost
-    if not settings.get("balance"):
-        unused.append("balance")  # earlier versions did not write it
+    unused += [name for name in LATER if not settings.get(name)]
     kept = {key: value for key, value in settings.items() if key not in unused}
     return {**config, "runner": kept}
 

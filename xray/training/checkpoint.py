@@ -97,8 +97,9 @@ class CheckpointFile:
         for section, names in CHANGEABLE.items():
             for name in names:
                 del settings[section][name]
-        if not config.runner.balance:  # earlier versions knew no such setting
-            del settings["runner"]["balance"]
+        for name in ("balance", "outer_momentum"):
+            if not settings["runner"][name]:  # earlier versions knew no such setting
+                del settings["runner"][name]
         if config.runner.min_workers is not None:
             del settings["runner"]["workers"]
         text = json.dumps([runner, settings], sort_keys=True)

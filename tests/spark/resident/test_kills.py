@@ -130,8 +130,9 @@ def test_sequential_run_goes_on_exactly(bucket, own_bucket, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def config(bucket, tmp_path_factory):
+    runner = {"workers": 2, "outer_momentum": 0.5}  # it is to be resumed as well
     return bucket.write_config(
-        tmp_path_factory.mktemp("kills") / "run.yaml", runner={"workers": 2}, **EXACT
+        tmp_path_factory.mktemp("kills") / "run.yaml", runner=runner, **EXACT
     )
 
 

@@ -38,3 +38,16 @@ def test_the_optimizer_goes_along_with_its_count_of_steps():
     both = state(source.optimizer.variables), state(target.optimizer.variables)
     for one, other in zip(*both, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_what_gradients_move_is_told_from_moving_statistics():
+    model = small_model()
+    vector = WeightVector(model, with_optimizer=True)
+    learned = vector.learned()
+    assert learned.sum() == sum(np.prod(v.shape) for v in model.trainable_variables)
+    vector.values[:] = np.where(learned, 0, vector.values)
+    vector.restore()
+    assert not any(np.any(v) for v in model.trainable_variables)
+    variances = [v for v in model.weights if "moving_variance" in v.path]
+    assert variances
+    assert all(np.all(np.array(v) == 1) for v in variances), "as they began"

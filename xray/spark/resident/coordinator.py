@@ -25,6 +25,7 @@ from xray.spark.resident.messages import (
     Share,
     TrainEpoch,
 )
+from xray.spark.resident.outer import OuterMomentum
 from xray.spark.resident.retries import note_retry
 from xray.spark.resident.team import Team
 from xray.training.checks import check_loss, check_skipped
@@ -52,6 +53,7 @@ class Coordinator:
         bar: of progress, in images.
         last_failure: why Spark started the workers anew, in one line.
         room: for how many workers there is, where their number may change.
+        outer: momentum on the averages; None is without.
     """
 
     def __init__(
@@ -62,10 +64,12 @@ class Coordinator:
         bar: Any,
         last_failure: Callable[[], str | None] = lambda: None,
         room: Callable[[], int] = lambda: 0,
+        outer: OuterMomentum | None = None,
     ) -> None:
         self.journal, self.values, self.bar = journal, values, bar
         self.team = Team(journal, shares)
         self._last_failure, self._room = last_failure, room
+        self._outer = outer
         self._changed = threading.Condition()
         self._order: Order | None = None
         self._outcome: Any = None
@@ -90,10 +94,13 @@ class Coordinator:
         return self._collect(subset, self._do(PredictSet(subset)))
 
     def state(self) -> list[np.ndarray]:
+        """The vector of the last average, and the momentum of the averages."""
+        momentum = [self._outer.velocity.copy()] if self._outer else []
+        return [*self.weights(), *momentum]
+
+    def weights(self) -> list[np.ndarray]:
         """The vector of the last average."""
         return [self.values.copy()]
-
-    weights = state
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
         """Have the workers predict with such a vector."""
@@ -165,12 +172,15 @@ class Coordinator:
         return None
 
     def on_average(self, counts: dict[str, int], images: int) -> bool:
-        """Close the epoch when its last average is done."""
+        """Step from the average, and close the epoch when its last one is done."""
+        moved = bool(self._outer and images)
+        if moved:
+            self._outer.step(self.values)
         self._images += images
         self.journal.exchange, self._rounds = counts, counts["rounds"]
         if self._rounds - self._begun == self.team.parts():
             self._finish(self._close_epoch(self._reports))
-        return False
+        return moved
 
     def on_retry(self, rounds: int, worker: int | None) -> None:
         """Note that all workers start again."""

@@ -16,6 +16,7 @@ from xray.spark.cluster import Cluster
 from xray.spark.resident.ahead import await_imports
 from xray.spark.resident.coordinator import Abandoned, Coordinator
 from xray.spark.resident.messages import Share, Task
+from xray.spark.resident.outer import OuterMomentum
 from xray.spark.resident.server import WeightServer
 from xray.spark.resident.team import cut_shares
 from xray.spark.resident.watch import watched
@@ -59,7 +60,7 @@ def train_resident(
     """
     averaged = journal.config.runner.optimizer_state == "averaged"
     vector = WeightVector(model, averaged)
-    best = _take_up(journal, vector)
+    outer, best = _take_up(journal, vector)
     workers = cluster.team()
     shares = in_background(_cut, journal, workers, dataset)
     if imports:
@@ -70,7 +71,13 @@ def train_resident(
         BackgroundSaver(journal.tries.file) as saver,
     ):
         coordinator = Coordinator(
-            journal, vector.values, shares, bar, cluster.last_failure, cluster.room
+            journal,
+            vector.values,
+            shares,
+            bar,
+            cluster.last_failure,
+            cluster.room,
+            outer,
         )
         server = WeightServer(
             cluster.driver_address(),
@@ -95,13 +102,26 @@ def train_resident(
     journal.keep_models(model, vector.weights(last[0]) if last else None)
 
 
-def _take_up(journal: Journal, vector: WeightVector) -> list[np.ndarray]:
-    """Go on from a checkpoint, if there is one; the best epoch's vector, if kept."""
-    kept = 2 if journal.config.data.validation_fraction else 1
+def _take_up(
+    journal: Journal, vector: WeightVector
+) -> tuple[OuterMomentum | None, list[np.ndarray]]:
+    """Go on from a checkpoint, if there is one.
+
+    Returns:
+        The momentum of the averages, if they are to have one, and the best epoch's
+        vector, if there is one.
+    """
+    momentum = journal.config.runner.outer_momentum
+    chosen = bool(journal.config.data.validation_fraction)
+    kept = 1 + bool(momentum) + chosen
     arrays = take_up(journal, [vector.values.shape] * kept)
     for array in arrays[:1]:
         vector.values[:] = array
-    return arrays[1:]
+    best = arrays[kept - 1 :] if chosen else []
+    if not momentum:
+        return None, best
+    velocity = arrays[1] if arrays else None
+    return OuterMomentum(vector.values, vector.learned(), momentum, velocity), best
 
 
 def _cut(journal: Journal, workers: int, dataset: "Future[Dataset]") -> list[Share]:

@@ -25,6 +25,7 @@ class WeightVector:
         self.values = np.empty(
             sum(int(np.prod(v.shape)) for v in self._variables), np.float32
         )
+        self._learned = {id(v) for v in model.trainable_variables}
         self.collect()
 
     def collect(self) -> None:
@@ -38,6 +39,13 @@ class WeightVector:
             if "int" in str(variable.dtype):  # the number of steps so far
                 part = np.rint(part)
             variable.assign(part.reshape(variable.shape))
+
+    def learned(self) -> np.ndarray:
+        """Which elements gradients move: no moving statistics, no optimizer's state."""
+        mask = np.zeros(self.values.shape, bool)
+        for variable, part in self._parts(mask):
+            part[:] = id(variable) in self._learned
+        return mask
 
     def weights(self, values: np.ndarray) -> list[np.ndarray]:
         """The model's part of `values`, such a vector, as `get_weights` gives it."""
