@@ -55,7 +55,7 @@ def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any
     }
     with network(1 + max(options.workers)) as net:
         for host in net.hosts:
-            host.slow_down(f"{options.rate:g}mbit")
+            host.slow_down(options.rate)
         for repeat in range(options.repeats):
             for count in options.workers:
                 for name, code in codes.items():

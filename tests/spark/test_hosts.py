@@ -298,7 +298,7 @@ def test_a_host_that_is_silent_after_its_last_order_is_not_awaited(
 
 def test_a_slow_link_changes_nothing(net, write_config, undisturbed, tmp_path):
     for host in net.hosts:
-        host.slow_down("5mbit")
+        host.slow_down(5)
     try:
         run = Run(write_config(), tmp_path / "results")
         assert run.end() == 0, run.text()

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from xray.common.errors import UserError
 from xray.common.processes import die_with_parent, stop
 
+TICK_SECONDS = 0.01
+
 
 def ip(*arguments: object) -> None:
     """Run `ip`, which must succeed."""
@@ -49,10 +51,13 @@ class Namespace:
         """Bring the link up again."""
         ip("link", "set", self.link, "up")
 
-    def slow_down(self, rate: str) -> None:
-        """Bound the link in both directions, to 20mbit for example."""
-        shape = ("root", "tbf", "rate", rate, "burst", "32kbit", "latency", "400ms")
-        self._shape("replace", *shape)
+    def slow_down(self, mbits_per_second: float) -> None:
+        """Bound the link in both directions."""
+        # As much at once as passes between two ticks of the kernel's clock, or it is
+        # slower than asked for (tc-tbf(8)).
+        burst = max(32, mbits_per_second * 1000 * TICK_SECONDS)
+        shape = ("rate", f"{mbits_per_second:g}mbit", "burst", f"{burst:g}kbit")
+        self._shape("replace", "root", "tbf", *shape, "latency", "400ms")
 
     def speed_up(self) -> None:
         """Let the link go as fast as it can again."""
