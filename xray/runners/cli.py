@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from xray.common.command import command, log_warnings
 from xray.common.processes import interrupt_on_termination
 from xray.config.options import add_config_options
+from xray.spark.submitted import end_java
 
 
 @command()
@@ -27,7 +28,10 @@ def main(runner: str, description: str, arguments: Sequence[str] | None = None) 
 
     from xray.runners.execution import execute  # seconds, which --help need not wait
 
-    return execute(runner, options)
+    code = execute(runner, options)
+    if code == 0:
+        end_java()
+    return code
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
