@@ -23,6 +23,7 @@ from emr.job_flow import (
     artifact_uri,
     run_job_flow_request,
 )
+from emr.lost import LostRuns
 from emr.packaging import build_code, build_environment, code_name, environment_name
 from emr.plan import SWEEP_NAME, Run, Sweep, cluster_config, plan_runs
 from emr.settings import ClusterSettings
@@ -112,7 +113,15 @@ def run_sweep(
     try:
         cluster_id = cluster_id or _start(aws, sweep, missing)
         names = [run.name for run in missing]
-        follow(aws, cluster_id, names, lambda: _missing(aws, sweep, results), patience)
+        lost = LostRuns(aws, sweep, cluster_id)
+        follow(
+            aws,
+            cluster_id,
+            names,
+            lambda: _missing(aws, sweep, results),
+            lost.run_again,
+            patience,
+        )
     except KeyboardInterrupt:
         keep = not _wants_to_end(sweep.name)
         raise

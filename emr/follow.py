@@ -94,6 +94,7 @@ def follow(
     cluster_id: str,
     names: Sequence[str],
     finished: Callable[[], None],
+    again: Callable[[Sequence[str]], None],
     patience: Patience,
 ) -> None:
     """Wait until the steps `names` have ended, however long; a line for each change.
@@ -105,6 +106,8 @@ def follow(
         cluster_id: j-...
         names: of the steps to wait for.
         finished: called whenever one more has ended, well or not.
+        again: called then with those that have failed, if the cluster goes on; it may
+            add a step of the same name.
         patience: how often to look and how long to bear silence.
 
     Raises:
@@ -120,9 +123,12 @@ def follow(
             states = [step["Status"]["State"] for step in steps]
             last_line = _show(cluster, steps, last_line)
             now_ended = sum(state in STEP_ENDED for state in states)
-            if now_ended > ended:
+            if now_ended != ended:
                 finished()
                 ended = now_ended
+                failed = [s["Name"] for s in steps if s["Status"]["State"] == "FAILED"]
+                if failed and cluster["Status"]["State"] in ACTIVE:
+                    again(failed)
         except NoAnswer:
             _bear(cluster_id, time.monotonic() - heard, patience)
             time.sleep(patience.poll)

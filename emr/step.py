@@ -1,10 +1,12 @@
-r"""Runs on the primary node: one run of a sweep, its record brought to S3.
+r"""Runs on the primary node: one run of a sweep, what it leaves brought to S3.
 
     python -m emr.step --run elephas-e2-r1 --sweep s3://bucket/prefix/sweeps/NAME -- \
         spark-submit ... elephas_spark.py
 
 The command gets `--config` and `--results` besides. Its exit code is the step's; its
-record is uploaded also when it failed. The nodes' instance profile is the credentials.
+record is uploaded also when it failed. The checkpoint of each epoch is uploaded
+meanwhile: where an earlier try of the run has left one, the command gets `--resume` and
+goes on from there. The nodes' instance profile is the credentials.
 """
 
 import argparse
@@ -17,41 +19,94 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from xray.common.background import beside
 from xray.common.command import command, split_command
+from xray.common.errors import UserError
 from xray.records.predictions import SUFFIX
-from xray.storage.s3 import split_uri
+from xray.storage.credentials import load_access
+from xray.storage.place import Place
 
 JOB_FLOW = Path("/mnt/var/lib/info/job-flow.json")
 """EMR's description of the cluster on its nodes."""
+
+CHECKPOINTS = "checkpoints"  # as xray.training.checkpoint calls its folder
+KEEP_SECONDS = 5  # between two looks for a checkpoint
 
 RECORD_SECONDS = 60  # for a cancelled run to write its record
 
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and upload what it recorded; the command's exit code."""
-    own, beside = split_command(arguments)
+    """Run the command and upload what it left; the command's exit code."""
+    own, program = split_command(arguments)
     options = _parser().parse_args(own)
+    access = load_access()
+    run = Place(f"{options.sweep}/runs/{options.run}", access)
     with tempfile.TemporaryDirectory("-step") as name:
         folder = Path(name)
-        _download(f"{options.sweep}/config.yaml", folder / "config.yaml")
+        config = Place(options.sweep, access).read("config.yaml")
+        (folder / "config.yaml").write_bytes(config)
+        results = folder / "results"
+        resume = ("--resume",) if _fetch_checkpoints(run, results) else ()
         try:
-            return _run(beside, folder)
+            with beside(partial(_keep_checkpoints, run, results)):
+                code = _run([*program, *resume], folder)
         finally:
-            _bring(folder / "results", options)
+            _bring(results, run, options)
+        if code == 0:
+            _forget_checkpoints(run)
+        return code
 
 
-def _bring(results: Path, options: argparse.Namespace) -> None:
+def _checkpoints(run: Place) -> list[str]:
+    return [name for name in run.names() if name.startswith(CHECKPOINTS)]
+
+
+def _fetch_checkpoints(run: Place, results: Path) -> bool:
+    """Put what an earlier try has left where the command looks; whether it has."""
+    names = _checkpoints(run)
+    for name in names:
+        Place(str(results)).write(name, run.read(name))
+        print(f"Going on from {run.at(name)}", file=sys.stderr, flush=True)
+    return bool(names)
+
+
+def _keep_checkpoints(run: Place, results: Path, ended: threading.Event) -> None:
+    """Upload each checkpoint when it has changed, the last one also at the end."""
+    kept: dict[Path, int] = {}
+    last = False
+    while not last:
+        last = ended.wait(KEEP_SECONDS)
+        for path in sorted((results / CHECKPOINTS).glob("*.npz")):
+            try:
+                changed = path.stat().st_mtime_ns
+                if kept.get(path) != changed:
+                    run.write(f"{CHECKPOINTS}/{path.name}", path.read_bytes())
+                kept[path] = changed
+            except FileNotFoundError:  # the run is over
+                continue
+            except UserError as error:  # the next one may come through
+                print(f"warning: {error}", file=sys.stderr, flush=True)
+
+
+def _forget_checkpoints(run: Place) -> None:
+    with contextlib.suppress(UserError):  # the role may not allow to delete
+        for name in _checkpoints(run):
+            run.delete(name)
+
+
+def _bring(results: Path, run: Place, options: argparse.Namespace) -> None:
     """Upload probabilities, then the records, which say that the run has ended."""
     for path in sorted(results.glob(f"*{SUFFIX}")) + sorted(results.glob("*.json")):
         if path.suffix == ".json":
             _annotate(path, options)
-        _upload(path, f"{options.sweep}/runs/{options.run}/{path.name}")
+        run.write(path.name, path.read_bytes())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,23 +177,6 @@ def _cluster_id() -> str | None:
         return json.loads(JOB_FLOW.read_text(encoding="utf-8")).get("jobFlowId")
     except (OSError, ValueError):
         return None
-
-
-def _client() -> Any:
-    import boto3
-
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    return boto3.client("s3", region_name=region)
-
-
-def _download(uri: str, path: Path) -> None:
-    bucket, key = split_uri(uri)
-    _client().download_file(bucket, key, str(path))
-
-
-def _upload(path: Path, uri: str) -> None:
-    bucket, key = split_uri(uri)
-    _client().upload_file(str(path), bucket, key)
 
 
 if __name__ == "__main__":

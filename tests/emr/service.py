@@ -19,11 +19,12 @@ from typing import Any
 from moto.backends import get_backend
 from moto.core import DEFAULT_ACCOUNT_ID
 
+from emr.step import KEEP_SECONDS
 from tests.conftest import ROOT
 
 REGION = "us-east-1"
 SPARK_SUBMIT = f"""#!{sys.executable}
-import sys
+import os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
 from tests.factories import make_elephas
@@ -38,6 +39,15 @@ record = make_elephas(workers, 80 / workers, machine=machine)
 record = record.model_copy(update={{
     "created": created, "run_id": new_run_id(created, "elephas", workers, ""),
 }})
+if workers == {{lost}}:
+    results = Path(value("--results"))
+    checkpoint = results / "checkpoints" / "elephas_1.npz"
+    if "--resume" not in sys.argv:
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.write_bytes(b"of epoch 1")
+        time.sleep({KEEP_SECONDS} + 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert checkpoint.read_bytes() == b"of epoch 1"
 if value("--config") and workers == {{failing}}:
     print("error: Bucket 'nih' does not exist.", flush=True)
     failed = {{"status": "failed", "error": "Bucket 'nih' does not exist."}}
@@ -80,6 +90,7 @@ class Machinery:
         folder: for the stand-in of spark-submit.
         s3: a client, to bring the logs.
         failing: executor count whose step fails; 0 is none.
+        lost: executor count whose step is killed after an epoch, the first time.
         master: train for real on this Spark master, if there is one.
         before: called before each step.
     """
@@ -89,6 +100,7 @@ class Machinery:
         folder: Path,
         s3: Any,
         failing: int = 0,
+        lost: int = 0,
         master: str = "",
         before: Callable[[Any, Any], None] = lambda cluster, step: None,
     ) -> None:
@@ -99,6 +111,7 @@ class Machinery:
         self._path.mkdir(parents=True, exist_ok=True)
         script = self._path / "spark-submit"
         text = SPARK_SUBMIT.replace("{failing}", str(failing))
+        text = text.replace("{lost}", str(lost))
         script.write_text(
             REAL_SPARK_SUBMIT.replace("{master}", master) if master else text
         )

@@ -79,6 +79,39 @@ def test_after_a_failed_step_the_others_go_on_and_its_end_is_shown(
     assert mended.ran == ["elephas-e2-r1"]
 
 
+@pytest.mark.cluster
+def test_a_lost_step_is_run_again_from_its_checkpoint(aws, arguments, tmp_path, capsys):
+    waiting = []
+
+    def hold_the_last(cluster, step):
+        """Until the launcher has seen the lost one, as a run of minutes would."""
+        if step.name == "elephas-e2-r1" and not waiting:
+            waiting.append(step)
+            deadline = time.monotonic() + 30
+            while len(cluster.steps) < 3 and time.monotonic() < deadline:
+                time.sleep(0.1)
+
+    with Machinery(tmp_path, aws, lost=1, before=hold_the_last) as machinery:
+        assert launch.main(arguments(1, 2)) == 0
+    assert machinery.ran == ["elephas-e1-r1", "elephas-e2-r1", "elephas-e1-r1"]
+    assert "elephas-e1-r1: the step was lost" in capsys.readouterr().err
+    records, _ = read_records(tmp_path / "results")
+    assert [(r.workers, r.status) for r in records] == [(2, "success"), (1, "success")]
+    keys = [o["Key"] for o in aws.list_objects_v2(Bucket=BUCKET)["Contents"]]
+    assert not [key for key in keys if key.endswith(".npz")], "its use is over"
+
+
+@pytest.mark.cluster
+def test_a_step_that_is_lost_last_goes_on_with_the_same_command(
+    aws, arguments, tmp_path, capsys
+):
+    with Machinery(tmp_path, aws, lost=1) as machinery:
+        refused(capsys, arguments(1), "elephas-e1-r1", "FAILED", "the same command")
+        assert launch.main(arguments(1)) == 0  # another cluster, the same checkpoint
+    assert machinery.ran == ["elephas-e1-r1"] * 2
+    assert read_record(tmp_path / "results").status == "success"
+
+
 @pytest.mark.parametrize("state", ["CANCELLED", "INTERRUPTED"])
 def test_every_end_of_a_step_is_known(aws, arguments, tmp_path, capsys, state):
     def end(cluster, step):

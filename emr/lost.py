@@ -1,0 +1,58 @@
+"""Runs whose step died before it could leave a record, and their second step."""
+
+import sys
+from collections.abc import Sequence
+
+from emr.aws import Aws, translated
+from emr.job_flow import add_steps_request
+from emr.plan import Run, Sweep
+from emr.store import recorded_runs
+from xray.common.errors import UserError
+
+
+class LostRuns:
+    """Gives each lost run one more step on the same cluster.
+
+    A run that fails by itself leaves a record that says why, and would fail again. The
+    step finds the checkpoint of the last epoch on S3 (`emr.step`).
+
+    Args:
+        aws: clients.
+        sweep: of the runs.
+        cluster_id: j-...
+    """
+
+    def __init__(self, aws: Aws, sweep: Sweep, cluster_id: str) -> None:
+        self._aws, self._sweep, self._cluster_id = aws, sweep, cluster_id
+        self._tried: set[str] = set()
+
+    def run_again(self, failed: Sequence[str]) -> None:
+        """Add a step for each of these runs that was lost, once each.
+
+        Args:
+            failed: names of runs whose step has failed.
+        """
+        new = set(failed) - self._tried
+        if not new:
+            return
+        try:
+            lost = new - recorded_runs(self._aws, self._sweep.uri("runs", ""))
+            self._tried |= new
+            runs = [run for run in self._sweep.runs if run.name in lost]
+            if runs:
+                self._add(runs)
+        except UserError as error:  # the cluster may be ending; the sweep goes on
+            print(f"warning: {error}", file=sys.stderr)
+
+    def _add(self, runs: Sequence[Run]) -> None:
+        with translated(f"adding steps to {self._cluster_id}"):
+            self._aws.emr.add_job_flow_steps(
+                **add_steps_request(self._sweep, runs, self._cluster_id)
+            )
+        names = ", ".join(run.name for run in runs)
+        print(
+            f"{names}: the step was lost and is run again, from the last epoch that "
+            "was kept.",
+            file=sys.stderr,
+            flush=True,
+        )
