@@ -23,9 +23,21 @@ def check_before_start(aws: Aws, sweep: Sweep) -> None:
     _check_release(aws, sweep.settings)
     _check_instance_types(aws, sweep.settings)
     _check_roles(aws, sweep.settings)
-    if sweep.settings.subnet:
-        with translated(f"looking for subnet {sweep.settings.subnet}"):
-            aws.client("ec2").describe_subnets(SubnetIds=[sweep.settings.subnet])
+    _check_named(aws, sweep.settings)
+
+
+def _check_named(aws: Aws, settings: ClusterSettings) -> None:
+    """What the description names is there: subnet, key, security configuration."""
+    ec2 = aws.client("ec2")
+    if settings.subnet:
+        with translated(f"looking for subnet {settings.subnet}"):
+            ec2.describe_subnets(SubnetIds=[settings.subnet])
+    if settings.ec2_key_name:
+        with translated(f"looking for ec2_key_name {settings.ec2_key_name}"):
+            ec2.describe_key_pairs(KeyNames=[settings.ec2_key_name])
+    if name := settings.security_configuration:
+        with translated(f"looking for security_configuration {name}"):
+            aws.emr.describe_security_configuration(Name=name)
 
 
 def check_placeholder(settings: ClusterSettings) -> None:

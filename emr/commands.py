@@ -26,7 +26,7 @@ from emr.job_flow import (
 from emr.lost import LostRuns
 from emr.packaging import build_code, build_environment, code_name, environment_name
 from emr.plan import SWEEP_NAME, Run, Sweep, cluster_config, plan_runs
-from emr.settings import ClusterSettings
+from emr.settings import NODES_TAG, ClusterSettings
 from emr.store import fetch_records, log_tail, upload
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
@@ -170,13 +170,8 @@ def _take_up(aws: Aws, sweep: Sweep, missing: Sequence[Run]) -> str | None:
 
 
 def _check_large_enough(aws: Aws, cluster_id: str, runs: Sequence[Run]) -> None:
-    with translated(f"looking at the nodes of {cluster_id}"):
-        groups = aws.emr.list_instance_groups(ClusterId=cluster_id)["InstanceGroups"]
-    nodes = sum(
-        group["RequestedInstanceCount"]
-        for group in groups
-        if group["InstanceGroupType"] == "CORE"
-    )
+    tags = {tag["Key"]: tag["Value"] for tag in describe(aws, cluster_id)["Tags"]}
+    nodes = int(tags.get(NODES_TAG, 0))
     needed = max(run.executors for run in runs)
     if needed > nodes:
         raise UserError(

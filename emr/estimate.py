@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emr.plan import Sweep
+from emr.settings import SPOT
 from xray.common.errors import UserError
 from xray.records.record import RunRecord
-from xray.report.costs import PriceTable, cluster_of, cost_of
+from xray.report.costs import PriceTable, cluster_of, cost_of, spot_cost_of
 from xray.report.forecast import NIH_IMAGES, Predictor, families
 from xray.report.time_model import test_scorings
 
@@ -76,8 +77,9 @@ def estimate_cost(
 
     Returns:
         Hours and dollars are null where the minutes of a run are not known; `usd` is
-        null too, and `problem` says why, where a price is missing. Spot nodes are
-        counted at the price on demand, so their cost is an upper bound.
+        null too, and `problem` says why, where a price is missing. All of them are
+        on demand; `spot` is what the whole sweep costs if its core nodes are spot all
+        the time, null where they are not wanted, their price or the hours unknown.
     """
     hours = _hours(sweep, [minutes.get(run.executors) for run in sweep.runs])
     settings = sweep.settings
@@ -104,8 +106,20 @@ def estimate_cost(
         "basis": PREDICTED if hours else UNKNOWN,
         "start_minutes": settings.start_minutes,
         "market": settings.market,
+        "spot": _spot_usd(sweep, hours, prices),
         "problem": costs[0].problem,
     }
+
+
+def _spot_usd(
+    sweep: Sweep, hours: Sequence[float] | None, prices: PriceTable
+) -> float | None:
+    settings = sweep.settings
+    if settings.market != SPOT or not hours:
+        return None
+    core, primary = settings.core.instance_type, settings.primary.instance_type
+    usd = spot_cost_of(core, sweep.core_nodes, primary, hours[1] * 3600, prices).usd
+    return None if usd is None else round(usd, 2)
 
 
 def _hours(sweep: Sweep, per_run: Sequence[Minutes | None]) -> list[float] | None:
@@ -143,4 +157,10 @@ def _cost_text(found: dict[str, Any]) -> str:
     if found["usd"] is None:
         return f"{rate}, the time not known"
     ends = f"{found['usd_low']:g} to {found['usd_high']:g}"
-    return f"{rate}, {found['usd']:g} USD ({ends}) for {found['hours']:g} h"
+    text = f"{rate}, {found['usd']:g} USD ({ends}) for {found['hours']:g} h"
+    if found["market"] != SPOT:
+        return text
+    spot = "not known: the price table has no spot_usd_per_hour"
+    if found["spot"] is not None:
+        spot = f"{found['spot']:g} USD"
+    return f"{text} on demand; with all core nodes spot {spot}"

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from emr.plan import Run, Sweep
-from emr.settings import ClusterSettings
+from emr.settings import (
+    MANAGED_TAG,
+    NODES_TAG,
+    SPOT,
+    SWEEP_TAG,
+    ClusterSettings,
+)
 from emr.spark import CODE, PYTHON, submit_command
 
 BOOTSTRAP = "bootstrap.sh"
-SWEEP_TAG = "xray-sweep"
-# Lets AWS' own managed policy for EMR act on what carries it.
-MANAGED_TAG = "for-use-with-amazon-emr-managed-policies"
 
 
 def run_job_flow_request(sweep: Sweep, runs: Sequence[Run]) -> dict[str, Any]:
@@ -20,12 +23,14 @@ def run_job_flow_request(sweep: Sweep, runs: Sequence[Run]) -> dict[str, Any]:
     keeps running if this program cannot end it.
     """
     settings = sweep.settings
+    core_nodes = max(run.executors for run in runs)
+    secured = {"SecurityConfiguration": settings.security_configuration}
     return {
         "Name": sweep.name,
         "ReleaseLabel": settings.release,
         "LogUri": settings.uri("logs", ""),
         "Applications": [{"Name": "Spark"}],
-        "Instances": _instances(settings, max(run.executors for run in runs)),
+        "Instances": _instances(settings, core_nodes),
         "BootstrapActions": [_bootstrap(sweep)],
         "Steps": steps(sweep, runs),
         "StepConcurrencyLevel": 1,
@@ -35,10 +40,8 @@ def run_job_flow_request(sweep: Sweep, runs: Sequence[Run]) -> dict[str, Any]:
         "AutoTerminationPolicy": {"IdleTimeout": settings.idle_minutes * 60},
         "EbsRootVolumeSize": settings.root_volume_gib,
         "VisibleToAllUsers": True,
-        "Tags": [
-            {"Key": SWEEP_TAG, "Value": sweep.name},
-            {"Key": MANAGED_TAG, "Value": "true"},
-        ],
+        "Tags": _tags(sweep, core_nodes),
+        **(secured if settings.security_configuration else {}),
     }
 
 
@@ -94,30 +97,77 @@ def artifact_uri(sweep: Sweep, name: str) -> str:
     return sweep.settings.uri("artifacts", name)
 
 
+def _tags(sweep: Sweep, core_nodes: int) -> list[dict[str, str]]:
+    tags = {
+        **sweep.settings.tags,
+        SWEEP_TAG: sweep.name,
+        NODES_TAG: str(core_nodes),
+        MANAGED_TAG: "true",
+    }
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
 def _instances(settings: ClusterSettings, core_nodes: int) -> dict[str, Any]:
+    spot = settings.market == SPOT
     instances: dict[str, Any] = {
+        "KeepJobFlowAliveWhenNoSteps": False,
+        "TerminationProtected": False,
+        **(_fleets(settings, core_nodes) if spot else _groups(settings, core_nodes)),
+    }
+    if settings.ec2_key_name:
+        instances["Ec2KeyName"] = settings.ec2_key_name
+    if settings.subnet and spot:
+        instances["Ec2SubnetIds"] = [settings.subnet]
+    elif settings.subnet:
+        instances["Ec2SubnetId"] = settings.subnet
+    return instances
+
+
+def _groups(settings: ClusterSettings, core_nodes: int) -> dict[str, Any]:
+    return {
         "InstanceGroups": [
             {
-                "Name": "primary",
-                "InstanceRole": "MASTER",
+                "Name": name,
+                "InstanceRole": role,
                 "Market": "ON_DEMAND",
-                "InstanceType": settings.primary.instance_type,
-                "InstanceCount": 1,
+                "InstanceType": node.instance_type,
+                "InstanceCount": count,
+            }
+            for name, role, node, count in (
+                ("primary", "MASTER", settings.primary, 1),
+                ("core", "CORE", settings.core, core_nodes),
+            )
+        ]
+    }
+
+
+def _fleets(settings: ClusterSettings, core_nodes: int) -> dict[str, Any]:
+    """Fleets, since a group of spot nodes would wait for them without end."""
+    wait = {
+        "TimeoutDurationMinutes": settings.spot_minutes,
+        "TimeoutAction": "SWITCH_TO_ON_DEMAND",
+        "AllocationStrategy": "capacity-optimized",
+    }
+    return {
+        "InstanceFleets": [
+            {
+                "Name": "primary",
+                "InstanceFleetType": "MASTER",
+                "TargetOnDemandCapacity": 1,
+                "InstanceTypeConfigs": [
+                    {"InstanceType": settings.primary.instance_type}
+                ],
             },
             {
                 "Name": "core",
-                "InstanceRole": "CORE",
-                "Market": settings.market,
-                "InstanceType": settings.core.instance_type,
-                "InstanceCount": core_nodes,
+                "InstanceFleetType": "CORE",
+                "TargetSpotCapacity": core_nodes,
+                # One type: executors are cut for it, and a slower one holds up all.
+                "InstanceTypeConfigs": [{"InstanceType": settings.core.instance_type}],
+                "LaunchSpecifications": {"SpotSpecification": wait},
             },
-        ],
-        "KeepJobFlowAliveWhenNoSteps": False,
-        "TerminationProtected": False,
+        ]
     }
-    if settings.subnet:
-        instances["Ec2SubnetId"] = settings.subnet
-    return instances
 
 
 def _bootstrap(sweep: Sweep) -> dict[str, Any]:

@@ -16,6 +16,11 @@ from xray.config.runners import ELEPHAS
 from xray.storage.place import on_s3
 
 SWEEP_NAME = re.compile("xray-[0-9a-f]{10}")
+IRRELEVANT = (
+    *("idle_minutes", "start_minutes", "spot_minutes"),
+    *("tags", "ec2_key_name"),
+)
+"""Settings of a cluster that no record depends on."""
 MAX_STEPS = 256
 """Steps that a cluster accepts."""
 
@@ -60,7 +65,7 @@ class Sweep:
         So another number of executors or repeats adds runs to the same sweep.
         """
         settings = self.settings.model_dump(mode="json")
-        for irrelevant in ("idle_minutes", "start_minutes"):
+        for irrelevant in IRRELEVANT:
             del settings[irrelevant]
         for role in ("primary", "core"):
             del settings[role]["network_gbps"]

@@ -4,15 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from xray.common.errors import UserError
 from xray.config.file import one_line, parse_value, read_yaml_mapping
 from xray.config.run import Section
 from xray.storage.s3 import split_uri
 
+SPOT = "SPOT"
 CLUSTER = Path(__file__).parent / "cluster.yaml"
 PLACEHOLDER_BUCKET = "CHANGE-ME"
+SWEEP_TAG = "xray-sweep"
+NODES_TAG = "xray-core-nodes"
+# Lets AWS' own managed policy for EMR act on what carries it.
+MANAGED_TAG = "for-use-with-amazon-emr-managed-policies"
+OUR_TAGS = (SWEEP_TAG, NODES_TAG, MANAGED_TAG)
 YARN_SHARE = 0.75
 """Share of a node's memory that YARN gives out, as EMR's own default for m5.xlarge."""
 APPLICATION_MASTER_MIB = 1024
@@ -56,13 +62,22 @@ class ClusterSettings(Section):
     primary: Node
     core: Node
     market: Literal["ON_DEMAND", "SPOT"] = "ON_DEMAND"
-    """Of the core nodes; the primary node is always on demand."""
+    """Of the core nodes; the primary node is always on demand. AWS takes SPOT nodes
+    away when it needs them: see runner.min_workers."""
+    spot_minutes: Annotated[int, Field(ge=5, le=1440)] = 10
+    """How long spot nodes are waited for before they are taken on demand."""
     subnet: Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")] | None = None
     """null takes the default network of the account."""
     job_flow_role: str = "EMR_EC2_DefaultRole"
     """Instance profile: what reads the images and writes the records."""
     service_role: str = "EMR_DefaultRole"
     root_volume_gib: Annotated[int, Field(ge=15, le=100)] = 30
+    security_configuration: str | None = None
+    """Of EMR, by name: encryption, Kerberos and the like."""
+    ec2_key_name: str | None = None
+    """To log in to the nodes; null lets nobody."""
+    tags: dict[str, str] = {}
+    """More tags of the cluster and its nodes, for those who read the bill."""
     idle_minutes: Annotated[int, Field(ge=1, le=10080)] = 15
     """AWS ends the cluster after so long without a step, whatever becomes of us."""
     start_minutes: Annotated[float, Field(ge=0)] = 8
@@ -78,6 +93,14 @@ class ClusterSettings(Section):
                 f"Keras Python 3.11. Got {self.release}"
             )
         return self
+
+    @field_validator("tags")
+    @classmethod
+    def _own_tags(cls, value: dict[str, str]) -> dict[str, str]:
+        taken = [name for name in value if name in OUR_TAGS or name.startswith("aws:")]
+        if taken:
+            raise ValueError(f"{taken[0]} is not yours to set")
+        return value
 
     @model_validator(mode="after")
     def _executor_fits_node(self) -> "ClusterSettings":

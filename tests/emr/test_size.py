@@ -118,6 +118,20 @@ def test_cost_is_nodes_times_hours_times_price():
     assert (found["usd_low"], found["usd"], found["usd_high"]) == (1.3, 1.5, 1.8)
 
 
+def test_spot_is_priced_beside_on_demand_where_its_price_is_known():
+    price = PRICES.instances["m5.xlarge"]
+    cheap = price.model_copy(update={"spot_usd_per_hour": 0.05})
+    prices = PRICES.model_copy(update={"instances": {"m5.xlarge": cheap}})
+    sweep, minutes = make(3, settings=["market=SPOT"]), {3: (50, 52, 70)}
+    found = estimate_cost(sweep, prices, minutes)
+    assert found["usd"] == pytest.approx(4 * 0.25)  # as above, for an hour
+    surcharge = price.emr_usd_per_hour
+    one = 0.25 + 3 * (0.05 + surcharge)  # the primary node is on demand
+    assert found["spot"] == pytest.approx(one, abs=0.005)
+    assert estimate_cost(sweep, PRICES, minutes)["spot"] is None
+    assert estimate_cost(make(3), prices, minutes)["spot"] is None
+
+
 def test_a_missing_price_is_said():
     settings = ["core.instance_type=m5a.xlarge"]
     found = estimate_cost(make(1, settings=settings), PRICES, {1: (50, 60, 70)})

@@ -38,6 +38,9 @@ class Price(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     ec2_usd_per_hour: Usd
     emr_usd_per_hour: Usd | None = None
+    spot_usd_per_hour: Usd | None = None
+    """In place of ec2_usd_per_hour for a spot node; it changes by the hour, and only a
+    plan counts with it."""
     network_gbps: Annotated[FiniteFloat, Field(gt=0)] | None = None
     """What it sends or receives for as long as one likes, Gbit/s; a forecast lets the
     weights travel through it."""
@@ -165,6 +168,24 @@ def cost_of(
         per_hour += count * (price.ec2_usd_per_hour + (surcharge or 0.0))
     hours = max(seconds, MINIMUM_SECONDS) / 3600
     return Cost(per_hour * hours, found, per_hour)
+
+
+def spot_cost_of(
+    core: str, core_nodes: int, primary: str, seconds: float, table: PriceTable
+) -> Cost:
+    """What a cluster on EMR costs whose core nodes are spot, its primary node not.
+
+    No price where the table tells none of spot nodes.
+    """
+    price = table.instances.get(core)
+    if price is None or price.spot_usd_per_hour is None:
+        problem = f"no spot price of {core}: add spot_usd_per_hour to the price table"
+        return Cost(None, {}, problem=problem)
+    spot = price.model_copy(update={"ec2_usd_per_hour": price.spot_usd_per_hour})
+    name = f"{core} (spot)"
+    prices = table.model_copy(update={"instances": table.instances | {name: spot}})
+    machines = Counter([primary]) + Counter({name: core_nodes})
+    return cost_of(machines, seconds, prices, on_emr=True)
 
 
 def cluster_of(core: str, core_nodes: int, primary: str | None = None) -> Counter[str]:
