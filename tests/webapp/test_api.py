@@ -11,11 +11,17 @@ from tests.pictures import encode, huge_png, noise
 from xray.data.images import decode_image
 from xray.data.labels import FINDINGS
 from xray.local.dicom import encode_dicom
+from xray.records.scores import (
+    Calibration,
+    FindingCalibration,
+    Interval,
+    OperatingPoint,
+)
 from xray.webapp.__main__ import main
 from xray.webapp.app import HEADERS, create_app
 from xray.webapp.limits import Limits
 from xray.webapp.samples import drawn_samples
-from xray.webapp.scoring import Scorer, split_at_features
+from xray.webapp.scoring import Scorer, reading, split_at_features
 from xray.webapp.server import is_loopback, load_scorers
 
 pytestmark = pytest.mark.slow  # imports TensorFlow
@@ -58,8 +64,34 @@ def test_probabilities_are_those_of_the_model(client, saved_model):
 def test_thresholds_come_from_the_sidecar_or_are_marked(client):
     answer = client.post(PREDICT, data=CHEST).json
     thresholds = {f["name"]: f["threshold"] for f in answer["findings"]}
-    assert thresholds["Mass"] == {"value": 0.25, "chosen": True}
-    assert thresholds["Hernia"] == {"value": 0.5, "chosen": False}
+    unmeasured = {"sensitivity": None, "specificity": None}
+    assert thresholds["Mass"] == {"value": 0.25, "chosen": True, **unmeasured}
+    assert thresholds["Hernia"] == {"value": 0.5, "chosen": False, **unmeasured}
+
+
+@pytest.mark.parametrize(
+    ("probability", "threshold", "expected"),
+    [
+        *[(0.06, 0.05, 0.5 + 0.01 / 1.9), (0.4, 0.8, 0.25), (0.05, 0.05, 0.5)],
+        *[(0, 0.3, 0), (1, 0.3, 1), (0.2, 0, 0.6), (1, 1, 0.5), (0.5, 1, 0.25)],
+    ],
+)
+def test_a_reading_has_its_threshold_in_the_middle(probability, threshold, expected):
+    assert reading(probability, threshold) == pytest.approx(expected)
+
+
+def test_what_a_threshold_reached_is_told_of_that_threshold_alone(scorer):
+    point = OperatingPoint(
+        threshold=0.25,
+        sensitivity=Interval(value=0.8),
+        specificity=Interval(value=0.7),
+    )
+    finding = FindingCalibration(thresholds={"youden": point})
+    calibration = Calibration(findings={"Mass": finding, "Hernia": finding})
+    known = Scorer.__new__(Scorer)
+    known.info = scorer.info.model_copy(update={"calibration": calibration})
+    assert known.operating_point("Mass") == (0.8, 0.7)
+    assert known.operating_point("Hernia") == (None, None), "its threshold is 0.5 here"
 
 
 @pytest.mark.parametrize("explain", ["Hernia", "No Finding", "highest"])
@@ -67,7 +99,7 @@ def test_heat_map_of_the_finding_asked_for(client, explain):
     answer = client.post(f"{PREDICT}?explain={explain}", data=CHEST).json
     likeliest = max(
         (f for f in answer["findings"] if f["name"] != "No Finding"),
-        key=lambda finding: finding["probability"],
+        key=lambda finding: finding["reading"],
     )
     expected = likeliest["name"] if explain == "highest" else explain
     assert answer["heat_map"]["finding"] == expected

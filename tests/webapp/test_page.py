@@ -120,6 +120,31 @@ def test_pictures_side_by_side_with_heat_maps(page):
     assert violations(page) == ""
 
 
+def test_findings_are_read_against_their_own_threshold(page):
+    upload(page, ("chest.png", encode(noise(64))))
+    wait_for_cards(page, 1)
+    rows = page.evaluate(
+        """() => [...document.querySelectorAll('.finding')].map((row) => ({
+          name: row.querySelector('input').value,
+          fill: parseFloat(row.querySelector('.fill').style.width) / 100,
+          above: row.classList.contains('above'),
+          told: row.querySelector('.visually-hidden').textContent,
+        }))"""
+    )
+    assert rows[-1]["name"] == "No Finding", "apart, and never flagged"
+    assert not rows[-1]["above"]
+    findings = rows[:-1]
+    fills = [row["fill"] for row in findings]
+    assert fills == sorted(fills, reverse=True)
+    for row in findings:
+        assert row["above"] == (row["fill"] >= 0.5) == ("at or above" in row["told"])
+    above = [row["name"].replace("_", " ") for row in findings if row["above"]]
+    said = page.text_content(".flagged")
+    expected = f"At or above the threshold: {', '.join(above)}"
+    assert said == (expected if above else "No finding reaches its threshold.")
+    assert said in page.text_content("#status")
+
+
 def test_sliders_change_what_is_seen(page):
     slope = [[4 * x for x in range(64)] for _ in range(64)]
     image = Image.new("L", (64, 64))

@@ -19,6 +19,11 @@ class Threshold(ApiAnswer):
     value: Share
     chosen: bool
     """Chosen on validation images; otherwise 0.5, for want of a better one."""
+    sensitivity: Share | None = None
+    """Of the test images with the finding, the share at or above it; null where that
+    was not measured."""
+    specificity: Share | None = None
+    """Of those without it, the share below."""
 
 
 class Finding(ApiAnswer):
@@ -27,6 +32,10 @@ class Finding(ApiAnswer):
     name: str
     probability: Share
     threshold: Threshold
+    reading: Share
+    """The probability on a scale on which the threshold is at 0.5, so that findings can
+    be compared: linear between 0 and the threshold, and between it and 1. (Cohen et al.
+    2022, arXiv:2111.00595: TorchXRayVision calibrates to operating points likewise.)"""
 
 
 class Box(ApiAnswer):

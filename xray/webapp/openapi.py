@@ -69,7 +69,8 @@ def _predict(limits: Limits) -> dict[str, Any]:
             _parameter(
                 "explain",
                 "query",
-                "Draw the heat map of this finding; highest: the likeliest illness.",
+                "Draw the heat map of this finding; highest: the illness with the "
+                "highest reading.",
             ),
             _parameter("preview", "query", "true returns the picture as a grey PNG."),
         ],

@@ -80,10 +80,31 @@ class Scorer:
         crop = self.info.config.get("model", {}).get("crop") or size
         return (size - crop) // 2 / size, crop / size
 
+    def operating_point(self, finding: str) -> tuple[float | None, float | None]:
+        """Sensitivity and specificity of the finding's threshold on the test images."""
+        calibration = self.info.calibration
+        found = calibration and calibration.findings.get(finding)
+        point = found and found.thresholds.get(THRESHOLD_KIND)
+        if not point or point.threshold != self.threshold(finding)[0]:
+            return None, None
+        return point.sensitivity.value, point.specificity.value
+
     def threshold(self, finding: str) -> tuple[float, bool]:
         """The finding's threshold, and whether it was chosen on validation images."""
         chosen = (self.info.thresholds or {}).get(finding, {}).get(THRESHOLD_KIND)
         return (DEFAULT_THRESHOLD, False) if chosen is None else (chosen, True)
+
+
+def reading(probability: float, threshold: float) -> float:
+    """The probability on a scale on which the threshold is at 0.5.
+
+    Linear on either side of it; 1 is 1 and 0 is 0, where the threshold is neither.
+    """
+    if probability < threshold:
+        return probability / (2 * threshold)
+    if threshold == 1:
+        return 0.5
+    return 0.5 + (probability - threshold) / (2 * (1 - threshold))
 
 
 def split_at_features(model: "keras.Model") -> tuple["keras.Model", "keras.Model"]:

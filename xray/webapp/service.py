@@ -10,7 +10,7 @@ from xray.data.images import Picture, shrink
 from xray.webapp import answers
 from xray.webapp.limits import Gate, Limits, RateLimit
 from xray.webapp.samples import Sample
-from xray.webapp.scoring import Scorer
+from xray.webapp.scoring import Scorer, reading
 from xray.webapp.uploads import preview
 
 HIGHEST = "highest"
@@ -68,7 +68,8 @@ def predict(
     Args:
         scorer: the model.
         picture: the upload.
-        explain: a finding, or "highest", the likeliest one; None draws no heat map.
+        explain: a finding, or "highest", the illness with the highest reading; None
+            draws no heat map.
         with_preview: whether the browser needs the picture as PNG.
 
     Raises:
@@ -84,9 +85,13 @@ def predict(
     probabilities, features = scorer.score(shrink(picture.grey, scorer.info.image_size))
     if not np.isfinite(probabilities).all():
         raise InternalServerError("The model gives no probabilities for this picture.")
+    findings = [
+        _finding(scorer, name, float(probability))
+        for name, probability in zip(names, probabilities, strict=True)
+    ]
     heat_map = None
     if explain:
-        index = _index(names, probabilities, explain)
+        index = _index(findings, explain)
         rows = scorer.heat_map(features, index).round(4).tolist()
         start, share = scorer.seen
         box = answers.Box(left=start, top=start, width=share, height=share)
@@ -99,28 +104,32 @@ def predict(
             height=picture.grey.height,
             preview=preview(picture) if with_preview else None,
         ),
-        findings=[
-            _finding(scorer, name, float(probability))
-            for name, probability in zip(names, probabilities, strict=True)
-        ],
+        findings=findings,
         heat_map=heat_map,
     )
 
 
-def _index(names: Sequence[str], probabilities: np.ndarray, explain: str) -> int:
+def _index(findings: Sequence[answers.Finding], explain: str) -> int:
     if explain != HIGHEST:
-        return names.index(explain)
+        return [finding.name for finding in findings].index(explain)
     # Where the model looked for nothing is nothing to look at.
-    is_illness = np.array(names) != NO_FINDING
-    return int(np.argmax(np.where(is_illness, probabilities, -1)))
+    readings = [-1 if f.name == NO_FINDING else f.reading for f in findings]
+    return int(np.argmax(readings))
 
 
 def _finding(scorer: Scorer, name: str, probability: float) -> answers.Finding:
     value, chosen = scorer.threshold(name)
+    sensitivity, specificity = scorer.operating_point(name)
     return answers.Finding(
         name=name,
         probability=probability,
-        threshold=answers.Threshold(value=value, chosen=chosen),
+        threshold=answers.Threshold(
+            value=value,
+            chosen=chosen,
+            sensitivity=sensitivity,
+            specificity=specificity,
+        ),
+        reading=reading(probability, value),
     )
 
 

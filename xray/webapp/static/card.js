@@ -4,6 +4,7 @@ import { paintHeat } from "./heat.js";
 import { throughWindow } from "./picture.js";
 
 const REDRAW_MILLISECONDS = 200; // after the last key, before a heat map is asked for
+const NO_FINDING = "No Finding";
 let cards = 0;
 
 export class Card {
@@ -72,11 +73,14 @@ export class Card {
     if (this.prediction) this.finding = this.prediction.heat_map.finding;
   }
 
-  /** List the findings, the likeliest first or in the model's order. */
+  /** List the findings, the highest reading first or in the model's order; and, apart,
+   * that there is none. */
   list(sorted) {
     if (!this.prediction) return;
     const findings = [...this.prediction.findings];
-    if (sorted) findings.sort((a, b) => b.probability - a.probability);
+    if (sorted) findings.sort((a, b) => b.reading - a.reading);
+    findings.sort((a, b) => (a.name === NO_FINDING) - (b.name === NO_FINDING));
+    this.element.querySelector(".flagged").textContent = this.flagged();
     const focused = document.activeElement?.value;
     const held = this.fieldset.contains(document.activeElement);
     this.fieldset.querySelectorAll(".finding").forEach((row) => row.remove());
@@ -84,30 +88,41 @@ export class Card {
     if (held) this.fieldset.querySelector(`[value="${CSS.escape(focused)}"]`)?.focus();
   }
 
-  row({ name, probability, threshold }) {
+  /** Which findings the model calls present, the highest reading first. */
+  flagged() {
+    const found = this.prediction.findings
+      .filter((finding) => finding.name !== NO_FINDING && isAbove(finding))
+      .sort((a, b) => b.reading - a.reading)
+      .map(({ name }) => label(name));
+    return found.length ? `At or above the threshold: ${found.join(", ")}` : "No finding reaches its threshold.";
+  }
+
+  row(finding) {
+    const { name, probability, threshold, reading } = finding;
     const row = clone("finding");
     const input = row.querySelector("input");
     input.name = `finding-${this.number}`;
     input.value = name;
     input.checked = name === this.finding;
-    const above = probability >= threshold.value;
-    row.classList.toggle("above", above);
+    const above = isAbove(finding);
+    row.classList.toggle("above", above && name !== NO_FINDING);
+    row.classList.toggle("apart", name === NO_FINDING);
     row.querySelector(".name").textContent = label(name);
     row.querySelector(".value").textContent = percent(probability);
     // Set here and not as attributes: the page allows no inline style.
-    row.querySelector(".fill").style.width = `${100 * probability}%`;
-    row.querySelector(".tick").style.left = `${100 * threshold.value}%`;
+    row.querySelector(".fill").style.width = `${100 * reading}%`;
     row.querySelector(".tick").classList.toggle("unchosen", !threshold.chosen);
     const kind = threshold.chosen ? "threshold" : "threshold, not chosen for this model,";
-    row.querySelector(".visually-hidden").textContent =
-      `, ${above ? "at or above" : "below"} the ${kind} of ${percent(threshold.value)}`;
+    const told = `${above ? "at or above" : "below"} the ${kind} of ${percent(threshold.value)}${reached(threshold)}`;
+    row.querySelector(".visually-hidden").textContent = `, ${told}`;
+    row.title = `${label(name)} ${percent(probability)}, ${told}`;
     return row;
   }
 
   /** One sentence for the status line. */
   summary() {
     const chosen = this.prediction.findings.find(({ name }) => name === this.finding);
-    return `${this.name}: ${label(chosen.name)} ${percent(chosen.probability)}`;
+    return `${this.name}: ${label(chosen.name)} ${percent(chosen.probability)}. ${this.flagged()}`;
   }
 
   reset() {
@@ -142,6 +157,16 @@ export class Card {
 
 function clone(id) {
   return document.getElementById(id).content.firstElementChild.cloneNode(true);
+}
+
+function isAbove({ probability, threshold }) {
+  return probability >= threshold.value;
+}
+
+/** What a threshold reached on the test images, if that is known. */
+function reached({ sensitivity, specificity }) {
+  if (sensitivity === null || specificity === null) return "";
+  return `, which found ${percent(sensitivity)} of the test images with it and cleared ${percent(specificity)} of those without`;
 }
 
 function label(name) {
