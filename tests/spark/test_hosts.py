@@ -20,6 +20,7 @@ from tests.faulty_s3 import FaultyS3
 from tests.network import hosts, spark_on
 from tests.runners.test_runners import read_record
 from tests.spark.resident.test_kills import EXACT, losses
+from xray.local.network import ip
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -155,6 +156,28 @@ def command_of(pid):
             return file.read().replace(b"\0", b" ").decode()
     except OSError:
         return ""
+
+
+def test_workers_that_do_not_reach_each_other_end_the_run(net, write_config, tmp_path):
+    """Each reaches the driver: so says Spark too, and starts them again and again."""
+
+    def route(verb):
+        for host in net.hosts:
+            for other in net.hosts:
+                if other is not host:
+                    ip("-n", host.name, "route", verb, "prohibit", other.address)
+
+    route("add")
+    try:
+        run = Run(write_config(), tmp_path / "results")
+        assert run.end() == 2, run.text()
+    finally:
+        route("del")
+    error = run.text()[run.text().rindex("error:") :]
+    parts = ("Worker 1 on", "cannot reach worker 0 at", "each other's ports")
+    assert_one_line(error, *parts)
+    record = read_record(run.results)
+    assert (record.status, record.epochs) == ("failed", [])
 
 
 def test_a_vanished_host_is_replaced_by_a_spare(

@@ -16,8 +16,9 @@ import pytest
 
 from xray.common.errors import UserError
 from xray.spark.resident.client import Link
-from xray.spark.resident.connection import CHUNK, connect
+from xray.spark.resident.connection import CHUNK, connect, send_vector
 from xray.spark.resident.messages import (
+    Answer,
     Average,
     Done,
     End,
@@ -267,11 +268,19 @@ def test_a_vector_that_stops_in_the_middle_holds_up_nobody(serve):
 
     for values in together(2, average):
         assert set(values) == {1}
+    first, second = (link._connection for link in links)
+    send_part(first, 0, 2 * CHUNK)
     with pytest.raises(OSError):
         for _ in range(100):  # what it still sends is of no use to anyone
             stalled.send_bytes(np.full(CHUNK, 100, np.float32))
-    for values in together(2, average):  # nor does it reach the next sum
-        assert set(values) == {1}
+    send_part(second, 2 * CHUNK, 3 * CHUNK)
+    assert [first.recv(), second.recv()] == [Answer(False)] * 2
+    assert set(server.weights) == {5}
+
+
+def send_part(connection, start, stop):
+    connection.send(Average(1, start, stop))
+    send_vector(connection, np.full(stop - start, 5, np.float32))
 
 
 def test_the_server_knows_since_when_a_worker_is_missing(serve):

@@ -78,6 +78,17 @@ class Link:
         """
         return self._ask(WantShare())
 
+    def meet(self) -> None:
+        """Connect with the other workers, if that is not done already.
+
+        Raises:
+            RoundLost: another worker or the driver is gone, or cannot be reached.
+        """
+        with _lost_when_closed():
+            if not self._met:
+                self._peers.meet(self._ask(WantPeers()), self._still_there)
+                self._met = True
+
     def average(self, vector: np.ndarray, images: int) -> None:
         """Replace float32 `vector` by the mean over the workers, by their images.
 
@@ -86,10 +97,8 @@ class Link:
         Raises:
             RoundLost: another worker or the driver is gone.
         """
+        self.meet()
         with _lost_when_closed():
-            if not self._met:
-                self._peers.meet(self._ask(WantPeers()), self._still_there)
-                self._met = True
             own = self._peers.reduce(vector, images)
             self._connection.send(Average(images, own.start, own.stop))
             send_vector(self._connection, vector[own])

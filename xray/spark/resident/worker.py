@@ -130,6 +130,7 @@ class ResidentTraining:
             share, self.sets = reading.result()
         bad = {name: unreadable for name, (_, _, unreadable) in self.sets.items()}
         self.link.gather(Loaded(bad, self.cached))
+        self.link.meet()  # before anything is trained
         self._take_weights()
         self.feed, self.parts = self._feed(share), share.parts
         self.pipeline = training_pipeline(self.feed)
