@@ -2,13 +2,15 @@
 
     python experiments/benchmarks/bench_predict.py            # 3 repeats, 10 minutes
     python experiments/benchmarks/bench_predict.py --quick    # one small repeat
+    python experiments/benchmarks/bench_predict.py --precision mixed_bfloat16
 
 On drawn images staged as shards at 128x128 behind the embedded S3 server, with the
 MobileNet of `sequential.py`. Each repeat measures in turn, in processes of their own:
 
 - limit: `model.predict` on an array in memory, on one pinned core
   (peers/predict_limit.py)
-- one, two: experiments/predict.py with as many single-threaded Spark workers
+- one, two: experiments/predict.py with as many single-threaded Spark workers, in
+  --precision; the limit is in float32
 
 The last line is one JSON object with medians over the repeats of
 
@@ -28,6 +30,7 @@ from typing import Any
 from experiments.benchmarks.harness import (
     PEERS,
     Bench,
+    add_precision_option,
     bench_parser,
     last_json,
     median_ratio,
@@ -47,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = bench_parser(__doc__)
     parser.set_defaults(out=Path("results/inference"))
     parser.add_argument("--images", type=int, default=6144)
+    add_precision_option(parser, "predict.py")
     return run_benchmark("predict", parser, _measure, QUICK, arguments)
 
 
@@ -56,7 +60,7 @@ def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any
         bench.run_tool("stage.py", STAGED)
         model = _train(bench)
         for number in range(options.repeats):
-            repeats.append(_repeat(bench, model, options.images))
+            repeats.append(_repeat(bench, model, options))
             rates = ", ".join(f"{k} {v['steady']:.1f}" for k, v in repeats[-1].items())
             print(f"{number + 1}/{options.repeats}: {rates} images/s", flush=True)
     limit, one, two = (
@@ -76,16 +80,18 @@ def _train(bench: Bench) -> str:
     return record.models["last"].path
 
 
-def _repeat(bench: Bench, model: str, images: int) -> dict[str, dict[str, Any]]:
-    command = [sys.executable, PEERS / "predict_limit.py"]
-    limit = last_json(run_script([*command, "--model", model, "--images", images]))
+def _repeat(
+    bench: Bench, model: str, options: argparse.Namespace
+) -> dict[str, dict[str, Any]]:
+    command = [sys.executable, PEERS / "predict_limit.py", "--model", model]
+    limit = last_json(run_script([*command, "--images", options.images]))
     figures = {"limit": {"steady": limit["images_per_second"]}}
     for name, workers in WORKERS.items():
-        figures[name] = _predict(bench, model, workers)
+        figures[name] = _predict(bench, model, workers, options.precision)
     return figures
 
 
-def _predict(bench: Bench, model: str, workers: int) -> dict[str, Any]:
+def _predict(bench: Bench, model: str, workers: int, precision: str) -> dict[str, Any]:
     """What a job on so many single-threaded workers says of its speed."""
     out = Path(tempfile.mkdtemp(dir=bench.folder))
     settings = (
@@ -93,6 +99,7 @@ def _predict(bench: Bench, model: str, workers: int) -> dict[str, Any]:
         f"runner.master=local[{workers}]",
         f"runner.workers={workers}",
         "runner.threads_per_worker=1",
+        f"runner.precision={precision}",
     )
     options = ("--model", model, "--out", out)
     bench.run_tool("predict.py", *settings, options=options)

@@ -57,13 +57,15 @@ def add_torch_option(parser: argparse.ArgumentParser, packages: str) -> None:
     )
 
 
-def add_precision_option(parser: argparse.ArgumentParser) -> None:
-    """Give a benchmark `--precision`, of the runner and of its limit."""
+def add_precision_option(
+    parser: argparse.ArgumentParser, whose: str = "the limit and our runner"
+) -> None:
+    """Give a benchmark `--precision`, of the runner, and of its limit or not."""
     parser.add_argument(
         "--precision",
         choices=("float32", BFLOAT16),
         default="float32",
-        help="of the limit and our runner (default: %(default)s)",
+        help=f"of {whose} (default: %(default)s)",
     )
 
 
