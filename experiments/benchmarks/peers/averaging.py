@@ -8,20 +8,21 @@ averages a vector of so many megabytes so many times, once more before that, and
 the seconds of each time. It uses nothing of the code but what all versions of it have.
 """
 
+import argparse
 import json
 import sys
 import time
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from xray.spark.resident.client import Link
-from xray.spark.resident.messages import ServerKey
-from xray.spark.resident.server import WeightServer
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def serve(host: str, workers: str, megabytes: str) -> None:
     """Be the driver until standard input ends."""
+    from xray.spark.resident.server import WeightServer
+
     handler = SimpleNamespace(on_average=lambda counts, images: False)
     server = WeightServer(host, int(workers), _vector(megabytes), handler)
     address = server.address
@@ -31,6 +32,9 @@ def serve(host: str, workers: str, megabytes: str) -> None:
 
 def average(number: str, megabytes: str, rounds: str) -> None:
     """Be a worker."""
+    from xray.spark.resident.client import Link
+    from xray.spark.resident.messages import ServerKey
+
     host, port, key = json.loads(sys.stdin.readline())
     link = Link(ServerKey(host, port, bytes.fromhex(key)), int(number), 1)
     values, seconds = _vector(megabytes) + int(number), []
@@ -41,9 +45,22 @@ def average(number: str, megabytes: str, rounds: str) -> None:
     print(json.dumps(seconds[1:]))
 
 
-def _vector(megabytes: str) -> np.ndarray:
+def _vector(megabytes: str) -> "np.ndarray":
+    import numpy as np
+
     return np.zeros(int(float(megabytes) * 1e6 / 4), np.float32)
 
 
+def main() -> None:
+    """Be one of the two, as the command line says."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("role", choices=("serve", "average"))
+    parser.add_argument("numbers", nargs=3)
+    options = parser.parse_args()
+    {"serve": serve, "average": average}[options.role](*options.numbers)
+
+
 if __name__ == "__main__":
-    {"serve": serve, "average": average}[sys.argv[1]](*sys.argv[2:])
+    main()
