@@ -113,7 +113,7 @@ def run_sweep(
     try:
         cluster_id = cluster_id or _start(aws, sweep, missing)
         names = [run.name for run in missing]
-        lost = LostRuns(aws, sweep, cluster_id)
+        lost = LostRuns(aws, sweep, cluster_id, results)
         follow(
             aws,
             cluster_id,

@@ -2,11 +2,12 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from emr.aws import Aws, translated
 from emr.job_flow import add_steps_request
 from emr.plan import Run, Sweep
-from emr.store import recorded_runs
+from emr.store import fetch_records
 from xray.common.errors import UserError
 
 
@@ -20,10 +21,12 @@ class LostRuns:
         aws: clients.
         sweep: of the runs.
         cluster_id: j-...
+        results: folder of the records.
     """
 
-    def __init__(self, aws: Aws, sweep: Sweep, cluster_id: str) -> None:
-        self._aws, self._sweep, self._cluster_id = aws, sweep, cluster_id
+    def __init__(self, aws: Aws, sweep: Sweep, cluster_id: str, results: Path) -> None:
+        self._aws, self._sweep = aws, sweep
+        self._cluster_id, self._results = cluster_id, results
         self._tried: set[str] = set()
 
     def run_again(self, failed: Sequence[str]) -> None:
@@ -36,11 +39,12 @@ class LostRuns:
         if not new:
             return
         try:
-            lost = new - recorded_runs(self._aws, self._sweep.uri("runs", ""))
+            runs = self._sweep.uri("runs", "")
+            lost = new - set(fetch_records(self._aws, runs, self._results))
             self._tried |= new
-            runs = [run for run in self._sweep.runs if run.name in lost]
-            if runs:
-                self._add(runs)
+            again = [run for run in self._sweep.runs if run.name in lost]
+            if again:
+                self._add(again)
         except UserError as error:  # the cluster may be ending; the sweep goes on
             print(f"warning: {error}", file=sys.stderr)
 

@@ -31,11 +31,11 @@ from xray.common.errors import UserError
 from xray.records.predictions import SUFFIX
 from xray.storage.credentials import load_access
 from xray.storage.place import Place
+from xray.training.checkpoint import CHECKPOINTS
 
 JOB_FLOW = Path("/mnt/var/lib/info/job-flow.json")
 """EMR's description of the cluster on its nodes."""
 
-CHECKPOINTS = "checkpoints"  # as xray.training.checkpoint calls its folder
 KEEP_SECONDS = 5  # between two looks for a checkpoint
 
 RECORD_SECONDS = 60  # for a cancelled run to write its record

@@ -68,16 +68,6 @@ def fetch_records(aws: Aws, prefix: str, results: Path) -> dict[str, list[str]]:
     return found
 
 
-def recorded_runs(aws: Aws, prefix: str) -> set[str]:
-    """Names of the runs under `prefix`, of a sweep's runs, that have left a record.
-
-    Raises:
-        UserError: S3 refuses or does not answer.
-    """
-    keys = [key.split("/") for key in _keys(aws, prefix) if key.endswith(".json")]
-    return {key[-2] for key in keys}
-
-
 def log_tail(
     aws: Aws, log_uri: str, cluster_id: str, step_id: str, wait_seconds: float = 0
 ) -> list[str]:

@@ -14,9 +14,10 @@ def end_java() -> None:
     YARN would take such an end for a failure, there is no such thread.
     """
     pyspark = sys.modules.get("pyspark")
-    if pyspark is None or "PYSPARK_GATEWAY_PORT" not in os.environ:
+    gateway = pyspark and pyspark.SparkContext._gateway
+    if gateway is None or "PYSPARK_GATEWAY_PORT" not in os.environ:
         return
-    system = pyspark.SparkContext._gateway.jvm.java.lang.System
+    system = gateway.jvm.java.lang.System
     if not (system.getProperty("spark.master") or "").startswith("local"):
         return
     sys.stdout.flush()

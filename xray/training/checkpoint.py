@@ -43,6 +43,8 @@ CHANGEABLE = {
     "output": ("models", "tensorboard"),
 }
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+CHECKPOINTS = "checkpoints"
+"""Folder of the checkpoints below that of the results."""
 PROGRESS = "progress"  # entry of the file beside the arrays
 
 
@@ -104,7 +106,7 @@ class CheckpointFile:
             del settings["runner"]["workers"]
         text = json.dumps([runner, settings], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.path = results.folder / "checkpoints" / f"{runner}_{digest}.npz"
+        self.path = results.folder / CHECKPOINTS / f"{runner}_{digest}.npz"
         self.saved_epochs = 0
         self._results = results
         self._own = False  # this run wrote or read it

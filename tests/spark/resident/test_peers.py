@@ -129,6 +129,19 @@ def test_a_wait_for_a_worker_that_does_not_come_asks_and_ends():
     other.close()
 
 
+def test_a_worker_that_is_lost_just_then_is_not_called_out_of_reach():
+    """Or two that die while all meet would be taken for a wall between the hosts."""
+    (other,) = make(2)[1:]
+    with socket.create_server(("127.0.0.1", 0)) as dying:
+        address = ServerKey("127.0.0.1", dying.getsockname()[1], KEY)
+        gone = threading.Thread(target=lambda: dying.accept()[0].close())
+        gone.start()
+        with pytest.raises(CLOSED):
+            other.meet([address, other.address], lambda: None)
+        gone.join(30)
+    other.close()
+
+
 def test_a_worker_that_cannot_be_reached_is_named():
     one, other = make(2)
     one.close()

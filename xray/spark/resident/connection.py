@@ -39,19 +39,39 @@ CHUNK = 1 << 18  # floats of a vector in one message: 1 MiB
 
 
 def connect(server: ServerKey) -> Connection:
-    """A connection to the weight server, which each side has proved to know.
+    """A connection to whoever listens there, which each side has proved to know.
 
     Raises:
         OSError: nobody answers there, or hangs up.
-        AuthenticationError: it is another server.
+        AuthenticationError: it is somebody else.
+    """
+    connection = reach(server)
+    introduce(connection, server.key)
+    return connection
+
+
+def reach(server: ServerKey) -> Connection:
+    """A connection that nobody has proved anything on.
+
+    Raises:
+        OSError: nobody answers there.
     """
     with socket.create_connection((server.host, server.port), CONNECT_SECONDS) as plain:
         plain.settimeout(None)
         connection = Connection(plain.detach())
     notice_silence(connection)
-    answer_challenge(connection, server.key)
-    deliver_challenge(connection, server.key)
     return connection
+
+
+def introduce(connection: Connection, key: bytes) -> None:
+    """Prove to whoever listens that this side knows the key, and have it proved.
+
+    Raises:
+        AuthenticationError: the other side does not know it.
+        OSError: it hung up.
+    """
+    answer_challenge(connection, key)
+    deliver_challenge(connection, key)
 
 
 def notice_silence(connection: Connection) -> str:

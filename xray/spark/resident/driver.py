@@ -70,22 +70,9 @@ def train_resident(
         progress_bar(None, "fit") as bar,
         BackgroundSaver(journal.tries.file) as saver,
     ):
-        coordinator = Coordinator(
-            journal,
-            vector.values,
-            shares,
-            bar,
-            cluster.last_failure,
-            cluster.room,
-            outer,
-        )
-        server = WeightServer(
-            cluster.driver_address(),
-            workers,
-            vector.values,
-            coordinator,
-            journal.exchange,
-        )
+        asked = cluster.last_failure, cluster.room
+        coordinator = Coordinator(journal, vector.values, shares, bar, *asked, outer)
+        server = _serve(journal, cluster, workers, coordinator)
         task = _task(journal, workers, access, server)
         loop = in_background(
             run_loop, journal, coordinator, best, saver if journal.tries.file else None
@@ -128,6 +115,13 @@ def _cut(journal: Journal, workers: int, dataset: "Future[Dataset]") -> list[Sha
     """Each worker's share, once the data set is known."""
     take_dataset(journal, dataset, workers)
     return cut_shares(journal, workers)
+
+
+def _serve(
+    journal: Journal, cluster: Cluster, workers: int, coordinator: Coordinator
+) -> WeightServer:
+    address, values = cluster.driver_address(), coordinator.values
+    return WeightServer(address, workers, values, coordinator, journal.exchange)
 
 
 def _task(

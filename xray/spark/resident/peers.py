@@ -16,11 +16,13 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from xray.spark.resident.connection import (
+    CHUNK,
     authenticate,
-    connect,
     end_of,
+    introduce,
     notice_silence,
     pieces,
+    reach,
     receive_vector,
     send_vector,
 )
@@ -62,8 +64,10 @@ class Peers:
             RoundLost: one cannot be reached.
         """
         for number in range(self._worker):
-            self._others[number] = self._reach(number, addresses[number])
-            self._others[number].send(self._worker)
+            connection = self._reach(number, addresses[number])
+            self._others[number] = connection
+            introduce(connection, self.address.key)
+            connection.send(self._worker)
         while len(self._others) < len(addresses) - 1:
             try:
                 self._let_in()
@@ -73,7 +77,7 @@ class Peers:
 
     def _reach(self, number: int, address: ServerKey) -> Connection:
         try:
-            return connect(address)
+            return reach(address)
         except OSError as error:
             raise RoundLost(
                 f"Worker {self._worker} on {socket.gethostname()} cannot reach worker "
@@ -163,8 +167,9 @@ class Peers:
         """Add another worker's part, times its weight, to the total; the weight."""
         connection = self._others[number]
         weight = connection.recv()
+        buffer = np.empty(min(CHUNK, len(total)), np.float32)
         for place in pieces(len(total)):
-            piece = np.empty(place.stop - place.start, np.float32)
+            piece = buffer[: place.stop - place.start]
             connection.recv_bytes_into(piece)
             piece *= np.float32(weight)
             total[place] += piece

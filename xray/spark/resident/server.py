@@ -20,6 +20,7 @@ import numpy as np
 from xray.common.errors import UserError
 from xray.spark.resident.attempt import Attempt, RollCall
 from xray.spark.resident.connection import (
+    CHUNK,
     SILENCE,
     authenticate,
     notice_silence,
@@ -297,8 +298,9 @@ class WeightServer:
         self, connection: Connection, attempt: Attempt, start: int, stop: int
     ) -> None:
         """Put a worker's part of the mean where it belongs."""
+        buffer = np.empty(min(CHUNK, stop - start), np.float32)
         for place in pieces(stop - start):
-            piece = np.empty(place.stop - place.start, np.float32)
+            piece = buffer[: place.stop - place.start]
             connection.recv_bytes_into(piece)
             with self._changed:
                 if attempt.lost:
