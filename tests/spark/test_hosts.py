@@ -169,7 +169,8 @@ def test_workers_that_do_not_reach_each_other_end_the_run(net, write_config, tmp
 
     route("add")
     try:
-        run = Run(write_config(), tmp_path / "results")
+        # Long enough for a slow machine to start them twice.
+        run = Run(write_config(wait_for_workers=120), tmp_path / "results")
         assert run.end() == 2, run.text()
     finally:
         route("del")

@@ -188,6 +188,30 @@ def test_an_executor_that_yarn_kills_for_its_memory_is_told_so():
     assert "spark.executor.memoryOverhead" in str(failed[0])
 
 
+@pytest.mark.parametrize(
+    ("slots", "said"),
+    [
+        (2, "worker 0 at 10.0.0.2:4711 (No route to host). Workers exchange"),
+        (1, "the cluster has 1 slot(s)"),  # the other worker's host is gone
+    ],
+)
+def test_workers_that_start_too_slowly_again_hide_no_closed_port(slots, said):
+    told = (
+        "RoundLost: Worker 1 on node-2 cannot reach worker 0 at 10.0.0.2:4711 (No "
+        "route to host) at org.apache.spark.api.python.BasePythonRunner"
+    )
+    failures, failed = [None, told], []
+    shown = SimpleNamespace(
+        last_failure=lambda: failures.pop(0),
+        wait_seconds=5,
+        workers=2,
+        min_workers=None,
+        slots=lambda: slots,
+    )
+    Watch(shown_server(lambda: (6, None), fail=failed.append), shown).look()
+    assert said in str(failed[0])
+
+
 @pytest.mark.cluster  # each loss costs a start of all workers
 def test_more_losses_than_spark_bears_by_itself(bucket, cluster):
     """Unless told otherwise it ends a job after the fourth time."""

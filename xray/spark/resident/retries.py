@@ -11,6 +11,10 @@ REASON_CHARACTERS = 300  # of what Spark tells
 STACK = re.compile(r":? (Traceback \(most recent call last\)|at [\w.$]+\().*")
 # What Peers raises, which stands within a stack.
 UNREACHED = re.compile(r"Worker \d+ on \S+ cannot reach worker \d+ at \S+ \([^)]*\)")
+LET_THROUGH = (
+    "Workers exchange their weights with each other: let the executors' hosts through "
+    "to all of each other's ports."
+)
 
 
 def note_retry(journal: Journal, rounds: int, worker: int | None, told: str) -> None:
@@ -35,7 +39,4 @@ def note_retry(journal: Journal, rounds: int, worker: int | None, told: str) -> 
         Retry(epoch=epoch, rounds=rounds, worker=worker, reason=reason or None)
     )
     if again:
-        raise UserError(
-            f"{reason}. Workers exchange their weights with each other: let the "
-            "executors' hosts through to all of each other's ports."
-        )
+        raise UserError(f"{reason}. {LET_THROUGH}")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from xray.common.errors import UserError
 from xray.spark.cluster import Cluster
 from xray.spark.resident.messages import DriverUnreachable
+from xray.spark.resident.retries import LET_THROUGH, UNREACHED
 from xray.spark.resident.server import WeightServer
 
 logger = logging.getLogger(__name__)
@@ -135,9 +136,13 @@ class Watch:
                 "spark.executor.memoryOverhead (runner.spark_conf, or --conf) to 2g "
                 "for each worker of an executor, or lower --executor-cores."
             )
+        slots = self._cluster.slots()
+        found = UNREACHED.search(failure)
+        # With fewer slots than workers the one out of reach is most likely gone.
+        if found and slots >= self._cluster.workers:
+            return f"{found[0]}. {LET_THROUGH}"
         return (
             f"{self._cluster.workers} worker(s) were not there together within "
             f"{self._cluster.wait_seconds:g} s (runner.wait_for_workers); the cluster "
-            f"has {self._cluster.slots()} slot(s). Add executors, or lower "
-            "runner.workers."
+            f"has {slots} slot(s). Add executors, or lower runner.workers."
         )
