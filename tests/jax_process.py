@@ -121,7 +121,7 @@ def explain(config: RunConfig) -> tuple[list[float], list[list[float]]]:
     scorer = Scorer(build_model(config), info, "initial")
     pixels = np.random.default_rng(0).integers(0, 256, (size, size, 1), np.uint8)
     probabilities, features = scorer.score(pixels)
-    return probabilities.tolist(), scorer.heat_map(features, 3).tolist()
+    return probabilities.tolist(), scorer.heat_maps(features)[3].tolist()
 
 
 def see_mixed_precision(config: RunConfig) -> dict[str, str]:

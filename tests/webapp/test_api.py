@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_probabilities_are_those_of_the_model(client, saved_model):
     assert got == pytest.approx(expected.tolist(), abs=1e-5)
     assert answer["heat_map"] is None
     assert answer["image"] == {
-        **{"kind": "PNG", "width": 64, "height": 64},
+        **{"kind": "PNG", "width": 64, "height": 64, "doubt": None},
         "preview": None,
     }
 
@@ -110,6 +111,38 @@ def test_heat_map_of_the_finding_asked_for(client, explain):
     assert answer["heat_map"]["box"] == whole
 
 
+def test_all_heat_maps_are_those_asked_for_one_by_one(client):
+    answer = client.post(f"{PREDICT}?explain=all", data=CHEST).json
+    assert [each["finding"] for each in answer["heat_maps"]] == list(FINDINGS)
+    for each in answer["heat_maps"]:
+        alone = client.post(f"{PREDICT}?explain={each['finding']}", data=CHEST).json
+        assert alone["heat_map"] == each
+        assert alone["heat_maps"] is None
+    highest = client.post(f"{PREDICT}?explain=highest", data=CHEST).json
+    assert answer["heat_map"] == highest["heat_map"]
+
+
+def test_heat_maps_are_grad_cam_of_each_finding_alone(scorer, saved_model):
+    """Against a backward pass of each finding's logit on its own."""
+    import tensorflow as tf
+
+    from xray.model.saved import load_model
+
+    pixels = decode_image(CHEST, 32)
+    _, features = scorer.score(pixels)
+    _, head = split_at_features(load_model(saved_model)[0])
+    for finding, heat in enumerate(scorer.heat_maps(features)):
+        maps = tf.constant(np.asarray(features))
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            logit = head(maps, training=False)[1][0, finding]
+        weights = tape.gradient(logit, maps).numpy()[0].mean(axis=(0, 1))
+        expected = np.maximum(maps.numpy()[0] @ weights, 0)
+        if expected.max() > 0:
+            expected /= expected.max()
+        assert heat == pytest.approx(expected, abs=1e-4)
+
+
 def test_heat_map_of_a_cropping_model_lies_over_the_crop(scorer):
     config = {"model": {"crop": 24}}
     cropping = Scorer.__new__(Scorer)
@@ -130,6 +163,19 @@ def test_dicom_comes_back_as_a_picture(client):
     answer = client.post(f"{PREDICT}?preview=true", data=encode_dicom(noise(64))).json
     assert answer["image"]["kind"] == "DICOM"
     assert answer["image"]["preview"].startswith("data:image/png;base64,")
+
+
+def test_a_file_that_calls_itself_no_chest_x_ray_is_doubted(client):
+    def doubt(**elements):
+        content = encode_dicom(noise(64), **elements)
+        return client.post(PREDICT, data=content).json["image"]["doubt"]
+
+    assert doubt() is doubt(Modality="DX", BodyPartExamined="CHEST") is None
+    assert doubt(Modality="CR", BodyPartExamined="") is None
+    told = "The file calls its modality CT, not CR or DX or DR."
+    assert doubt(Modality="CT", BodyPartExamined="HEAD") == told
+    told = "The file calls the body part HAND, not CHEST."
+    assert doubt(Modality="DX", BodyPartExamined="HAND") == told
 
 
 @pytest.mark.parametrize(
@@ -308,11 +354,11 @@ def test_heat_is_where_the_evidence_is(scorer, pooling):
     pixels[2:6, 26:30] = 255
     probabilities, features = scorer.score(pixels)
     assert probabilities[0] == 1
-    heat = scorer.heat_map(features, 0)
+    heat, other = scorer.heat_maps(features)[:2]
     assert heat.shape == (4, 4)
     assert np.argwhere(heat == heat.max()).tolist() == [[0, 3]]
     assert heat.sum() == heat.max() == 1
-    assert not scorer.heat_map(features, 1).any()
+    assert not other.any()
 
 
 def test_several_models_are_told_apart_by_their_id(scorer):
@@ -321,10 +367,17 @@ def test_several_models_are_told_apart_by_their_id(scorer):
     client = create_app(scorers).test_client()
     models = client.get("/api/v1/models").json["models"]
     assert [m["name"] for m in models] == ["tiny", "place"]
+    assert re.fullmatch(
+        r"Tiny 32 px, last epoch(, AUC 0\.\d\d)?, \d\d \w{3} \d{4} \d\d:\d\d UTC",
+        models[0]["title"],
+    )
     assert client.post(PREDICT, data=CHEST).json["model_id"] == scorer.info.model_id
     answer = client.post(f"{PREDICT}?model=other", data=CHEST).json
     assert answer["model_id"] == "other"
-    assert '<option value="other" data-card="/models/other">' in client.get("/").text
+    assert (
+        '<option value="other" data-card="/models/other" title="place">'
+        in client.get("/").text
+    )
 
 
 def test_a_model_without_feature_map_is_refused():

@@ -162,6 +162,104 @@ def test_sliders_change_what_is_seen(page):
     assert page.locator(".window").input_value() == "255"
 
 
+def test_inverted_is_white_for_black(page):
+    upload(page, ("dark.png", encode(Image.new("L", (64, 64), 40))))
+    wait_for_cards(page, 1)
+    page.locator(".opacity").fill("0")
+    page.get_by_label("Invert").check()
+    assert pixels(page)[:3] == pytest.approx([215] * 3, abs=2)
+    page.get_by_role("button", name="Reset view").click()
+    page.locator(".opacity").fill("0")
+    assert pixels(page)[:3] == pytest.approx([40] * 3, abs=2)
+
+
+def test_a_picture_is_looked_at_closely_by_keys_and_wheel(page):
+    upload(page, ("chest.png", encode(noise(64))))
+    wait_for_cards(page, 1)
+
+    def shown():
+        return tuple(
+            page.evaluate(
+                """() => {
+                  const canvas = document.querySelector('.card canvas');
+                  const {a, e} = new DOMMatrix(getComputedStyle(canvas).transform);
+                  return [a, e];
+                }"""
+            )
+        )  # times, and pixels to the right
+
+    assert shown() == (1, 0)
+    page.locator(".stage").focus()
+    for key in ("+", "+", "ArrowLeft"):
+        page.keyboard.press(key)
+    times, right = shown()
+    assert times == pytest.approx(1.25**2)
+    wide = page.evaluate("document.querySelector('.card canvas').offsetWidth")
+    assert right == pytest.approx(0.1 * wide, abs=1)
+    page.locator(".stage").hover()
+    page.mouse.wheel(0, 100)
+    page.wait_for_function(
+        "() => new DOMMatrix(getComputedStyle(document.querySelector('.card canvas'))"
+        ".transform).a < 1.5"
+    )
+    page.get_by_role("button", name="Reset view").click()
+    assert shown() == (1, 0)
+
+
+def test_another_finding_sends_nothing(page):
+    upload(page, ("chest.png", encode(noise(64))))
+    wait_for_cards(page, 1)
+    sent = []
+    page.on("request", lambda request: sent.append(request.url))
+    seen = set()
+    for finding in page.locator(FINDING).all():
+        finding.check()
+        seen.add(page.get_attribute(".card canvas", "aria-label"))
+    assert len(seen) == 15
+    assert not sent
+
+
+def test_many_pictures_wait_their_turn_in_the_page(page):
+    """Of a server that is busy at times, all are answered, four at a time."""
+    under_way, most, refused = set(), [], []
+
+    def answer(route):
+        under_way.add(route.request)
+        most.append(len(under_way))
+        if len(most) % 3 == 0:
+            refused.append(route)
+            headers = {"Retry-After": "1", "Content-Type": "application/problem+json"}
+            return route.fulfill(status=503, headers=headers, body="{}")
+        return route.continue_()
+
+    page.route("**/predict*", answer)
+    page.on("requestfinished", lambda request: under_way.discard(request))
+    upload(page, *((f"{n}.png", encode(noise(64))) for n in range(12)))
+    wait_for_cards(page, 12)
+    assert max(most) == 4
+    assert refused
+    assert page.locator("#errors p").count() == 0
+
+
+def test_what_the_server_did_not_answer_can_be_tried_again(page):
+    page.route("**/predict*", lambda route: route.abort(), times=1)
+    upload(page, ("chest.png", encode(noise(64))))
+    page.get_by_role("button", name="Retry").click()
+    wait_for_cards(page, 1)
+    assert page.text_content(".card h3") == "chest.png"
+    assert page.locator("#errors p").count() == 0
+
+
+def test_a_file_that_calls_itself_no_chest_x_ray_is_told(page):
+    head = encode_dicom(noise(48).astype("uint16"), Modality="CT")
+    upload(page, ("head.dcm", head), ("chest.png", encode(noise(64))))
+    wait_for_cards(page, 2)
+    said = page.locator(".doubt:visible").all_text_contents()
+    told = "The file calls its modality CT, not CR or DX or DR."
+    assert said == [f"Is this a chest X-ray? {told}"]
+    assert violations(page) == ""
+
+
 def test_keyboard_alone(page):
     upload(page, ("chest.png", encode(noise(64))))
     wait_for_cards(page, 1)

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pydicom.dataelem import RawDataElement
 
 PREAMBLE = 128  # bytes of anything, then DICM
+ENDLESS = "its header has thousands of elements"
 MAX_READS = 10_000  # two or three an element; real headers have some hundred of these
 MAX_VALUE_BYTES = 1024  # of an element that describes the pixels
 MAX_TABLE_BYTES = 2**17 + 2**12  # of a table of every 16-bit value, and its words
@@ -27,7 +28,7 @@ KEPT = (
     *("NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit"),
     *("PixelRepresentation", "RescaleSlope", "RescaleIntercept", "RescaleType"),
     *("ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
-    *("VOILUTSequence", "PixelData"),
+    *("VOILUTSequence", "PixelData", "Modality", "BodyPartExamined"),
 )
 # Others are refused: deflate and RLE may unfold to gigabytes before anyone can count,
 # lossless JPEG and JPEG-LS need a decoder of their own.
@@ -38,6 +39,9 @@ ENCAPSULATED = (
     "1.2.840.10008.1.2.4.91",  # JPEG 2000
 )
 GREY = ("MONOCHROME1", "MONOCHROME2")
+XRAYS = ("CR", "DX", "DR")  # DR is no term of the standard, and written all the same
+CHESTS = ("CHEST", "THORAX")
+WORD = 16  # characters of a code string (DICOM PS3.5, 6.2)
 
 
 def is_dicom(content: bytes) -> bool:
@@ -74,6 +78,28 @@ def show_dicom(dataset: "Dataset") -> Image.Image:
         return _to_grey(_decode(dataset), dataset)
 
 
+def doubt_dicom(dataset: "Dataset") -> str | None:
+    """What the file of `read_dicom` says of itself that makes it no X-ray of a chest.
+
+    A sentence; None where it says nothing of the kind, or nothing.
+
+    Raises:
+        ValueError: damaged.
+    """
+
+    def word(name: str) -> str:
+        text = str(dataset.get(name) or "")
+        return "".join(filter(str.isprintable, text))[:WORD].upper()
+
+    with _one_line():
+        modality, part = word("Modality"), word("BodyPartExamined")
+    if modality and modality not in XRAYS:
+        return f"The file calls its modality {modality}, not {' or '.join(XRAYS)}."
+    if part and not any(chest in part for chest in CHESTS):
+        return f"The file calls the body part {part}, not CHEST."
+    return None
+
+
 @contextmanager
 def _one_line() -> Iterator[None]:
     try:
@@ -97,20 +123,26 @@ class _Header(io.BytesIO):
     def read(self, size: int | None = -1) -> bytes:
         self._reads_left -= 1
         if self._reads_left < 0:
-            raise ValueError("its header has thousands of elements")
+            raise ValueError(ENDLESS)
         return super().read(size)
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        if self._reads_left < 0:  # pydicom makes another error of it within an item
+            raise ValueError(ENDLESS) from None
 
 
 def _read(content: bytes) -> "Dataset":
     from pydicom.datadict import tag_for_keyword
     from pydicom.filereader import read_dataset, read_partial
 
-    meta = read_dataset(
-        _Header(content[PREAMBLE + 4 :]),
-        is_implicit_VR=False,
-        is_little_endian=True,
-        stop_when=lambda tag, *_: tag >> 16 != 2,
-    )
+    with _Header(content[PREAMBLE + 4 :]) as file:
+        meta = read_dataset(
+            file,
+            is_implicit_VR=False,
+            is_little_endian=True,
+            stop_when=lambda tag, *_: tag >> 16 != 2,
+        )
     _check_lengths(meta)
     syntax = meta.get("TransferSyntaxUID", None)
     if syntax not in (*PLAIN, *ENCAPSULATED):
@@ -119,11 +151,12 @@ def _read(content: bytes) -> "Dataset":
             f"its transfer syntax ({name}) is not read: uncompressed, JPEG and JPEG "
             "2000 are"
         )
-    dataset = read_partial(
-        _Header(content),
-        stop_when=lambda tag, *_: tag > PIXEL_DATA,
-        specific_tags=[tag_for_keyword(name) for name in KEPT],
-    )
+    with _Header(content) as file:
+        dataset = read_partial(
+            file,
+            stop_when=lambda tag, *_: tag > PIXEL_DATA,
+            specific_tags=[tag_for_keyword(name) for name in KEPT],
+        )
     _check_lengths(dataset)
     return dataset
 

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from xray.common.errors import UserError
 from xray.common.files import write_whole
 from xray.data.bounds import check_bounds
-from xray.data.dicom import is_dicom, read_dicom, show_dicom
+from xray.data.dicom import doubt_dicom, is_dicom, read_dicom, show_dicom
 from xray.data.limited import run_limited
 from xray.storage.s3 import Storage, UnreadableObject
 
@@ -42,10 +42,12 @@ class Picture:
     Attributes:
         kind: "PNG", "JPEG" or "DICOM", told by its content.
         grey: its pixels, of mode L and the size they came in.
+        doubt: what a DICOM file says of itself that makes it no X-ray of a chest.
     """
 
     kind: str
     grey: Image.Image
+    doubt: str | None = None
 
 
 def decode_image(content: bytes, size: int) -> np.ndarray:
@@ -73,7 +75,7 @@ def open_picture(content: bytes, max_pixels: int) -> Picture:
     if is_dicom(content):
         dataset = read_dicom(content)
         _refuse_huge(max_pixels, dataset.Columns, dataset.Rows)
-        return Picture("DICOM", show_dicom(dataset))
+        return Picture("DICOM", show_dicom(dataset), doubt_dicom(dataset))
     return _decode(content, max_pixels, still=True)
 
 

@@ -64,6 +64,8 @@ class Image(ApiAnswer):
     width: int
     height: int
     """Pixels, before it is shrunk to the model's square."""
+    doubt: str | None
+    """What a DICOM file says of itself that makes it no X-ray of a chest."""
     preview: str | None
     """When asked for: a grey PNG of at most 1024x1024 pixels, as data: address."""
 
@@ -75,6 +77,9 @@ class Prediction(ApiAnswer):
     image: Image
     findings: list[Finding]
     heat_map: HeatMap | None
+    """When asked for: of one finding."""
+    heat_maps: list[HeatMap] | None
+    """With explain=all: of every finding, in their order."""
 
 
 class Model(ApiAnswer):
@@ -83,6 +88,8 @@ class Model(ApiAnswer):
     model_id: str
     name: str
     """Of its files."""
+    title: str
+    """For people: its network, the AUC on its test images, and when it was trained."""
     created: str
     runner: str
     image_size: int

@@ -34,7 +34,7 @@ def describe_api(limits: Limits) -> dict[str, Any]:
             "title": "xray",
             "version": VERSION,
             "description": "Probabilities of 15 findings in a chest X-ray, and where "
-            "the model sees one of them. Research software, not a diagnosis.",
+            "the model sees each of them. Research software, not a diagnosis.",
         },
         "paths": {
             "/api/v1/predict": {"post": _predict(limits)},
@@ -69,8 +69,8 @@ def _predict(limits: Limits) -> dict[str, Any]:
             _parameter(
                 "explain",
                 "query",
-                "Draw the heat map of this finding; highest: the illness with the "
-                "highest reading.",
+                "Draw the heat map of this finding; highest: of the illness with the "
+                "highest reading; all: of that one, and of each in heat_maps.",
             ),
             _parameter("preview", "query", "true returns the picture as a grey PNG."),
         ],

@@ -1,4 +1,4 @@
-"""A saved model at work: probabilities of one picture, and Grad-CAM of one finding."""
+"""A saved model at work: probabilities of one picture, and Grad-CAM of its findings."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -37,41 +37,39 @@ class Scorer:
         self._forward = _frozen(
             lambda pixels: _forward(backbone, head, pixels), (1, size, size, 1)
         )
-        self._gradient = _compiled(_gradient_of(head))
+        self._gradients = _compiled(_gradients_of(head))
         _, features = self.score(np.zeros((size, size, 1), np.uint8))
-        self.heat_map(features, 0)  # trace both before anyone waits for them
+        self.heat_maps(features)  # trace both before anyone waits for them
 
     def score(self, pixels: np.ndarray) -> tuple[np.ndarray, Any]:
-        """Probabilities of one picture, and its features for `heat_map`.
+        """Probabilities of one picture, and its features.
 
         Args:
             pixels: uint8 (S, S, 1).
 
         Returns:
             float32 (15,) in [0, 1], in the order of `info.findings`; and the backend's
-            array (1, h, w, channels).
+            array (1, h, w, channels), for `heat_maps`.
         """
         probabilities, features = self._forward(pixels[np.newaxis])
         return np.asarray(probabilities)[0], features
 
-    def heat_map(self, features: Any, finding: int) -> np.ndarray:
-        """Where the features speak for a finding: float (h, w), its greatest value 1.
+    def heat_maps(self, features: Any) -> np.ndarray:
+        """Where the features speak for each finding: float (15, h, w), at most 1.
 
-        All 0 when they speak nowhere for it. Source: Selvaraju et al., Grad-CAM, ICCV
-        2017: channels weighted by the mean gradient of the finding's logit.
+        All 0 for one that they speak for nowhere. Source: Selvaraju et al., Grad-CAM,
+        ICCV 2017: channels weighted by the mean gradient of the finding's logit.
 
         Args:
             features: as `score` gives them.
-            finding: index in `info.findings`.
         """
-        gradient = self._gradient(features, np.asarray(finding, np.int32))
+        gradients = np.asarray(self._gradients(features), np.float32)
         maps = np.asarray(features, np.float32)[0]
-        weights = np.asarray(gradient, np.float32)[0].mean(axis=(0, 1))
-        heat = np.maximum(maps @ weights, 0)
-        greatest = heat.max()
-        if not 0 < greatest < np.inf:
-            return np.zeros_like(heat)
-        return heat / greatest
+        weights = gradients.mean(axis=(1, 2))  # (15, channels)
+        heat = np.maximum(np.moveaxis(maps @ weights.T, -1, 0), 0)
+        greatest = heat.max(axis=(1, 2), keepdims=True)
+        shown = (greatest > 0) & np.isfinite(greatest)
+        return np.where(shown, heat / np.where(shown, greatest, 1), 0)
 
     @property
     def seen(self) -> tuple[float, float]:
@@ -153,26 +151,34 @@ def _forward(backbone: "keras.Model", head: "keras.Model", pixels: Any) -> tuple
     return probabilities, features
 
 
-def _gradient_of(head: "keras.Model") -> Callable[[Any, Any], Any]:
-    """The gradient of one finding's score with respect to the features."""
+def _gradients_of(head: "keras.Model") -> Callable[[Any], Any]:
+    """Of every finding's score with respect to the features: (15, h, w, channels).
 
-    def score(features: Any, finding: Any) -> Any:
-        _, scores = head(features, training=False)
-        return scores[0, finding]
+    The head is small: all findings go through it as one batch, each in a row.
+    """
+    from keras import ops
+
+    def score(rows: Any) -> Any:
+        _, scores = head(rows, training=False)
+        return ops.sum(ops.diagonal(scores))  # each row's own finding
+
+    def tiled(features: Any) -> Any:
+        return ops.repeat(features, head.outputs[1].shape[-1], axis=0)
 
     if _backend() == "jax":
         import jax
 
-        return jax.grad(score)
+        return lambda features: jax.grad(score)(tiled(features))
     import tensorflow as tf
 
-    def gradient(features: Any, finding: Any) -> Any:
+    def gradients(features: Any) -> Any:
+        rows = tiled(features)
         with tf.GradientTape() as tape:
-            tape.watch(features)
-            value = score(features, finding)
-        return tape.gradient(value, features)
+            tape.watch(rows)
+            value = score(rows)
+        return tape.gradient(value, rows)
 
-    return gradient
+    return gradients
 
 
 def _frozen(

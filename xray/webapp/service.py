@@ -1,6 +1,7 @@
 """What a request works with: the models, the samples and the limits."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from flask import current_app
@@ -14,6 +15,7 @@ from xray.webapp.scoring import Scorer, reading
 from xray.webapp.uploads import preview
 
 HIGHEST = "highest"
+ALL = "all"
 NO_FINDING = "No Finding"
 
 
@@ -68,8 +70,8 @@ def predict(
     Args:
         scorer: the model.
         picture: the upload.
-        explain: a finding, or "highest", the illness with the highest reading; None
-            draws no heat map.
+        explain: a finding, or "highest", the illness with the highest reading, or
+            "all"; None draws no heat map.
         with_preview: whether the browser needs the picture as PNG.
 
     Raises:
@@ -77,9 +79,9 @@ def predict(
         InternalServerError: 500, the model gives no numbers.
     """
     names = scorer.info.findings
-    if explain and explain not in (HIGHEST, *names):
+    if explain and explain not in (HIGHEST, ALL, *names):
         raise BadRequest(
-            f"explain must be {HIGHEST!r} or one of {', '.join(names)}. "
+            f"explain must be {HIGHEST!r}, {ALL!r} or one of {', '.join(names)}. "
             f"Got {explain!r}."
         )
     probabilities, features = scorer.score(shrink(picture.grey, scorer.info.image_size))
@@ -89,28 +91,34 @@ def predict(
         _finding(scorer, name, float(probability))
         for name, probability in zip(names, probabilities, strict=True)
     ]
-    heat_map = None
-    if explain:
-        index = _index(findings, explain)
-        rows = scorer.heat_map(features, index).round(4).tolist()
-        start, share = scorer.seen
-        box = answers.Box(left=start, top=start, width=share, height=share)
-        heat_map = answers.HeatMap(finding=names[index], rows=rows, box=box)
+    heat_maps = _heat_maps(scorer, features) if explain else []
     return answers.Prediction(
         model_id=scorer.info.model_id,
         image=answers.Image(
             kind=picture.kind,
             width=picture.grey.width,
             height=picture.grey.height,
+            doubt=picture.doubt,
             preview=preview(picture) if with_preview else None,
         ),
         findings=findings,
-        heat_map=heat_map,
+        heat_map=heat_maps[_index(findings, explain)] if explain else None,
+        heat_maps=heat_maps if explain == ALL else None,
     )
 
 
+def _heat_maps(scorer: Scorer, features: Any) -> list[answers.HeatMap]:
+    start, share = scorer.seen
+    box = answers.Box(left=start, top=start, width=share, height=share)
+    maps = scorer.heat_maps(features).round(4).tolist()
+    return [
+        answers.HeatMap(finding=name, rows=rows, box=box)
+        for name, rows in zip(scorer.info.findings, maps, strict=True)
+    ]
+
+
 def _index(findings: Sequence[answers.Finding], explain: str) -> int:
-    if explain != HIGHEST:
+    if explain not in (HIGHEST, ALL):
         return [finding.name for finding in findings].index(explain)
     # Where the model looked for nothing is nothing to look at.
     readings = [-1 if f.name == NO_FINDING else f.reading for f in findings]
@@ -139,6 +147,7 @@ def describe(scorer: Scorer) -> answers.Model:
     return answers.Model(
         model_id=info.model_id,
         name=scorer.name,
+        title=_title(scorer),
         created=str(info.created),
         runner=info.runner,
         image_size=info.image_size,
@@ -147,3 +156,12 @@ def describe(scorer: Scorer) -> answers.Model:
         macro_auc=info.scores.macro_auc.value if info.scores else None,
         card=f"/models/{info.model_id}",
     )
+
+
+def _title(scorer: Scorer) -> str:
+    info = scorer.info
+    network = info.config.get("model", {}).get("backbone") or scorer.name
+    parts = [f"{network} {info.image_size} px", f"{info.which} epoch"]
+    if info.scores and info.scores.macro_auc.value is not None:
+        parts.append(f"AUC {info.scores.macro_auc.value:.2f}")
+    return ", ".join([*parts, f"{info.created:%d %b %Y %H:%M} UTC"])

@@ -1,23 +1,34 @@
 // The JSON API of this server, and its refusals as errors with a message for people.
 
-const TRIES = 6;
+const PATIENCE_SECONDS = 600; // with a server that says when to come again
 
-export class Refused extends Error {}
+/** Why there is no answer, for people; `again`: another try may bring one. */
+export class Refused extends Error {
+  constructor(message, again = false) {
+    super(message);
+    this.again = again;
+  }
+}
 
-/** What the server says of one picture.
+/** What the server says of one picture, with the heat map of every finding.
  * @param {Blob} file
- * @param {{model?: string, explain: string, preview?: boolean, signal?: AbortSignal}} options
+ * @param {{model?: string, preview?: boolean, signal: AbortSignal,
+ *   onWait: (seconds: number) => void}} options `onWait` is told of a busy server
  */
-export async function predict(file, { model, explain, preview, signal }) {
-  const query = new URLSearchParams({ explain });
+export async function predict(file, { model, preview, signal, onWait }) {
+  const query = new URLSearchParams({ explain: "all" });
   if (model) query.set("model", model);
   if (preview) query.set("preview", "true");
   const request = { method: "POST", body: file, signal };
-  for (let tries = 1; ; tries++) {
+  for (let waited = 0; ; ) {
     const response = await ask(`api/v1/predict?${query}`, request);
     if (response.ok) return response.json();
     const seconds = Number(response.headers.get("Retry-After"));
-    if (!seconds || tries === TRIES) throw new Refused(await reason(response));
+    waited += seconds;
+    if (!seconds || waited > PATIENCE_SECONDS) {
+      throw new Refused(await reason(response), seconds > 0);
+    }
+    onWait(seconds);
     await pause(seconds * 1000, signal);
   }
 }
@@ -34,7 +45,7 @@ async function ask(url, request) {
     return await fetch(url, { headers: { Accept: "application/json" }, ...request });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused("The server does not answer. Is it still running?");
+    throw new Refused("The server does not answer. Is it still running?", true);
   }
 }
 

@@ -3,43 +3,59 @@
 import { fetchSample, predict, Refused } from "./api.js";
 import { Card } from "./card.js";
 import { isShowable, readGrey } from "./picture.js";
+import { Queue } from "./queue.js";
 
 const $ = (id) => document.getElementById(id);
-const cards = new Map(); // card -> {file, abort}
+const cards = new Map(); // card -> {file, abort, answers: model -> promise of its answer}
+const queue = new Queue(4);
 
-async function add(name, file) {
+function add(name, file) {
   const card = new Card(name, { onRemove: remove, onExplain: explain });
-  cards.set(card, { file });
+  cards.set(card, { file, answers: new Map() });
   $("cards").append(card.element);
   update();
+  return score(card);
+}
+
+/** Show what the chosen model says of a picture; ask for it, if that is not known. */
+async function score(card) {
+  const entry = cards.get(card);
+  const model = $("model")?.value;
+  entry.abort?.abort();
+  entry.abort = new AbortController();
+  const { signal } = entry.abort;
   try {
-    if (file.size > $("files").dataset.bytes) {
-      const mib = (file.size / 2 ** 20).toFixed(1);
-      throw new Refused(`It has ${mib} MiB, more than this server takes.`);
-    }
-    await score(card, "highest");
+    const prediction = entry.answers.get(model) ?? (await ask(card, model, signal));
+    const picture = card.picture ?? (await read(entry.file, prediction.image.preview));
+    signal.throwIfAborted();
+    entry.answers.set(model, prediction);
+    card.show(prediction, picture, title(prediction.model_id));
+    card.list($("sort").checked);
     say(card.summary());
   } catch (error) {
     fail(card, error);
   }
 }
 
-/** Ask for a picture's numbers and one heat map, and show them. */
-async function score(card, finding) {
-  const entry = cards.get(card);
-  entry.abort?.abort();
-  entry.abort = new AbortController();
-  card.setBusy(true);
-  const showable = await isShowable(entry.file);
-  const prediction = await predict(entry.file, {
-    model: $("model")?.value,
-    explain: finding,
-    preview: !showable && !card.picture,
-    signal: entry.abort.signal,
-  });
-  const picture = card.picture ?? (await read(entry.file, prediction.image.preview));
-  card.show(prediction, picture);
-  card.list($("sort").checked);
+/** A model's name, where there are several. */
+function title(model) {
+  const options = [...($("model")?.options ?? [])];
+  return options.find(({ value }) => value === model)?.textContent;
+}
+
+async function ask(card, model, signal) {
+  const { file } = cards.get(card);
+  card.setBusy("Waiting …");
+  if (file.size > $("files").dataset.bytes) {
+    const mib = (file.size / 2 ** 20).toFixed(1);
+    throw new Refused(`It has ${mib} MiB, more than this server takes.`);
+  }
+  const preview = !card.picture && !(await isShowable(file));
+  const onWait = (seconds) => card.setBusy(`Busy, again in ${seconds} s …`);
+  return queue.run(() => {
+    card.setBusy("Reading …");
+    return predict(file, { model, preview, signal, onWait });
+  }, signal);
 }
 
 async function read(file, preview) {
@@ -56,35 +72,45 @@ function fromDataAddress(address) {
   return new Blob([Uint8Array.from(text, (letter) => letter.charCodeAt(0))]);
 }
 
-async function explain(card) {
-  try {
-    await score(card, card.finding);
-    say(`Heat map for ${card.summary()}`);
-  } catch (error) {
-    if (error.name !== "AbortError") card.restore();
-    card.list($("sort").checked);
-    fail(card, error);
-  }
+function explain(card) {
+  say(`Heat map for ${card.summary()}`);
 }
 
 function fail(card, error) {
   if (error.name === "AbortError") return; // asked for something else meanwhile
   if (!(error instanceof Refused)) console.error(error);
-  card.setBusy(false);
+  const entry = cards.get(card);
+  card.setBusy(null);
   if (!card.picture) drop(card);
+  const reason = error instanceof Refused ? error.message : "The page failed on it.";
+  tell(card.name, reason, error.again && entry ? () => retry(card, entry) : null);
+}
+
+function retry(card, { file }) {
+  if (cards.has(card)) score(card);
+  else add(card.name, file);
+}
+
+/** A line of what went wrong, to be dismissed, or tried again. */
+function tell(name, reason, again) {
   const line = document.createElement("p");
   line.className = "error";
   const title = document.createElement("strong");
-  title.textContent = card.name;
-  const reason = error instanceof Refused ? error.message : "The page failed on it.";
-  const close = document.createElement("button");
-  close.type = "button";
-  close.textContent = "Dismiss";
-  close.addEventListener("click", () => {
-    line.remove();
-    $("files").focus();
-  });
-  line.append(title, ` ${reason} `, close);
+  title.textContent = name;
+  line.append(title, ` ${reason} `);
+  const act = (text, action) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = text;
+    button.addEventListener("click", () => {
+      line.remove();
+      $("files").focus();
+      action?.();
+    });
+    line.append(button);
+  };
+  if (again) act("Retry", again);
+  act("Dismiss");
   $("errors").append(line);
 }
 
@@ -114,6 +140,7 @@ function say(text) {
 function addFiles(files) {
   $("errors").replaceChildren();
   for (const file of files) add(file.name, file);
+  $("results").scrollIntoView();
 }
 
 $("files").addEventListener("change", () => {
@@ -128,7 +155,7 @@ $("samples")?.addEventListener("click", async (event) => {
   try {
     add(button.dataset.name, await fetchSample(button.dataset.url));
   } catch (error) {
-    fail({ name: button.dataset.name, setBusy() {} }, error);
+    tell(button.dataset.name, error.message);
   }
 });
 
@@ -144,7 +171,7 @@ $("clear").addEventListener("click", () => {
 
 $("model")?.addEventListener("change", (event) => {
   $("card-link").href = event.target.selectedOptions[0].dataset.card;
-  for (const card of cards.keys()) explain(card);
+  for (const card of cards.keys()) score(card);
 });
 
 // Anywhere on the page, so that a near miss does not open the file in place of it.

@@ -2,8 +2,8 @@
 
 import { paintHeat } from "./heat.js";
 import { throughWindow } from "./picture.js";
+import { Viewer } from "./viewer.js";
 
-const REDRAW_MILLISECONDS = 200; // after the last key, before a heat map is asked for
 const NO_FINDING = "No Finding";
 let cards = 0;
 
@@ -21,7 +21,9 @@ export class Card {
     this.finding = null;
     const find = (selector) => this.element.querySelector(selector);
     this.canvas = find("canvas");
+    this.viewer = new Viewer(find(".stage"));
     this.fieldset = find(".findings");
+    this.invert = find(".invert");
     this.sliders = Object.fromEntries(
       ["opacity", "window", "level"].map((kind) => [kind, find(`.${kind}`)]),
     );
@@ -33,44 +35,56 @@ export class Card {
     find(".remove .visually-hidden").textContent = ` ${name}`;
     find(".remove").addEventListener("click", () => events.onRemove(this));
     find(".reset").addEventListener("click", () => this.reset());
+    find(".full").hidden = !document.fullscreenEnabled; // as on a phone
+    find(".full").addEventListener("click", () => find(".stage").requestFullscreen());
     find(".sliders").addEventListener("input", () => this.draw());
-    let timer;
+    this.invert.addEventListener("change", () => this.draw());
     this.fieldset.addEventListener("change", (event) => {
-      this.finding = event.target.value;
-      clearTimeout(timer);
-      timer = setTimeout(() => events.onExplain(this), REDRAW_MILLISECONDS);
+      this.explain(event.target.value);
+      events.onExplain(this);
     });
-    this.setBusy(true);
     this.showValues();
   }
 
-  /** Tell, for the eye and the screen reader, that an answer is awaited. */
-  setBusy(busy) {
+  /** Tell, for the eye and the screen reader, what an answer waits for; null: for
+   * nothing. */
+  setBusy(reason) {
+    const busy = reason !== null;
     this.element.setAttribute("aria-busy", busy);
     this.element.classList.toggle("waiting", busy);
+    if (busy) this.element.querySelector(".busy").textContent = reason;
   }
 
-  /** Show an answer of the API; the picture, if it has not come before. */
-  show(prediction, picture) {
+  /** Show an answer of the API; the picture, if it has not come before.
+   * @param {string} model's name, where there are several
+   */
+  show(prediction, picture, model) {
     this.picture ??= picture;
     this.prediction = prediction;
-    const { kind, width, height } = prediction.image;
-    this.element.querySelector(".facts").textContent = `${kind}, ${width}×${height} pixels`;
-    this.finding = prediction.heat_map.finding;
-    this.heat = paintHeat(prediction.heat_map.rows);
-    this.box = prediction.heat_map.box;
-    this.element.querySelector(".no-heat").hidden = this.heat !== null;
-    this.canvas.setAttribute(
-      "aria-label",
-      `${this.name}, ${this.heat ? "with the" : "without a"} heat map for ${label(this.finding)}`,
-    );
-    this.setBusy(false);
-    this.draw();
+    const { kind, width, height, doubt } = prediction.image;
+    const by = model ? `, read by ${model}` : "";
+    this.element.querySelector(".facts").textContent = `${kind}, ${width}×${height} pixels${by}`;
+    const warning = this.element.querySelector(".doubt");
+    warning.hidden = doubt === null;
+    warning.textContent = doubt === null ? "" : `Is this a chest X-ray? ${doubt}`;
+    this.explain(this.finding ?? prediction.heat_map.finding);
+    this.setBusy(null);
   }
 
-  /** Choose again the finding whose heat map is shown. */
-  restore() {
-    if (this.prediction) this.finding = this.prediction.heat_map.finding;
+  /** Lay the heat map of a finding over the picture. */
+  explain(finding) {
+    this.finding = finding;
+    const map = this.prediction.heat_maps.find((each) => each.finding === finding);
+    this.heat = paintHeat(map.rows);
+    this.box = map.box;
+    this.element.querySelector(".no-heat").hidden = this.heat !== null;
+    const cells = `${map.rows[0].length}×${map.rows.length} cells`;
+    this.element.querySelector(".grid").textContent = this.heat ? `The heat map has ${cells}.` : "";
+    this.canvas.setAttribute(
+      "aria-label",
+      `${this.name}, ${this.heat ? "with the" : "without a"} heat map for ${label(finding)}`,
+    );
+    this.draw();
   }
 
   /** List the findings, the highest reading first or in the model's order; and, apart,
@@ -122,10 +136,13 @@ export class Card {
   /** One sentence for the status line. */
   summary() {
     const chosen = this.prediction.findings.find(({ name }) => name === this.finding);
-    return `${this.name}: ${label(chosen.name)} ${percent(chosen.probability)}. ${this.flagged()}`;
+    const doubt = this.prediction.image.doubt ? " It may be no chest X-ray." : "";
+    return `${this.name}: ${label(chosen.name)} ${percent(chosen.probability)}. ${this.flagged()}${doubt}`;
   }
 
   reset() {
+    this.viewer.reset();
+    this.invert.checked = false;
     for (const slider of Object.values(this.sliders)) slider.value = slider.defaultValue;
     this.draw();
   }
@@ -139,7 +156,7 @@ export class Card {
       const { opacity, window, level } = this.sliders;
       Object.assign(this.canvas, { width, height });
       const context = this.canvas.getContext("2d");
-      context.putImageData(throughWindow(this.picture, +window.value, +level.value), 0, 0);
+      context.putImageData(throughWindow(this.picture, +window.value, +level.value, this.invert.checked), 0, 0);
       if (!this.heat) return;
       context.globalAlpha = opacity.value / 100;
       context.imageSmoothingQuality = "high";

@@ -1,6 +1,7 @@
-// A heat map of a few cells as a smooth, coloured, half-transparent canvas.
+// A heat map of some cells as a coloured, half-transparent canvas.
 
 const SIZE = 192;
+const FEWEST = 5; // cells a side; a cloud drawn of fewer would show what nobody measured
 // Amber to crimson, by value; the lowest are clear so that the X-ray stays readable.
 const RAMP = [
   [0.0, 255, 214, 102, 0],
@@ -14,7 +15,7 @@ const RAMP = [
  * @param {number[][]} rows values from 0 to 1
  */
 export function paintHeat(rows) {
-  const values = smooth(rows);
+  const values = Math.min(rows.length, rows[0].length) < FEWEST ? blocks(rows) : smooth(rows);
   const greatest = Math.max(...values);
   if (!(greatest > 0)) return null;
   const image = new ImageData(SIZE, SIZE);
@@ -22,6 +23,14 @@ export function paintHeat(rows) {
   const canvas = new OffscreenCanvas(SIZE, SIZE);
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
+}
+
+/** Each cell as it is. */
+function blocks(rows) {
+  return Float32Array.from({ length: SIZE * SIZE }, (_, i) => {
+    const row = rows[Math.floor((Math.floor(i / SIZE) / SIZE) * rows.length)];
+    return row[Math.floor(((i % SIZE) / SIZE) * row.length)];
+  });
 }
 
 /** Cubic B-spline between the centres of the cells: no edges where none are. */

@@ -37,13 +37,15 @@ export async function readGrey(blob) {
   return { width, height, grey };
 }
 
-/** The picture through a window: `width` grey values around `level` fill the screen.
+/** The picture through a window: `width` grey values around `level` fill the screen,
+ * from black to white, or the other way.
  * @returns {ImageData}
  */
-export function throughWindow(picture, window, level) {
+export function throughWindow(picture, window, level, inverted) {
   const table = new Uint8ClampedArray(256);
   for (let value = 0; value < 256; value++) {
-    table[value] = ((value - level) / window + 0.5) * 255;
+    const share = (value - level) / window + 0.5;
+    table[value] = (inverted ? 1 - share : share) * 255;
   }
   const image = new ImageData(picture.width, picture.height);
   const pixels = new Uint32Array(image.data.buffer);
