@@ -99,18 +99,21 @@ def _check_bucket_region(aws: Aws, bucket: str, region: str | None) -> None:
 
 
 def _check_data(aws: Aws, sweep: Sweep) -> None:
-    """The images' bucket and the label file; only the nodes may be allowed to read."""
+    """The images' bucket and the files; only the nodes may be allowed to read."""
     data = sweep.config.data
-    for name, uri in (("data.images", data.images), ("data.labels", data.labels)):
+    names = ("labels", *(("train_list", "test_list") if data.test_list else ()))
+    files = {f"data.{name}": getattr(data, name) for name in names}
+    for name, uri in {"data.images": data.images, **files}.items():
         bucket, _ = split_uri(uri)
         status, region = _head_bucket(aws, bucket)
         if status == 404:
             raise UserError(f"Bucket {bucket!r} of {name} does not exist.")
         _check_bucket_region(aws, bucket, region)
-    _check_labels(aws, data.labels)
+    for name, uri in files.items():
+        _check_file(aws, name, uri)
 
 
-def _check_labels(aws: Aws, uri: str) -> None:
+def _check_file(aws: Aws, name: str, uri: str) -> None:
     from botocore.exceptions import ClientError
 
     bucket, key = split_uri(uri)
@@ -119,7 +122,7 @@ def _check_labels(aws: Aws, uri: str) -> None:
             aws.s3.head_object(Bucket=bucket, Key=key)
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-                raise UserError(f"There is no {uri} (data.labels).") from None
+                raise UserError(f"There is no {uri} ({name}).") from None
             if error.response["ResponseMetadata"]["HTTPStatusCode"] != 403:
                 raise
 

@@ -123,6 +123,13 @@ def cluster_config(config: RunConfig) -> RunConfig:
             f"model.weights must be imagenet or on S3 for EMR. Got {weights!r}; copy "
             "the file to your bucket."
         )
+    for name in ("train_list", "test_list"):
+        place = getattr(config.data, name)
+        if place and not on_s3(place):
+            raise UserError(
+                f"data.{name} must be on S3 for EMR. Got {place!r}; copy the file to "
+                "your bucket."
+            )
     if config.data.endpoint_url:
         raise UserError(
             "data.endpoint_url must not be set for EMR, whose nodes read Amazon S3. "

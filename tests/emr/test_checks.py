@@ -98,3 +98,11 @@ def test_missing_labels_start_no_cluster(aws, arguments, capsys):
     more = ("--set", f"data.labels=s3://{BUCKET}/other.csv")
     refused(capsys, arguments(1, more=more), "There is no", "other.csv")
     assert clusters() == []
+
+
+def test_a_missing_list_of_the_split_starts_no_cluster(aws, arguments, capsys):
+    lists = ("data.train_list", "data.test_list")
+    more = [("--set", f"{name}=s3://{BUCKET}/none.txt") for name in lists]
+    words = "There is no", "none.txt", "data.train_list"
+    refused(capsys, arguments(1, more=sum(more, ())), *words)
+    assert clusters() == []

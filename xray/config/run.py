@@ -34,6 +34,11 @@ class DataConfig(Section):
     """Use this many images, chosen by whole patients with the seed; null is all."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the images in the test set, split by patient."""
+    train_list: str | None = None
+    """With `test_list`, in place of `test_fraction`: a split that others published. A
+    file with a name of an image in each line, a path or s3://bucket/key"""
+    test_list: str | None = None
+    """The images to test, likewise."""
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the other images, by patient, that choose the best epoch and are not
     trained; 0 trains them all, and the last epoch is scored."""
@@ -50,6 +55,13 @@ class DataConfig(Section):
     the system's temporary folder."""
     read_threads: Annotated[int, Field(ge=1, le=256)] = 16
     """S3 reads under way at once, per process."""
+
+    @model_validator(mode="after")
+    def _lists_come_in_pairs(self) -> "DataConfig":
+        for one, other in (("train_list", "test_list"), ("test_list", "train_list")):
+            if getattr(self, one) and not getattr(self, other):
+                raise ValueError(f"{one}={getattr(self, one)} needs {other} as well")
+        return self
 
 
 class RunnerConfig(Section):

@@ -12,6 +12,7 @@ from xray.common.errors import UserError
 from xray.config.run import DataConfig
 from xray.data.images import EXTENSIONS
 from xray.data.labels import FINDINGS, image_name, read_labels
+from xray.data.published import split_as_published
 from xray.data.split import split_by_patient
 from xray.data.staged import read_index
 from xray.storage.s3 import Storage, UnreadableObject, split_uri
@@ -68,12 +69,15 @@ class Dataset:
         test: they are scored at the end; None where nobody asks for that.
         listed: in the bucket.
         validation: they choose the best epoch; None without such a set.
+        published: images in each of the two lists that a published split has; None for
+            one of our own.
     """
 
     train: Subset
     test: Subset | None
     listed: int
     validation: Subset | None = None
+    published: dict[str, int] | None = None
 
     def __len__(self) -> int:
         """Images of all sets together."""
@@ -91,12 +95,13 @@ class Dataset:
                 "image_size": data.image_size,
             },
             "split": {
-                "test_fraction": data.test_fraction,
+                "test_fraction": None if self.published else data.test_fraction,
                 "seed": data.seed,
                 "train_images": len(self.train),
                 "train_content": self.train.digest(),
                 "test_images": len(self.test),
                 "test_content": self.test.digest(),
+                **({"published": self.published} if self.published else {}),
                 **self._validation_identity(data),
             },
         }
@@ -115,15 +120,16 @@ def find_dataset(data: DataConfig, storage: Storage) -> Dataset:
     """The images of the bucket that the label file knows, split by patient.
 
     Raises:
-        UserError: the bucket or the label file cannot be used, no image has a label,
-            or a finding has too few positives to be learned.
+        UserError: the bucket, the label file or a list of a published split cannot be
+            used, no image has a label, or a finding has too few positives to be
+            learned.
     """
     if data.staged:
         known, listed = read_index(data, storage)
     else:
         known, listed = match_images(data, storage)
     everything = _to_subset(_limit(known.sort_index(), data.limit, data.seed))
-    dataset = _split(everything, data, listed)
+    dataset = _split(everything, data, storage, listed)
     _check_findings(dataset, data)
     return dataset
 
@@ -218,12 +224,20 @@ def _to_subset(table: pd.DataFrame) -> Subset:
     )
 
 
-def _split(everything: Subset, data: DataConfig, listed: int) -> Dataset:
-    train, test = set_apart(everything, data, "test_fraction")
-    if not data.validation_fraction:
-        return Dataset(train, test, listed)
-    train, validation = set_apart(train, data, "validation_fraction")
-    return Dataset(train, test, listed, validation)
+def _split(
+    everything: Subset, data: DataConfig, storage: Storage, listed: int
+) -> Dataset:
+    published = validation = None
+    if data.test_list:
+        names, patients = everything.names, everything.patients
+        found = split_as_published(names, patients, data, storage)
+        published = found.listed
+        train, test = everything.take(found.train), everything.take(found.test)
+    else:
+        train, test = set_apart(everything, data, "test_fraction")
+    if data.validation_fraction:
+        train, validation = set_apart(train, data, "validation_fraction")
+    return Dataset(train, test, listed, validation, published)
 
 
 def set_apart(whole: Subset, data: DataConfig, fraction: str) -> tuple[Subset, Subset]:

@@ -120,11 +120,14 @@ def _few_positives(info: ModelInfo) -> list[str]:
 def _training_data(info: ModelInfo) -> str:
     data, images = info.config.get("data", {}), info.images
     validation = f", {images.validation:,} to choose the best epoch"
+    lists = data.get("train_list"), data.get("test_list")
+    published = f" and follows {_shown(lists[0])} and {_shown(lists[1])}"
     text = f"""Images from `{_shown(data.get("images"))}` with labels from
         `{_shown(data.get("labels"))}`, a label file in the form of NIH ChestX-ray14
         (Wang et al., ChestX-ray8, CVPR 2017): {images.train:,} images to
         train{validation if images.validation else ""} and {images.test:,} to test. The
-        split is by patient: no patient is in two of them. In ChestX-ray14 the labels
+        split is by patient{published if all(lists) else ""}: no patient is in two of
+        them. In ChestX-ray14 the labels
         were mined from reports, and are right in over 90% of cases by their authors'
         estimate. Whether the images are NIH's own, only who filled the bucket knows."""
     return f"## Training data\n\n{_wrapped(text)}"

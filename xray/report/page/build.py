@@ -26,7 +26,7 @@ from xray.report.page.drawing import Chart
 from xray.report.page.figures import charts
 from xray.report.page.history import history
 from xray.report.page.overview import overview
-from xray.report.page.summary import PlainAnswer, answers, group_title
+from xray.report.page.summary import PlainAnswer, answers, group_title, split_told
 from xray.report.page.tables import Table
 from xray.report.page.verdict import verdicts
 from xray.report.rows import run_rows
@@ -152,7 +152,7 @@ def _section(group: Group, comparison: Comparison) -> GroupSection:
         title=plain(group_title(group)) or "",
         facts=f"{plural(len(group.records), 'run')}, "
         f"{plural(len(group.configurations), 'configuration')}, work id "
-        f"{plain(group.work_id)}",
+        f"{plain(group.work_id)}, {split_told(group.work)}",
         differences=_differences(group, comparison.groups[0]),
         warnings=notes.warnings(group),
         verdicts=[plain(sentence) or "" for sentence in verdicts(group)],

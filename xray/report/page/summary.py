@@ -44,6 +44,17 @@ def group_title(group: Group) -> str:
     return ", ".join(str(part) for part in parts if part) or "work not described"
 
 
+def split_told(work: dict[str, Any]) -> str:
+    """Which split it was: an AUC stands beside a paper's only on the paper's own."""
+    split = work.get("split") or {}
+    if not split.get("published"):
+        return "own split by patient"
+    listed = split["published"]["test_list"]
+    if split["test_images"] == listed:
+        return f"published split, all {listed:,} test images"
+    return f"published split, {split['test_images']:,} of its {listed:,} test images"
+
+
 def fastest(parts: list[Configuration]) -> Configuration | None:
     """The shortest median time from start to end; an interrupted one comes last."""
     return min(
