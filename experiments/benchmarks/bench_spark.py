@@ -1,8 +1,9 @@
-"""Elephas on Spark beside the hardware's limit and its peers, measured in turn.
+r"""Elephas on Spark beside the hardware's limit and its peers, measured in turn.
 
     python experiments/benchmarks/bench_spark.py            # 3 repeats, 25 minutes
     python experiments/benchmarks/bench_spark.py --quick    # one small one, 2 minutes
-    python experiments/benchmarks/bench_spark.py --torch-python torch-env/bin/python
+    python experiments/benchmarks/bench_spark.py --torch-python torch-env/bin/python \
+        --ray-python ray-env/bin/python
 
 Each repeat measures, one after the other and each in processes of its own, with as many
 single-threaded workers:
@@ -13,6 +14,8 @@ single-threaded workers:
   the others are in float32
 - torch: PyTorch DDP on Spark's TorchDistributor (peers/torch_spark.py, which tells how
   to make its environment), where --torch-python or XRAY_TORCH_PYTHON names one
+- ray: Keras 2 on Ray Train, its gradients averaged at every step (peers/ray_keras.py,
+  which tells how), where --ray-python or XRAY_RAY_PYTHON names an environment
 - stock: Elephas as it comes, used as its tutorial shows (peers/stock_elephas.py)
 - stock_engine: runner.engine=stock, the same algorithm with its sharp edges mended;
   --quick leaves it out
@@ -29,127 +32,75 @@ The last line is one JSON object. Its ratios are medians over the repeats:
   with --quick.
 - steady_over_torch: resident over torch, images/s from the second epoch on, torch on
   images in memory; null where torch was not measured, for a reason that is printed.
+- steady_over_ray: the same over ray.
 - stock_engine_over_limit: as steady_over_limit, of stock_engine.
 - sync_gap_seconds: median time between epochs in which no resident worker trains.
 """
 
 import argparse
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.harness import (
-    PEERS,
     Bench,
+    add_peer_option,
     add_precision_option,
-    add_torch_option,
     bench_parser,
-    last_json,
     median_ratio,
     run_benchmark,
-    run_script,
     start_bench,
+)
+from experiments.benchmarks.peer import (
+    PEERS_HAVE,
+    RAY,
+    STEADY,
+    TORCH,
+    WHOLE,
+    Peer,
 )
 from experiments.benchmarks.peers import hardware_limit
 from experiments.benchmarks.peers.hardware_limit import Limit
-from xray.common.errors import UserError
-from xray.common.java import find_java_home
 from xray.common.processes import exit_on_termination
 from xray.config.backbones import BACKBONES
 from xray.records.record import RunRecord
 
 QUICK = {"images": 160, "epochs": 2, "steps": 5}
-TORCH_HAS = "MobileNet"  # the network of torch_spark.py
-STEADY = "steady_images_per_second"
-WHOLE = "whole_seconds"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a table and one JSON object, and write the benchmark's file."""
     parser = bench_parser(__doc__)
-    parser.add_argument("--backbone", choices=BACKBONES, default=TORCH_HAS)
+    parser.add_argument("--backbone", choices=BACKBONES, default=PEERS_HAVE)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--images", type=int, default=1600, help="a fifth is for test")
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30, help="of the limit")
     add_precision_option(parser)
-    add_torch_option(parser, "torch and pyspark")
+    add_peer_option(parser, "torch", "torch and pyspark")
+    add_peer_option(parser, "ray", "ray, tensorflow and tf_keras")
     return run_benchmark("spark", parser, _measure, QUICK, arguments)
 
 
 def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
-    torch = TorchPeer(options.torch_python, options.backbone)
+    pythons = {TORCH: options.torch_python, RAY: options.ray_python}
+    peers = [Peer(kind, pythons[kind], options.backbone) for kind in pythons]
     repeats = []
     with start_bench(options.images) as bench:
         for number in range(options.repeats):
-            repeats.append(_repeat(bench, options, torch))
+            repeats.append(_repeat(bench, options, peers))
             _print_repeat(f"{number + 1}/{options.repeats}", repeats[-1])
-    if torch.note:
-        print(f"steady_over_torch is null: {torch.note}")
-    return {"repeats": repeats, "torch_note": torch.note}, _summarize(repeats)
-
-
-class TorchPeer:
-    """The PyTorch peer, as long as it can be run.
-
-    Attributes:
-        note: why it cannot; None while it can.
-
-    Args:
-        python: of an environment with torch and pyspark; None runs nothing.
-        backbone: of the others' network.
-    """
-
-    def __init__(self, python: Path | None, backbone: str = TORCH_HAS) -> None:
-        self.python, self.note = python, self._check(python)
-        if python and not self.note and backbone != TORCH_HAS:
-            self.note = f"torch_spark.py trains {TORCH_HAS}, not {backbone}"
-        if self.note and python:  # said before the long measurement, not after it
-            print(f"warning: {self.note}", file=sys.stderr, flush=True)
-
-    def measure(self, images: int, options: argparse.Namespace) -> dict | None:
-        """The peer's figures for `images` in all; None where it cannot be run."""
-        if self.note:
-            return None
-        command = (
-            *(self.python, PEERS / "torch_spark.py", "--images", images),
-            *("--epochs", options.epochs, "--image-size", options.image_size),
-        )
-        environment = {
-            name: value
-            for name, value in os.environ.items()  # ours would mislead its Python
-            if not name.startswith(("PYTHON", "PYSPARK_", "SPARK_", "VIRTUAL_ENV"))
-        }
-        environment |= {"JAVA_HOME": find_java_home(), "SPARK_LOCAL_IP": "127.0.0.1"}
-        try:
-            peer = last_json(
-                run_script([*command, "--workers", options.workers], environment)
-            )
-        except UserError as error:
-            self.note = str(error)  # the others' measurements are not lost
-            return None
-        return {STEADY: peer.pop("steady"), WHOLE: peer.pop("seconds"), **peer}
-
-    @staticmethod
-    def _check(python: Path | None) -> str | None:
-        if not python:
-            return "no --torch-python was given"
-        code = "import torch, pyarrow, pyspark.ml.torch.distributor"
-        try:
-            subprocess.run([python, "-c", code], capture_output=True, check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            said = getattr(error, "stderr", b"").decode(errors="replace").strip()
-            return f"--torch-python {python}: {(said or str(error)).splitlines()[-1]}"
-        return None
+    for peer in peers:
+        if peer.note:
+            print(f"steady_over_{peer.name} is null: {peer.note}")
+    notes = {f"{peer.name}_note": peer.note for peer in peers}
+    return {"repeats": repeats, **notes}, _summarize(repeats)
 
 
 def _repeat(
-    bench: Bench, options: argparse.Namespace, torch: TorchPeer
+    bench: Bench, options: argparse.Namespace, peers: Sequence[Peer]
 ) -> dict[str, Any]:
     settings = (
         f"model.backbone={options.backbone}",
@@ -169,7 +120,7 @@ def _repeat(
     return {
         "limit": {STEADY: sum(rate.images_per_second for rate in rates)},
         "resident": resident,
-        "torch": torch.measure(train_images, options),
+        **{peer.name: peer.measure(train_images, options) for peer in peers},
         "stock": bench.run_peer("stock_elephas.py", *settings),
         "stock_engine": None if options.quick else run("runner.engine=stock"),
     }
@@ -213,6 +164,7 @@ def _summarize(repeats: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "fit_over_stock": ratio("stock", "resident", WHOLE),
         "fit_over_stock_engine": ratio("stock_engine", "resident", WHOLE),
         "steady_over_torch": ratio("resident", "torch", STEADY),
+        "steady_over_ray": ratio("resident", "ray", STEADY),
         "stock_engine_over_limit": ratio("stock_engine", "limit", STEADY),
         "sync_gap_seconds": statistics.median(gaps) if gaps else None,
     }

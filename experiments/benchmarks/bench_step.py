@@ -30,7 +30,7 @@ from typing import Any
 
 from experiments.benchmarks.harness import (
     PEERS,
-    add_torch_option,
+    add_peer_option,
     bench_parser,
     median_ratio,
     run_benchmark,
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, help="default: 32, of large ones 16")
     parser.add_argument("--steps", type=int, default=20, help="of each way in a repeat")
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
-    add_torch_option(parser, "torch and torchvision")
+    add_peer_option(parser, "torch", "torch and torchvision")
     quick = {"backbones": ["MobileNet"], "steps": 10}
     return run_benchmark("step", parser, _measure, quick, arguments)
 

@@ -47,13 +47,14 @@ def bench_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def add_torch_option(parser: argparse.ArgumentParser, packages: str) -> None:
-    """Give a benchmark `--torch-python`, of an environment that has `packages`."""
+def add_peer_option(parser: argparse.ArgumentParser, peer: str, packages: str) -> None:
+    """Give a benchmark `--torch-python` or the like, of an environment for a peer."""
+    variable = f"XRAY_{peer.upper()}_PYTHON"
     parser.add_argument(
-        "--torch-python",
+        f"--{peer}-python",
         type=Path,
-        default=os.environ.get("XRAY_TORCH_PYTHON") or None,
-        help=f"Python with {packages} (default: $XRAY_TORCH_PYTHON)",
+        default=os.environ.get(variable) or None,
+        help=f"Python with {packages} (default: ${variable})",
     )
 
 

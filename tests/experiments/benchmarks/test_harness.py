@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from experiments.benchmarks.bench_spark import TorchPeer
 from experiments.benchmarks.harness import (
     bench_parser,
     last_json,
@@ -15,6 +14,7 @@ from experiments.benchmarks.harness import (
     run_benchmark,
     run_script,
 )
+from experiments.benchmarks.peer import TORCH, Peer
 from tests.refusals import refused
 from xray.common.errors import UserError
 from xray.records.benchmark import write_benchmark
@@ -102,7 +102,7 @@ def test_peer_that_fails_is_one_line(tmp_path):
     ],
 )
 def test_torch_that_cannot_be_used_is_noted(python, reason, capsys):
-    peer = TorchPeer(python)
+    peer = Peer(TORCH, python)
     assert re.search(reason, peer.note)
     assert "\n" not in peer.note
     assert peer.measure(64, None) is None

@@ -95,6 +95,7 @@ def test_spark_benchmark_ends_with_its_ratios(tmp_path):
         "fit_over_stock",
         "fit_over_stock_engine",
         "steady_over_torch",
+        "steady_over_ray",
         "stock_engine_over_limit",
         "sync_gap_seconds",
     }
@@ -104,6 +105,7 @@ def test_spark_benchmark_ends_with_its_ratios(tmp_path):
     results = json.loads(path.read_text())["results"]
     assert "none: [Errno 2]" in results["torch_note"]
     assert results["torch_note"] in done.stderr
+    assert results["ray_note"] == "no --ray-python was given"
     (repeat,) = results["repeats"]
     ratio = repeat["stock"]["whole_seconds"] / repeat["resident"]["whole_seconds"]
     assert summary["fit_over_stock"] == pytest.approx(ratio)
