@@ -53,6 +53,7 @@ WAYS = {
     "averaged": ("runner.optimizer_state=averaged",),
     "outer": ("runner.outer_momentum=0.5",),
     "split_outer": ("training.batch_size={split}", "runner.outer_momentum=0.5"),
+    "often_averaged": ("runner.sync_every=10", "runner.optimizer_state=averaged"),
     "averaged_outer": ("runner.optimizer_state=averaged", "runner.outer_momentum=0.5"),
 }
 

@@ -9,8 +9,8 @@ are drawn by each worker itself, so that nothing is read, decoded or sent.
 It needs an environment of its own, since its packages and ours exclude each other:
 
     python3 -m venv ray-env
-    ray-env/bin/pip install 'ray[train]==2.60.0' tensorflow-cpu==2.19.1 tf-keras==2.19.0 \
-        'setuptools<81'
+    ray-env/bin/pip install 'ray[train]==2.60.0' tensorflow-cpu==2.19.1 \
+        tf-keras==2.19.0 'setuptools<81'
     ray-env/bin/python experiments/benchmarks/peers/ray_keras.py --workers 2
 
 It imports nothing of this project.
