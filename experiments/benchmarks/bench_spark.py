@@ -20,7 +20,8 @@ single-threaded workers:
 - stock_engine: runner.engine=stock, the same algorithm with its sharp edges mended;
   --quick leaves it out
 
-The last line is one JSON object. Its ratios are medians over the repeats:
+The last line is one JSON object. Its ratios are medians over the repeats, and null for
+what was not measured (--leave-out; a peer without its environment, with the reason):
 
 - steady_over_limit: resident images/s from the second epoch on, over the limit. The
   limit neither reads images nor exchanges weights.
@@ -28,10 +29,9 @@ The last line is one JSON object. Its ratios are medians over the repeats:
   program to the end of `fit`: Python, imports, Spark, tracing and training are in both.
   Resident lists, reads and decodes its images from S3 within that time; stock has them
   in memory for nothing.
-- fit_over_stock_engine: the same for stock_engine, which reads from S3 as well; null
-  with --quick.
+- fit_over_stock_engine: the same for stock_engine, which reads from S3 as well.
 - steady_over_torch: resident over torch, images/s from the second epoch on, torch on
-  images in memory; null where torch was not measured, for a reason that is printed.
+  images in memory.
 - steady_over_ray: the same over ray.
 - stock_engine_over_limit: as steady_over_limit, of stock_engine.
 - sync_gap_seconds: median time between epochs in which no resident worker trains.
@@ -66,7 +66,8 @@ from xray.common.processes import exit_on_termination
 from xray.config.backbones import BACKBONES
 from xray.records.record import RunRecord
 
-QUICK = {"images": 160, "epochs": 2, "steps": 5}
+SLOW = ("stock", "stock_engine")
+QUICK = {"images": 160, "epochs": 2, "steps": 5, "leave_out": ["stock_engine"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,6 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30, help="of the limit")
+    parser.add_argument(
+        "--leave-out",
+        nargs="+",
+        choices=SLOW,
+        default=[],
+        help="not measured, which saves five minutes a repeat",
+    )
     add_precision_option(parser)
     add_peer_option(parser, "torch", "torch and pyspark")
     add_peer_option(parser, "ray", "ray, tensorflow and tf_keras")
@@ -112,6 +120,11 @@ def _repeat(
     def run(*own: str) -> dict[str, Any]:
         return _figures(bench.run("elephas_spark.py", *settings, *own))
 
+    slow = {
+        "stock": lambda: bench.run_peer("stock_elephas.py", *settings),
+        "stock_engine": lambda: run("runner.engine=stock"),
+    }
+    slow = {name: slow[name] for name in SLOW if name not in options.leave_out}
     sizes = (options.backbone, options.image_size)
     limit = Limit.of_runners(options.precision, *sizes)
     (rates,) = hardware_limit.measure([options.workers], limit, options.steps)
@@ -121,8 +134,8 @@ def _repeat(
         "limit": {STEADY: sum(rate.images_per_second for rate in rates)},
         "resident": resident,
         **{peer.name: peer.measure(train_images, options) for peer in peers},
-        "stock": bench.run_peer("stock_elephas.py", *settings),
-        "stock_engine": None if options.quick else run("runner.engine=stock"),
+        **{name: measure() for name, measure in slow.items()},
+        **dict.fromkeys(options.leave_out),
     }
 
 
