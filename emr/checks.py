@@ -1,5 +1,6 @@
 """Everything that can be known to fail before a node is paid for."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from emr.aws import DENIED, Aws, translated
@@ -9,21 +10,35 @@ from xray.common.errors import UserError
 from xray.storage.s3 import split_uri
 
 
-def check_before_start(aws: Aws, sweep: Sweep) -> None:
-    """Everything that can be known to fail before a node is paid for.
+def checks(aws: Aws, sweep: Sweep) -> Iterator[str]:
+    """Look at everything that can be known to fail before a node is paid for.
+
+    What AWS has no question for, such as the right to start a cluster, is not asked.
+
+    Returns:
+        What has been found to be as it should be, one after the other.
 
     Raises:
         UserError: credentials, buckets, labels, release, instance type, roles or
             subnet.
     """
+    settings = sweep.settings
     with translated("checking the credentials"):
         aws.client("sts").get_caller_identity()
-    check_bucket(aws, sweep.settings)
+    yield "AWS knows the credentials"
+    check_bucket(aws, settings)
+    yield f"{settings.s3_prefix} can be used, in {aws.region}"
     _check_data(aws, sweep)
-    _check_release(aws, sweep.settings)
-    _check_instance_types(aws, sweep.settings)
-    _check_roles(aws, sweep.settings)
-    _check_named(aws, sweep.settings)
+    yield f"{sweep.config.data.images} and {sweep.config.data.labels} are there"
+    _check_release(aws, settings)
+    yield f"EMR has release {settings.release}"
+    _check_instance_types(aws, settings)
+    types = dict.fromkeys((settings.primary.instance_type, settings.core.instance_type))
+    yield f"instance types: {', '.join(types)}"
+    _check_roles(aws, settings)
+    yield "the roles are there"
+    _check_named(aws, settings)
+    yield "subnet, key and security configuration, where named, are there"
 
 
 def _check_named(aws: Aws, settings: ClusterSettings) -> None:

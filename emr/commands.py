@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from emr.aws import Aws, translated
-from emr.checks import check_before_start, check_bucket, check_placeholder
+from emr.checks import check_bucket, check_placeholder, checks
 from emr.estimate import estimate_cost, predict_minutes
 from emr.follow import (
     STEP_ENDED,
@@ -100,7 +100,8 @@ def run_sweep(
         UserError: something that can be mended; records so far are in `results`, and
             no cluster is left unless AWS did not answer or the user wanted it.
     """
-    check_before_start(aws, sweep)
+    for _ in checks(aws, sweep):
+        pass
     missing = _missing(aws, sweep, results)
     if not missing:
         print(f"{sweep.name}: every run has its record.", file=sys.stderr)

@@ -2,13 +2,15 @@
 
     python -m emr.launch sweep --executors 1 2 4 8 --config my.yaml --dry-run
     python -m emr.launch sweep --executors 1 2 4 8 --config my.yaml
+    python -m emr.launch check --config my.yaml
     python -m emr.launch status | logs [RUN] | fetch SWEEP | terminate [SWEEP]
     python -m emr.launch baselines --config my.yaml
     python -m emr.launch pack
 
-`sweep` packs and uploads code and Python, starts a cluster, runs one step per executor
-count and repeat, fetches every record as soon as it is there, writes the report and
-ends the cluster, whatever happens. The same command again takes up where it ended.
+`check` looks at all that can be known to fail before a node is paid for. `sweep` packs
+and uploads code and Python, starts a cluster, runs one step per executor count and
+repeat, fetches every record as soon as it is there, writes the report and ends the
+cluster, whatever happens. The same command again takes up where it ended.
 """
 
 import argparse
@@ -21,9 +23,11 @@ from typing import Any
 from emr import commands
 from emr.aws import Aws
 from emr.baselines import instructions
+from emr.checks import checks
 from emr.estimate import as_table
 from emr.follow import Patience
 from emr.packaging import build_environment
+from emr.plan import Sweep
 from emr.settings import CLUSTER, load_settings
 from xray.common.command import command
 from xray.common.errors import UserError
@@ -64,13 +68,25 @@ def _sweep(options: argparse.Namespace) -> int:
     return 0
 
 
-def _baselines(options: argparse.Namespace) -> int:
-    sweep = commands.make_sweep(
-        load_settings(options.cluster, options.cluster_set),
-        load_config(options.config, options.set),
-        [1],
-        1,
+def _check(options: argparse.Namespace) -> int:
+    sweep = _one_run(options)
+    for found in checks(_aws(options), sweep):
+        print(f"ok: {found}", flush=True)
+    print(
+        "Nothing was started. Whether this user may start a cluster, and its nodes may "
+        "read and write, AWS says only then: emr/README.md names the policies."
     )
+    return 0
+
+
+def _one_run(options: argparse.Namespace) -> Sweep:
+    settings = load_settings(options.cluster, options.cluster_set)
+    config = load_config(options.config, options.set)
+    return commands.make_sweep(settings, config, [1], 1)
+
+
+def _baselines(options: argparse.Namespace) -> int:
+    sweep = _one_run(options)
     print(instructions(sweep, options.instance_type, options.gpu_instance_type))
     return 0
 
@@ -132,6 +148,8 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--prices", type=Path, default=PRICES)
     _add_build(sweep)
     sweep.add_argument("--poll-seconds", type=float, default=30)
+    check = _command(commands_, "check", _check, "what a sweep needs of AWS")
+    add_config_options(check, default=CONFIG)
     baselines = _command(
         commands_, "baselines", _baselines, "how to run the baselines on EC2"
     )

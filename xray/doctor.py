@@ -3,6 +3,8 @@ r"""What this machine has, and which runners can run on it.
     python -m xray.doctor
     python -m xray.doctor --config my.yaml --runner elephas
 
+What a sweep on Amazon EMR needs there, `python -m emr.launch check` looks at.
+
 Trains nothing and starts nothing. With a configuration its bucket is listed, its labels
 are read, and its Spark master is asked. Exit codes: 0 the runner can run (without
 --runner: one of them can), 2 it cannot.

@@ -23,6 +23,19 @@ def test_keys_that_aws_does_not_know(aws, arguments, capsys, monkeypatch):
     refused(capsys, arguments(1), "refuses these credentials")
 
 
+def test_everything_can_be_looked_at_without_a_cluster(aws, arguments, capsys):
+    sweep = arguments(1)
+    config, cluster = sweep[3:5], sweep[5:7]
+    assert launch.main(["check", *config, *cluster]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.startswith("ok: ") for line in said] == [True] * 7 + [False]
+    assert f"ok: s3://{BUCKET}/test/ can be used, in {REGION}" in said
+    assert "Nothing was started." in said[-1]
+    more = ("--set", f"data.labels=s3://{BUCKET}/other.csv")
+    refused(capsys, ["check", *config, *cluster, *more], "There is no", "other.csv")
+    assert clusters() == []
+
+
 def test_keys_may_come_from_the_yaml_file(aws, tmp_path, monkeypatch):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
