@@ -1,5 +1,8 @@
 """The page in a real browser, served by a process of its own."""
 
+import csv
+import io
+import json
 import shutil
 
 import pytest
@@ -13,6 +16,7 @@ from xray.local.dicom import encode_dicom
 
 pytestmark = pytest.mark.slow
 FINDING = "input[type=radio]"
+MOST_OPEN = 4  # as app.js has it
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +73,15 @@ def wait_for_cards(page, count: int) -> None:
     page.wait_for_function(
         "count => document.querySelectorAll('.card:not(.waiting) .finding').length"
         " === 15 * count",
+        arg=count,
+    )
+
+
+def wait_for_rows(page, count: int) -> None:
+    """Of pictures that are not open, and answered."""
+    page.wait_for_function(
+        "count => [...document.querySelectorAll('#earlier .said')]"
+        ".filter((said) => said.textContent.includes('%')).length === count",
         arg=count,
     )
 
@@ -235,10 +248,67 @@ def test_many_pictures_wait_their_turn_in_the_page(page):
     page.route("**/predict*", answer)
     page.on("requestfinished", lambda request: under_way.discard(request))
     upload(page, *((f"{n}.png", encode(noise(64))) for n in range(12)))
-    wait_for_cards(page, 12)
+    wait_for_cards(page, MOST_OPEN)
+    wait_for_rows(page, 12 - MOST_OPEN)
     assert max(most) == 4
     assert refused
     assert page.locator("#errors p").count() == 0
+
+
+def test_earlier_pictures_are_rows_that_can_be_sorted_and_opened(page):
+    upload(page, *((f"{n}.png", encode(noise(64, seed=n))) for n in range(7)))
+    wait_for_cards(page, MOST_OPEN)
+    wait_for_rows(page, 3)
+    assert page.text_content("#results-title") == "7 pictures"
+
+    def rows():
+        return page.locator("#earlier tbody .name").all_text_contents()
+
+    def titles():
+        return page.locator(".card h3").all_text_contents()
+
+    assert (titles(), sorted(rows())) == (
+        ["3.png", "4.png", "5.png", "6.png"],
+        ["0.png", "1.png", "2.png"],
+    )
+    page.get_by_role("button", name="Name", exact=True).click()
+    assert rows() == ["2.png", "1.png", "0.png"]
+    page.get_by_role("button", name="Name", exact=True).click()
+    assert rows() == ["0.png", "1.png", "2.png"]
+    assert violations(page) == ""
+    page.get_by_role("button", name="Open 1.png").click()
+    assert (titles(), sorted(rows())) == (
+        ["4.png", "5.png", "6.png", "1.png"],
+        ["0.png", "2.png", "3.png"],
+    )
+    assert page.evaluate("document.activeElement.textContent") == "1.png"
+    page.get_by_role("button", name="Remove all").click()
+    assert page.locator("#results").is_hidden()
+
+
+def test_what_is_shown_can_be_saved(page, address):
+    chest, name = encode(noise(64)), '=1+1,"quoted".png'
+    upload(page, (name, chest))
+    wait_for_cards(page, 1)
+    answer = page.request.post(f"{address}api/v1/predict", data=chest).json()
+
+    def saved(button):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=button, exact=True).click()
+        return download.value.path().read_text()
+
+    rows = list(csv.DictReader(io.StringIO(saved("CSV"), newline="")))
+    assert {row["picture"] for row in rows} == {f"'{name}"}, "no formula"
+    assert [
+        (row["finding"], float(row["probability"]), float(row["threshold"]))
+        for row in rows
+    ] == [
+        (one["name"], one["probability"], one["threshold"]["value"])
+        for one in answer["findings"]
+    ]
+    (shown,) = json.loads(saved("JSON"))
+    assert shown["picture"] == name
+    assert shown["findings"] == answer["findings"]
 
 
 def test_what_the_server_did_not_answer_can_be_tried_again(page):

@@ -2,19 +2,40 @@
 
 import { fetchSample, predict, Refused } from "./api.js";
 import { Card } from "./card.js";
+import { Earlier } from "./earlier.js";
+import { asCsv, asJson, save } from "./export.js";
 import { isShowable, readGrey } from "./picture.js";
 import { Queue } from "./queue.js";
 
 const $ = (id) => document.getElementById(id);
-const cards = new Map(); // card -> {file, abort, answers: model -> promise of its answer}
+const MOST_OPEN = 4; // pictures; the earlier ones are rows of a table
+const cards = new Map(); // card -> {file, abort, answers: model -> its answer}
+const open = new Set(); // cards, the one that was opened last at the end
 const queue = new Queue(4);
+const earlier = new Earlier($("earlier"), (card) => {
+  show(card);
+  card.element.querySelector("h3").focus();
+});
 
 function add(name, file) {
-  const card = new Card(name, { onRemove: remove, onExplain: explain });
+  const onChange = (changed) => earlier.has(changed) && earlier.set(changed);
+  const card = new Card(name, { onRemove: remove, onExplain: explain, onChange });
   cards.set(card, { file, answers: new Map() });
-  $("cards").append(card.element);
+  show(card);
   update();
   return score(card);
+}
+
+/** Open a picture, and close the one that has been open for longest. */
+function show(card) {
+  earlier.delete(card);
+  open.add(card);
+  $("cards").append(card.element);
+  const [first] = open;
+  if (open.size <= MOST_OPEN) return;
+  open.delete(first);
+  first.element.remove();
+  earlier.set(first);
 }
 
 /** Show what the chosen model says of a picture; ask for it, if that is not known. */
@@ -124,6 +145,8 @@ function remove(card) {
 function drop(card) {
   cards.get(card)?.abort?.abort();
   cards.delete(card);
+  open.delete(card);
+  earlier.delete(card);
   card.element.remove();
   update();
 }
@@ -162,6 +185,11 @@ $("samples")?.addEventListener("click", async (event) => {
 $("sort").addEventListener("change", () => {
   for (const card of cards.keys()) card.list($("sort").checked);
 });
+
+const scored = () => [...cards.keys()].filter(({ prediction }) => prediction);
+$("csv").addEventListener("click", () => save("xray.csv", "text/csv", asCsv(scored())));
+$("json").addEventListener("click", () => save("xray.json", "application/json", asJson(scored())));
+$("print").addEventListener("click", () => print());
 
 $("clear").addEventListener("click", () => {
   for (const card of [...cards.keys()]) drop(card);

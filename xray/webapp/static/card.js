@@ -10,10 +10,12 @@ let cards = 0;
 export class Card {
   /**
    * @param {string} name of the file
-   * @param {{onRemove: (card: Card) => void, onExplain: (card: Card) => void}} events
+   * @param {{onRemove: (card: Card) => void, onExplain: (card: Card) => void,
+   *   onChange: (card: Card) => void}} events
    */
   constructor(name, events) {
     this.name = name;
+    this.onChange = events.onChange;
     this.number = ++cards;
     this.element = clone("card");
     this.picture = null;
@@ -53,6 +55,7 @@ export class Card {
     this.element.setAttribute("aria-busy", busy);
     this.element.classList.toggle("waiting", busy);
     if (busy) this.element.querySelector(".busy").textContent = reason;
+    this.onChange(this);
   }
 
   /** Show an answer of the API; the picture, if it has not come before.
@@ -111,6 +114,21 @@ export class Card {
     return found.length ? `At or above the threshold: ${found.join(", ")}` : "No finding reaches its threshold.";
   }
 
+  /** The finding with the highest reading, and what it is; null before an answer. */
+  top() {
+    const findings = this.prediction?.findings.filter(({ name }) => name !== NO_FINDING) ?? [];
+    return findings.reduce((a, b) => (a && a.reading >= b.reading ? a : b), null);
+  }
+
+  /** In a few words: the highest reading, or what the picture waits for. */
+  state() {
+    const top = this.top();
+    if (!top) return this.element.querySelector(".busy").textContent;
+    const above = this.prediction.findings.filter((one) => one.name !== NO_FINDING && isAbove(one));
+    const more = above.length > 1 ? `, ${above.length - 1} more` : "";
+    return `${label(top.name)} ${percent(top.probability)}${above.length ? more : ", below its threshold"}`;
+  }
+
   row(finding) {
     const { name, probability, threshold, reading } = finding;
     const row = clone("finding");
@@ -157,11 +175,12 @@ export class Card {
       Object.assign(this.canvas, { width, height });
       const context = this.canvas.getContext("2d");
       context.putImageData(throughWindow(this.picture, +window.value, +level.value, this.invert.checked), 0, 0);
-      if (!this.heat) return;
+      if (!this.heat) return this.onChange(this);
       context.globalAlpha = opacity.value / 100;
       context.imageSmoothingQuality = "high";
       const { left, top, width: wide, height: high } = this.box;
       context.drawImage(this.heat, left * width, top * height, wide * width, high * height);
+      this.onChange(this);
     });
   }
 
