@@ -220,6 +220,7 @@ def test_the_manifest_tells_source_counts_sizes_and_order(stage):
         ({"image_size": 64}, "staged with data.image_size 32. Got 64"),
         ({"images": "s3://nih/image"}, "data.images s3://nih/images/. Got s3://nih/im"),
         ({"labels": "s3://nih/x.csv"}, "with data.labels s3://nih/Data.*. Got"),
+        ({"where": {"Patient ID": "0..3"}}, "with data.where {}. Got .*0..3"),
     ],
 )
 def test_data_staged_otherwise_are_refused(stage, data, message):

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from xray.common.errors import UserError
 from xray.config.backbones import BACKBONES
+from xray.config.conditions import parse_condition
 from xray.config.recipe import ModelConfig, TrainingConfig
 from xray.config.runners import RUNNERS
 from xray.config.section import Count, LocalPath, Section, Seed
@@ -30,6 +31,9 @@ class DataConfig(Section):
     """S3 server other than AWS; overrides the one in the credentials file."""
     image_size: Annotated[int, Field(ge=8, le=2048)] = 128
     """Height and width in pixels of the images as the model gets them."""
+    where: dict[str, str | int | float] = {}
+    """Only images of whom a column of the label file says so: a value, several as
+    `F|M`, or numbers as `18..64` or `18..`; of an age such as 018M they are years."""
     limit: Annotated[Count, Field(ge=2)] | None = None
     """Use this many images, chosen by whole patients with the seed; null is all."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -55,6 +59,14 @@ class DataConfig(Section):
     the system's temporary folder."""
     read_threads: Annotated[int, Field(ge=1, le=256)] = 16
     """S3 reads under way at once, per process."""
+
+    @field_validator("where")
+    @classmethod
+    def _conditions(cls, value: dict[str, str | int | float]) -> dict[str, str]:
+        texts = {name: str(condition) for name, condition in value.items()}
+        for text in texts.values():
+            parse_condition(text)
+        return texts
 
     @model_validator(mode="after")
     def _lists_come_in_pairs(self) -> "DataConfig":

@@ -10,12 +10,12 @@ import pandas as pd
 
 from xray.common.errors import UserError
 from xray.config.run import DataConfig
-from xray.data.images import EXTENSIONS
-from xray.data.labels import FINDINGS, image_name, read_labels
+from xray.data.labels import FINDINGS
+from xray.data.matching import limit_images, match_images
 from xray.data.published import split_as_published
 from xray.data.split import split_by_patient
 from xray.data.staged import read_index
-from xray.storage.s3 import Storage, UnreadableObject, split_uri
+from xray.storage.s3 import Storage
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +93,7 @@ class Dataset:
             "dataset": {
                 "images": len(self),
                 "image_size": data.image_size,
+                **({"where": data.where} if data.where else {}),
             },
             "split": {
                 "test_fraction": None if self.published else data.test_fraction,
@@ -128,90 +129,10 @@ def find_dataset(data: DataConfig, storage: Storage) -> Dataset:
         known, listed = read_index(data, storage)
     else:
         known, listed = match_images(data, storage)
-    everything = _to_subset(_limit(known.sort_index(), data.limit, data.seed))
+    everything = _to_subset(limit_images(known.sort_index(), data.limit, data.seed))
     dataset = _split(everything, data, storage, listed)
     _check_findings(dataset, data)
     return dataset
-
-
-def match_images(data: DataConfig, storage: Storage) -> tuple[pd.DataFrame, int]:
-    """The raw images that the label file knows, and how many the bucket lists.
-
-    Returns:
-        A row an image, indexed by name, with `uri`, `etag`, `patient` and the findings,
-        `data.limit` of them; and the number of images under `data.images`.
-
-    Raises:
-        UserError: the bucket or the label file cannot be used, or no image has a label.
-    """
-    listed = _list_images(data, storage)
-    labels = load_labels(data, storage)
-    known = listed.join(labels, how="inner")
-    if known.empty:
-        raise UserError(
-            f"None of the {len(listed)} images under {data.images} stands in "
-            f"{data.labels} (first image: {listed.index[0]!r}). Check both addresses."
-        )
-    if len(known) < len(listed):
-        logger.warning(
-            "%d of %d images under %s have no label and are left out",
-            len(listed) - len(known),
-            len(listed),
-            data.images,
-        )
-    return _limit(known.sort_index(), data.limit, data.seed), len(listed)
-
-
-def load_labels(data: DataConfig, storage: Storage) -> pd.DataFrame:
-    """The label file, as `labels.read_labels` gives it.
-
-    Raises:
-        UserError: it cannot be read, or is none.
-    """
-    try:
-        return read_labels(storage.read(data.labels), data.labels)
-    except UnreadableObject as error:
-        raise UserError(
-            f"Label file {data.labels} cannot be read: {error}. Check data.labels."
-        ) from None
-
-
-def _list_images(data: DataConfig, storage: Storage) -> pd.DataFrame:
-    bucket, _ = split_uri(data.images)
-    objects = [
-        o
-        for o in storage.list_objects(data.images)
-        if o.key.lower().endswith(EXTENSIONS)
-    ]
-    if not objects:
-        raise UserError(
-            f"No image ({', '.join(EXTENSIONS)}) under {data.images}. Check the prefix."
-        )
-    table = pd.DataFrame(
-        {
-            "uri": [f"s3://{bucket}/{o.key}" for o in objects],
-            "etag": [o.etag for o in objects],
-        },
-        index=[image_name(o.key) for o in objects],
-    )
-    twice = table.index[table.index.duplicated()]
-    if len(twice):
-        raise UserError(
-            f"Image {twice[0]!r} stands more than once under {data.images}. Choose a "
-            "prefix that holds one copy."
-        )
-    return table
-
-
-def _limit(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
-    """At most `limit` rows, patient by patient in a seeded order."""
-    if limit is None or limit >= len(table):
-        return table
-    patients = np.unique(table["patient"].to_numpy(dtype=str))
-    order = np.random.default_rng(seed).permutation(patients)
-    rank = pd.Series(np.arange(len(order)), index=order)
-    by_patient = rank[table["patient"]].to_numpy().argsort(kind="stable")
-    return table.iloc[np.sort(by_patient[:limit])]
 
 
 def _to_subset(table: pd.DataFrame) -> Subset:

@@ -1,14 +1,17 @@
 """The NIH label file: which findings and which patient each image has."""
 
+import difflib
 import gzip
 import io
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xray.common.errors import UserError
+from xray.config.conditions import parse_condition
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +35,8 @@ FINDINGS = (
     "Pneumothorax",
 )
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
+AGE = r"^(\d+(?:\.\d+)?)([YMWD]?)$"
+YEARS = {"": 1, "Y": 1, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 MAX_BYTES = 2**27  # unzipped; NIH's 112,120 rows have 8 MB
 MAX_COLUMNS = 1000
 
@@ -49,7 +54,10 @@ def read_labels(content: bytes, source: str) -> "pd.DataFrame":
     """
     import pandas as pd  # here: who wants the findings' names alone need not wait
 
-    table = _parse_csv(content, source)
+    table = _parse_csv(content, source, COLUMNS)
+    if table.isna().any(axis=None):
+        row = int(table.isna().any(axis=1).to_numpy().argmax()) + 2
+        raise UserError(f"{source} has an empty field in line {row}. Fill it in.")
     names = table["Image Index"]
     if names.duplicated().any():
         raise UserError(
@@ -65,6 +73,34 @@ def read_labels(content: bytes, source: str) -> "pd.DataFrame":
     return labels.set_index(pd.Index(names, name="image"))
 
 
+def fulfilling(content: bytes, source: str, where: Mapping[str, str]) -> "pd.Series":
+    """Which images fulfil every condition: bool, indexed by file name.
+
+    Args:
+        content: of a CSV that `read_labels` reads.
+        source: its address, for messages.
+        where: column to condition, as `data.where` has them.
+
+    Raises:
+        UserError: there is no such column.
+    """
+    table = _parse_csv(content, source, (COLUMNS[0], *where))
+    kept = table["Image Index"].notna()
+    for column, text in where.items():
+        condition = parse_condition(text)
+        if condition.values is not None:
+            kept &= table[column].str.strip().isin(condition.values)
+        else:
+            kept &= _numbers(table[column]).between(condition.low, condition.high)
+    return kept.set_axis(table["Image Index"])
+
+
+def _numbers(texts: "pd.Series") -> "pd.Series":
+    """Numbers, and ages in years (DICOM PS3.5, 6.2: AS); NaN for anything else."""
+    parts = texts.str.strip().str.extract(AGE)
+    return parts[0].astype(float) * parts[1].map(YEARS)
+
+
 def _refuse_unknown(findings: "pd.Series", source: str) -> None:
     named = {name for text in findings.unique() for name in text.split("|")}
     if unknown := sorted(named - {*FINDINGS, ""}):
@@ -74,7 +110,8 @@ def _refuse_unknown(findings: "pd.Series", source: str) -> None:
         )
 
 
-def _parse_csv(content: bytes, source: str) -> "pd.DataFrame":
+def _parse_csv(content: bytes, source: str, columns: Sequence[str]) -> "pd.DataFrame":
+    """These columns, as texts."""
     import pandas as pd
 
     try:
@@ -87,24 +124,23 @@ def _parse_csv(content: bytes, source: str) -> "pd.DataFrame":
             io.BytesIO(content),
             dtype=str,
             index_col=False,
-            usecols=lambda name: name in COLUMNS,
+            usecols=lambda name: name in columns,
         )
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(
             f"{source} is not a CSV file ({type(error).__name__}). It must be the NIH "
             "label file, Data_Entry_2017."
         ) from None
-    missing = [name for name in COLUMNS if name not in table.columns]
+    missing = [name for name in columns if name not in table.columns]
     if missing:
+        head = pd.read_csv(io.BytesIO(content), nrows=0, index_col=False).columns
+        near = difflib.get_close_matches(missing[0], head, n=1)
+        hint = f" Did you mean {near[0]!r:.80}?" if near else ""
         raise UserError(
-            f"{source} lacks column {missing[0]!r}. The NIH label file has "
-            f"{', '.join(COLUMNS)}."
+            f"{source} lacks column {missing[0]!r}.{hint} The NIH label file has "
+            f"{', '.join(COLUMNS)}, and more."
         )
-    table = table[list(COLUMNS)]
-    if table.isna().any(axis=None):
-        row = int(table.isna().any(axis=1).to_numpy().argmax()) + 2
-        raise UserError(f"{source} has an empty field in line {row}. Fill it in.")
-    return table
+    return table[list(columns)]
 
 
 def _unzipped(content: bytes, source: str) -> bytes:

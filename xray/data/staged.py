@@ -64,6 +64,8 @@ class Manifest(BaseModel):
     source_labels: str
     """`data.labels`."""
     source_labels_etag: str
+    where: dict[str, str] = {}
+    """`data.where`."""
     limit: int | None
     """`data.limit`, with `seed` the `data.seed` that chose the images."""
     seed: int
@@ -99,7 +101,7 @@ def read_manifest(storage: Storage, prefix: str) -> Manifest | None:
 
 
 def read_index(data: DataConfig, storage: Storage) -> tuple[pd.DataFrame, int]:
-    """The staged images as `dataset.match_images` gives the raw ones.
+    """The staged images as `matching.match_images` gives the raw ones.
 
     Returns:
         A row an image, indexed by name, with `uri` (see `Subset.uris`), `etag`,
@@ -154,6 +156,7 @@ def check_same_source(manifest: Manifest, data: DataConfig) -> None:
         ("data.image_size", manifest.image_size, data.image_size),
         ("data.images", manifest.source_images, data.images),
         ("data.labels", manifest.source_labels, data.labels),
+        ("data.where", manifest.where, data.where),
     ):
         if staged != wanted:
             raise UserError(

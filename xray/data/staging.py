@@ -19,8 +19,9 @@ from pydantic import BaseModel, ValidationError
 
 from xray.common.errors import UserError
 from xray.config.run import DataConfig
-from xray.data.dataset import check_bad_images, match_images
+from xray.data.dataset import check_bad_images
 from xray.data.labels import FINDINGS
+from xray.data.matching import match_images
 from xray.data.partition import cut_runs
 from xray.data.reader import ImageReader
 from xray.data.shard_files import FORMATS
@@ -126,6 +127,7 @@ class Staging:
             source_images=data.images,
             source_labels=data.labels,
             source_labels_etag=storage.list_objects(data.labels)[0].etag,
+            where=data.where,
             limit=data.limit,
             seed=data.seed,
             listed=self.listed,
@@ -199,7 +201,7 @@ def plan_shards(table: pd.DataFrame, size: int, form: str) -> list[ShardPlan]:
     """The images of `table` in shards of about `SHARD_BYTES`, a power of two of them.
 
     Args:
-        table: as `dataset.match_images` returns it.
+        table: as `matching.match_images` returns it.
         size: height and width in pixels of the staged images.
         form: parquet or tfrecord.
     """

@@ -7,8 +7,9 @@ import pandas as pd
 
 from xray.common.errors import UserError
 from xray.config.run import DataConfig
-from xray.data.dataset import find_dataset, load_labels
+from xray.data.dataset import find_dataset
 from xray.data.labels import FINDINGS, image_name
+from xray.data.matching import load_labels
 from xray.data.staged import read_index
 from xray.inference.settings import EVERYTHING
 from xray.storage.place import on_s3
@@ -71,7 +72,7 @@ def _of_set(data: DataConfig, storage: Storage, subset: str) -> Inputs:
 
 
 def _inputs(table: pd.DataFrame) -> Inputs:
-    """Of labelled images, by name, as `dataset.match_images` gives them."""
+    """Of labelled images, by name, as `matching.match_images` gives them."""
     keys = [
         split_uri(uri)[1] if on_s3(uri) else name for name, uri in table["uri"].items()
     ]

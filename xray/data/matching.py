@@ -1,0 +1,108 @@
+"""Which images of a bucket the label file knows."""
+
+import logging
+
+import numpy as np
+import pandas as pd
+
+from xray.common.errors import UserError
+from xray.config.run import DataConfig
+from xray.data.images import EXTENSIONS
+from xray.data.labels import fulfilling, image_name, read_labels
+from xray.storage.s3 import Storage, UnreadableObject, split_uri
+
+logger = logging.getLogger(__name__)
+
+
+def match_images(data: DataConfig, storage: Storage) -> tuple[pd.DataFrame, int]:
+    """The raw images that the label file knows, and how many the bucket lists.
+
+    Of those that it knows the ones that `data.where` asks for.
+
+    Returns:
+        A row an image, indexed by name, with `uri`, `etag`, `patient` and the findings,
+        `data.limit` of them; and the number of images under `data.images`.
+
+    Raises:
+        UserError: the bucket or the label file cannot be used, or no image has a label.
+    """
+    listed = _list_images(data, storage)
+    content = _read_label_file(data, storage)
+    known = listed.join(read_labels(content, data.labels), how="inner")
+    if known.empty:
+        raise UserError(
+            f"None of the {len(listed)} images under {data.images} stands in "
+            f"{data.labels} (first image: {listed.index[0]!r}). Check both addresses."
+        )
+    if len(known) < len(listed):
+        logger.warning(
+            "%d of %d images under %s have no label and are left out",
+            len(listed) - len(known),
+            len(listed),
+            data.images,
+        )
+    if data.where:
+        known = known[fulfilling(content, data.labels, data.where)[known.index]]
+        told = ", ".join(f"{name} {text}" for name, text in data.where.items())
+        if known.empty:
+            raise UserError(
+                f"No image fulfils data.where ({told}). Look at the column's values."
+            )
+        logger.info("%d images fulfil data.where (%s)", len(known), told)
+    return limit_images(known.sort_index(), data.limit, data.seed), len(listed)
+
+
+def load_labels(data: DataConfig, storage: Storage) -> pd.DataFrame:
+    """The label file, as `labels.read_labels` gives it.
+
+    Raises:
+        UserError: it cannot be read, or is none.
+    """
+    return read_labels(_read_label_file(data, storage), data.labels)
+
+
+def _read_label_file(data: DataConfig, storage: Storage) -> bytes:
+    try:
+        return storage.read(data.labels)
+    except UnreadableObject as error:
+        raise UserError(
+            f"Label file {data.labels} cannot be read: {error}. Check data.labels."
+        ) from None
+
+
+def _list_images(data: DataConfig, storage: Storage) -> pd.DataFrame:
+    bucket, _ = split_uri(data.images)
+    objects = [
+        o
+        for o in storage.list_objects(data.images)
+        if o.key.lower().endswith(EXTENSIONS)
+    ]
+    if not objects:
+        raise UserError(
+            f"No image ({', '.join(EXTENSIONS)}) under {data.images}. Check the prefix."
+        )
+    table = pd.DataFrame(
+        {
+            "uri": [f"s3://{bucket}/{o.key}" for o in objects],
+            "etag": [o.etag for o in objects],
+        },
+        index=[image_name(o.key) for o in objects],
+    )
+    twice = table.index[table.index.duplicated()]
+    if len(twice):
+        raise UserError(
+            f"Image {twice[0]!r} stands more than once under {data.images}. Choose a "
+            "prefix that holds one copy."
+        )
+    return table
+
+
+def limit_images(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
+    """At most `limit` rows, patient by patient in a seeded order."""
+    if limit is None or limit >= len(table):
+        return table
+    patients = np.unique(table["patient"].to_numpy(dtype=str))
+    order = np.random.default_rng(seed).permutation(patients)
+    rank = pd.Series(np.arange(len(order)), index=order)
+    by_patient = rank[table["patient"]].to_numpy().argsort(kind="stable")
+    return table.iloc[np.sort(by_patient[:limit])]
