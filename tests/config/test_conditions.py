@@ -34,5 +34,5 @@ def test_a_configuration_with_such_a_condition_is_refused(bucket, tmp_path):
     path = bucket.write_config(tmp_path / "run.yaml")
     with refused(r"data.where: '64..18' must lead from one number to a higher one"):
         load_config(path, ["data.where={Patient Age: 64..18}"])
-    config = load_config(path, ["data.where={Follow-up #: 0, Patient Sex: F}"])
+    config = load_config(path, ["data.where={'Follow-up #': 0, Patient Sex: F}"])
     assert config.data.where == {"Follow-up #": "0", "Patient Sex": "F"}

@@ -39,6 +39,7 @@ AGE = r"^(\d+(?:\.\d+)?)([YMWD]?)$"
 YEARS = {"": 1, "Y": 1, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 MAX_BYTES = 2**27  # unzipped; NIH's 112,120 rows have 8 MB
 MAX_COLUMNS = 1000
+MAX_HEAD_BYTES = 4096  # of the first line, for the nearest name of a column
 
 
 def read_labels(content: bytes, source: str) -> "pd.DataFrame":
@@ -133,8 +134,9 @@ def _parse_csv(content: bytes, source: str, columns: Sequence[str]) -> "pd.DataF
         ) from None
     missing = [name for name in columns if name not in table.columns]
     if missing:
-        head = pd.read_csv(io.BytesIO(content), nrows=0, index_col=False).columns
-        near = difflib.get_close_matches(missing[0], head, n=1)
+        head = content.lstrip()[:MAX_HEAD_BYTES].decode(errors="replace")
+        named = head.partition("\n")[0].replace('"', "").strip().split(",")
+        near = difflib.get_close_matches(missing[0], named, n=1)
         hint = f" Did you mean {near[0]!r:.80}?" if near else ""
         raise UserError(
             f"{source} lacks column {missing[0]!r}.{hint} The NIH label file has "
