@@ -14,6 +14,7 @@ from tests.refusals import refused
 from tests.runners.test_runners import read_record
 from tests.training.test_journal import make_config
 from xray.common.errors import UserError
+from xray.config.run import RunConfig
 from xray.data.dataset import find_dataset
 from xray.records.timing import PHASES
 from xray.runners.cli import main
@@ -184,6 +185,19 @@ def test_another_run_has_another_name(file, tmp_path, sections):
     assert (
         CheckpointFile(ResultsFolder(tmp_path), "gpu", make_config()).path != file.path
     )
+
+
+def test_earlier_versions_find_the_file_under_the_same_name(tmp_path):
+    """As commit 92af83c named it: a new setting at its default changes no digest."""
+    data = {"images": "s3://nih/images/"}
+    data["labels"] = "s3://nih/Data_Entry_2017_v2020.csv"
+    config = RunConfig.model_validate({"data": data})
+    found = CheckpointFile(ResultsFolder(tmp_path), "elephas", config)
+    assert found.path.name == "elephas_7410d126576ca68b.npz"
+    where = data | {"where": {"View Position": "PA"}}
+    other = RunConfig.model_validate({"data": where})
+    found = CheckpointFile(ResultsFolder(tmp_path), "elephas", other)
+    assert found.path.name != "elephas_7410d126576ca68b.npz"
 
 
 def test_an_earlier_runs_file_is_set_aside_and_kept(file, tmp_path, caplog):

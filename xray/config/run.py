@@ -14,6 +14,9 @@ from xray.config.section import Count, LocalPath, Section, Seed
 
 PLACE = re.compile(r"s3://[^/]+(/.*)?|(?!.*://).+")
 
+LATER = ("where", "train_list", "test_list")
+"""Settings of the data that earlier versions did not write."""
+
 
 class DataConfig(Section):
     """Which images, which labels and how they are split."""
@@ -246,8 +249,16 @@ class RunConfig(Section):
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting as JSON values, with whatever secrets the user put there."""
-        return self.model_dump(mode="json")
+        """Every setting as JSON values, with whatever secrets the user put there.
+
+        Without the later ones where they are not set: by what earlier versions wrote,
+        runs that are done and checkpoints are found again.
+        """
+        settings = self.model_dump(mode="json")
+        for name in LATER:
+            if not settings["data"][name]:
+                del settings["data"][name]
+        return settings
 
 
 def check_runner(config: RunConfig, runner: str) -> None:
