@@ -94,7 +94,7 @@ def follow(
     cluster_id: str,
     names: Sequence[str],
     finished: Callable[[], None],
-    again: Callable[[Sequence[str]], None],
+    again: Callable[[Sequence[str]], bool],
     patience: Patience,
 ) -> None:
     """Wait until the steps `names` have ended, however long; a line for each change.
@@ -107,7 +107,7 @@ def follow(
         names: of the steps to wait for.
         finished: called whenever one more has ended, well or not.
         again: called then with those that have failed, if the cluster goes on; it may
-            add a step of the same name.
+            add a step of the same name, and says whether it has.
         patience: how often to look and how long to bear silence.
 
     Raises:
@@ -127,8 +127,8 @@ def follow(
                 finished()
                 ended = now_ended
                 failed = [s["Name"] for s in steps if s["Status"]["State"] == "FAILED"]
-                if failed and cluster["Status"]["State"] in ACTIVE:
-                    again(failed)
+                if failed and cluster["Status"]["State"] in ACTIVE and again(failed):
+                    ended = -1  # what was seen of the steps is out of date
         except NoAnswer:
             _bear(cluster_id, time.monotonic() - heard, patience)
             time.sleep(patience.poll)

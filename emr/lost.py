@@ -29,15 +29,18 @@ class LostRuns:
         self._cluster_id, self._results = cluster_id, results
         self._tried: set[str] = set()
 
-    def run_again(self, failed: Sequence[str]) -> None:
+    def run_again(self, failed: Sequence[str]) -> bool:
         """Add a step for each of these runs that was lost, once each.
 
         Args:
             failed: names of runs whose step has failed.
+
+        Returns:
+            Whether there is such a step now.
         """
         new = set(failed) - self._tried
         if not new:
-            return
+            return False
         try:
             runs = self._sweep.uri("runs", "")
             lost = new - set(fetch_records(self._aws, runs, self._results))
@@ -45,8 +48,10 @@ class LostRuns:
             again = [run for run in self._sweep.runs if run.name in lost]
             if again:
                 self._add(again)
+            return bool(again)
         except UserError as error:  # the cluster may be ending; the sweep goes on
             print(f"warning: {error}", file=sys.stderr)
+            return False
 
     def _add(self, runs: Sequence[Run]) -> None:
         with translated(f"adding steps to {self._cluster_id}"):

@@ -93,6 +93,7 @@ class Machinery:
         lost: executor count whose step is killed after an epoch, the first time.
         master: train for real on this Spark master, if there is one.
         before: called before each step.
+        lingers: whether a cluster whose last step has failed waits for one more.
     """
 
     def __init__(
@@ -103,8 +104,9 @@ class Machinery:
         lost: int = 0,
         master: str = "",
         before: Callable[[Any, Any], None] = lambda cluster, step: None,
+        lingers: bool = False,
     ) -> None:
-        self._s3, self._before = s3, before
+        self._s3, self._before, self._lingers = s3, before, lingers
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._path = folder / "bin"
@@ -129,7 +131,7 @@ class Machinery:
     def _run(self) -> None:
         while not self._ended.is_set():
             for cluster in clusters():
-                if cluster.state in ("RUNNING", "WAITING"):
+                if cluster.state in ("RUNNING", "WAITING", "TERMINATING"):
                     self._advance_or_end(cluster)
             time.sleep(0.02)
 
@@ -154,7 +156,15 @@ class Machinery:
         done = self._execute(step)
         self.ran.append(step.name)
         self._bring_log(cluster, step, done.stderr)
+        waiting = any(s.state == "PENDING" for s in cluster.steps)
+        if done.returncode and not waiting and not self._lingers:
+            cluster.state = "TERMINATING"  # nobody sees it fail and the cluster wait
+            time.sleep(1)
         step.state = "FAILED" if done.returncode else "COMPLETED"
+        if done.returncode and self._lingers:
+            deadline = time.monotonic() + 30
+            while cluster.steps[-1] is step and time.monotonic() < deadline:
+                time.sleep(0.05)
         if done.returncode and step.action_on_failure == "TERMINATE_CLUSTER":
             self._cancel_rest(cluster)
 

@@ -112,6 +112,18 @@ def test_a_step_that_is_lost_last_goes_on_with_the_same_command(
     assert read_record(tmp_path / "results").status == "success"
 
 
+@pytest.mark.cluster
+def test_a_step_that_is_lost_last_is_run_again_where_the_cluster_still_waits(
+    aws, arguments, tmp_path, capsys
+):
+    with Machinery(tmp_path, aws, lost=1, lingers=True) as machinery:
+        assert launch.main(arguments(1)) == 0
+    assert machinery.ran == ["elephas-e1-r1"] * 2
+    assert len(clusters()) == 1
+    assert "elephas-e1-r1: the step was lost" in capsys.readouterr().err
+    assert read_record(tmp_path / "results").status == "success"
+
+
 @pytest.mark.parametrize("state", ["CANCELLED", "INTERRUPTED"])
 def test_every_end_of_a_step_is_known(aws, arguments, tmp_path, capsys, state):
     def end(cluster, step):
