@@ -7,6 +7,7 @@ from emr.aws import DENIED, Aws, translated
 from emr.plan import Sweep
 from emr.settings import PLACEHOLDER_BUCKET, ClusterSettings
 from xray.common.errors import UserError
+from xray.config.run import LISTS
 from xray.storage.s3 import split_uri
 
 
@@ -27,9 +28,10 @@ def checks(aws: Aws, sweep: Sweep) -> Iterator[str]:
         aws.client("sts").get_caller_identity()
     yield "AWS knows the credentials"
     check_bucket(aws, settings)
-    yield f"{settings.s3_prefix} can be used, in {aws.region}"
+    yield f"the bucket of {settings.s3_prefix} can be listed, in {aws.region}"
     _check_data(aws, sweep)
-    yield f"{sweep.config.data.images} and {sweep.config.data.labels} are there"
+    data = sweep.config.data
+    yield f"{data.images} has a bucket; {data.labels} is not known to be missing"
     _check_release(aws, settings)
     yield f"EMR has release {settings.release}"
     _check_instance_types(aws, settings)
@@ -116,7 +118,7 @@ def _check_bucket_region(aws: Aws, bucket: str, region: str | None) -> None:
 def _check_data(aws: Aws, sweep: Sweep) -> None:
     """The images' bucket and the files; only the nodes may be allowed to read."""
     data = sweep.config.data
-    names = ("labels", *(("train_list", "test_list") if data.test_list else ()))
+    names = ("labels", *(LISTS if data.test_list else ()))
     files = {f"data.{name}": getattr(data, name) for name in names}
     for name, uri in {"data.images": data.images, **files}.items():
         bucket, _ = split_uri(uri)

@@ -11,7 +11,7 @@ import yaml
 
 from emr.settings import ClusterSettings
 from xray.common.errors import UserError
-from xray.config.run import RunConfig, check_runner
+from xray.config.run import LISTS, RunConfig, check_runner
 from xray.config.runners import ELEPHAS
 from xray.storage.place import on_s3
 
@@ -123,7 +123,7 @@ def cluster_config(config: RunConfig) -> RunConfig:
             f"model.weights must be imagenet or on S3 for EMR. Got {weights!r}; copy "
             "the file to your bucket."
         )
-    for name in ("train_list", "test_list"):
+    for name in LISTS:
         place = getattr(config.data, name)
         if place and not on_s3(place):
             raise UserError(

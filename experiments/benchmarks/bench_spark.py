@@ -124,7 +124,6 @@ def _repeat(
         "stock": lambda: bench.run_peer("stock_elephas.py", *settings),
         "stock_engine": lambda: run("runner.engine=stock"),
     }
-    slow = {name: slow[name] for name in SLOW if name not in options.leave_out}
     sizes = (options.backbone, options.image_size)
     limit = Limit.of_runners(options.precision, *sizes)
     (rates,) = hardware_limit.measure([options.workers], limit, options.steps)
@@ -134,8 +133,10 @@ def _repeat(
         "limit": {STEADY: sum(rate.images_per_second for rate in rates)},
         "resident": resident,
         **{peer.name: peer.measure(train_images, options) for peer in peers},
-        **{name: measure() for name, measure in slow.items()},
-        **dict.fromkeys(options.leave_out),
+        **{
+            name: None if name in options.leave_out else measure()
+            for name, measure in slow.items()
+        },
     }
 
 

@@ -29,7 +29,7 @@ def test_everything_can_be_looked_at_without_a_cluster(aws, arguments, capsys):
     assert launch.main(["check", *config, *cluster]) == 0
     said = capsys.readouterr().out.splitlines()
     assert [line.startswith("ok: ") for line in said] == [True] * 7 + [False]
-    assert f"ok: s3://{BUCKET}/test/ can be used, in {REGION}" in said
+    assert f"ok: the bucket of s3://{BUCKET}/test/ can be listed, in {REGION}" in said
     assert "Nothing was started." in said[-1]
     more = ("--set", f"data.labels=s3://{BUCKET}/other.csv")
     refused(capsys, ["check", *config, *cluster, *more], "There is no", "other.csv")

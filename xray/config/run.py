@@ -14,7 +14,9 @@ from xray.config.section import Count, LocalPath, Section, Seed
 
 PLACE = re.compile(r"s3://[^/]+(/.*)?|(?!.*://).+")
 
-LATER = ("where", "train_list", "test_list")
+LISTS = ("train_list", "test_list")
+"""Of a published split: there are both, or none."""
+LATER = ("where", *LISTS)
 """Settings of the data that earlier versions did not write."""
 
 
@@ -73,7 +75,7 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _lists_come_in_pairs(self) -> "DataConfig":
-        for one, other in (("train_list", "test_list"), ("test_list", "train_list")):
+        for one, other in (LISTS, reversed(LISTS)):
             if getattr(self, one) and not getattr(self, other):
                 raise ValueError(f"{one}={getattr(self, one)} needs {other} as well")
         return self

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from xray.common.errors import UserError
-from xray.config.run import DataConfig
+from xray.config.run import LISTS, DataConfig
 from xray.data.labels import image_name
 from xray.storage.place import Place
 from xray.storage.s3 import Storage
-
-LISTS = ("train_list", "test_list")
 
 logger = logging.getLogger(__name__)
 
