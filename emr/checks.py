@@ -8,7 +8,7 @@ from emr.plan import Sweep
 from emr.settings import PLACEHOLDER_BUCKET, ClusterSettings
 from xray.common.errors import UserError
 from xray.config.run import LISTS
-from xray.storage.s3 import split_uri
+from xray.storage.address import split_uri
 
 
 def checks(aws: Aws, sweep: Sweep) -> Iterator[str]:

@@ -11,9 +11,9 @@ import yaml
 
 from emr.settings import ClusterSettings
 from xray.common.errors import UserError
-from xray.config.run import LISTS, RunConfig, check_runner
+from xray.config.run import SOURCES, RunConfig, check_runner
 from xray.config.runners import ELEPHAS
-from xray.storage.place import on_s3
+from xray.storage.address import on_s3
 
 SWEEP_NAME = re.compile("xray-[0-9a-f]{10}")
 IRRELEVANT = (
@@ -123,12 +123,12 @@ def cluster_config(config: RunConfig) -> RunConfig:
             f"model.weights must be imagenet or on S3 for EMR. Got {weights!r}; copy "
             "the file to your bucket."
         )
-    for name in LISTS:
+    for name in SOURCES:
         place = getattr(config.data, name)
         if place and not on_s3(place):
             raise UserError(
-                f"data.{name} must be on S3 for EMR. Got {place!r}; copy the file to "
-                "your bucket."
+                f"data.{name} must be on S3 for EMR. Got {place!r}; copy it to your "
+                "bucket."
             )
     if config.data.endpoint_url:
         raise UserError(

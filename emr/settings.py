@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from xray.common.errors import UserError
 from xray.config.file import one_line, parse_value, read_yaml_mapping
 from xray.config.run import Section
-from xray.storage.s3 import split_uri
+from xray.storage.address import split_uri
 
 SPOT = "SPOT"
 CLUSTER = Path(__file__).parent / "cluster.yaml"

@@ -13,7 +13,7 @@ from emr.packaging import ROOT
 from emr.plan import Sweep
 from xray.common.files import write_whole
 from xray.records.predictions import SUFFIX
-from xray.storage.s3 import split_uri
+from xray.storage.address import split_uri
 
 LOG_LINES = 15
 

@@ -1,4 +1,4 @@
-"""Score every X-ray of a bucket with a saved model.
+"""Score every X-ray of a bucket or a folder with a saved model.
 
     python experiments/predict.py --model models/RUN_last.keras \\
         --images s3://BUCKET/PREFIX/ --credentials credentials.yaml --out predictions/
@@ -52,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         "--model", required=True, help=".keras file, or its s3:// address"
     )
     parser.add_argument("--out", required=True, help="folder or s3://bucket/prefix/")
-    parser.add_argument("--images", help="s3://bucket/prefix/ (data.images)")
-    parser.add_argument("--labels", help="s3://bucket/key.csv (data.labels)")
+    parser.add_argument("--images", help="s3://bucket/prefix/ or folder (data.images)")
+    parser.add_argument("--labels", help="s3://bucket/key.csv or a path (data.labels)")
     parser.add_argument(
         "--credentials", type=Path, help="YAML with keys for S3 (data.credentials)"
     )

@@ -66,7 +66,7 @@ def _run(config: RunConfig, options: argparse.Namespace) -> str:
     from xray.spark.ml.frames import image_frame
     from xray.spark.ml.stages import BackboneFeaturizer
     from xray.spark.settings import check_master
-    from xray.storage.credentials import load_access
+    from xray.storage.credentials import data_access
     from xray.storage.place import check_folder
     from xray.storage.s3 import Storage
 
@@ -76,7 +76,7 @@ def _run(config: RunConfig, options: argparse.Namespace) -> str:
     if config.runner.master:
         check_master(config.runner.master)
     storage = Storage(
-        load_access(config.data.credentials, config.data.endpoint_url),
+        data_access(config.data),
         config.data.read_threads,
     )
     dataset = find_dataset(config.data, storage)

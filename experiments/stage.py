@@ -51,10 +51,10 @@ def _stage(config: RunConfig, form: str) -> None:
     from xray.spark.cluster import start_cluster, under_spark_submit
     from xray.spark.memory import staging_mib
     from xray.spark.staging import write_on_spark
-    from xray.storage.credentials import load_access
+    from xray.storage.credentials import data_access
 
     start, data = time.perf_counter(), config.data
-    staging = plan_staging(data, load_access(data.credentials, data.endpoint_url), form)
+    staging = plan_staging(data, data_access(data), form)
     images = sum(len(plan.images) for plan in staging.missing)
     with progress_bar(images, "stage") as bar:
         if staging.missing and (under_spark_submit() or config.runner.master):

@@ -1,11 +1,13 @@
 """Images chosen by a column of the label file."""
 
+import pandas as pd
 import pytest
 
 from tests.data.test_dataset import fill, find, identity
 from tests.refusals import refused
-from xray.data.matching import match_images
-from xray.storage.credentials import load_access
+from xray.data.matching import match_images, with_etags
+from xray.data.staged import UNREADABLE
+from xray.storage.credentials import S3Access, load_access
 from xray.storage.s3 import Storage
 
 ROWS = (  # two images a patient, as `fill` has them
@@ -59,3 +61,32 @@ def test_conditions_that_nothing_fulfils(described):
         find(described, where={"View Position": "LATERAL"})
     with refused("lacks column 'View Positon'. Did you mean 'View Position'?"):
         find(described, where={"View Positon": "PA"})
+
+
+def test_a_folder_is_the_same_work_as_a_bucket(own_bucket):
+    fill(own_bucket)
+    root = own_bucket.folder
+    folder = {
+        "images": f"{root}/images",
+        "labels": f"{root}/Data_Entry_2017_v2020.csv",
+    }
+    assert identity(own_bucket, **folder) == identity(own_bucket)
+    assert identity(own_bucket, limit=8, **folder) == identity(own_bucket, limit=8)
+    before = identity(own_bucket)
+    image = root / "images" / "00000003.png"
+    image.write_bytes(image.read_bytes() + b" ")
+    assert identity(own_bucket, **folder) == identity(own_bucket) != before
+
+
+def test_a_file_that_cannot_be_read_is_told_with_its_reason(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    uris = [f"{tmp_path}/a", f"{tmp_path}/gone", "s3://nih/b"]
+    table = pd.DataFrame({"uri": uris, "etag": ["", "", "known"]})
+    found = with_etags(table, Storage(S3Access()), 2)
+    assert list(found["uri"]) == [
+        uris[0],
+        f"{UNREADABLE}no such file or directory",
+        uris[2],
+    ]
+    assert list(found["etag"]) == ["c4ca4238a0b923820dcc509a6f75849b", "", "known"]
+    assert list(table["etag"]) == ["", "", "known"]

@@ -32,17 +32,27 @@ PREFIX = "s3://nih/staged/"
 
 
 class Stage:
-    """A bucket of twelve images with a prefix to stage them to."""
+    """Twelve images with a place to stage them to, on S3 or in folders."""
 
-    def __init__(self, bucket, monkeypatch):
+    def __init__(self, bucket, monkeypatch, on_s3=True):
         fill(bucket)
         monkeypatch.setattr("xray.data.staging.SHARD_BYTES", 32 * 32 * 3)  # four shards
         self.bucket, self.folder = bucket, bucket.folder / "staged"
-        self.endpoint_url = None
+        self.endpoint_url, self.on_s3 = None, on_s3
 
     def data(self, **data):
-        data = {"staged": PREFIX, "max_bad_fraction": 0.5, **data}
+        data = {**self.places(), "max_bad_fraction": 0.5, **data}
         return self.bucket.config(data=data).data
+
+    def places(self):
+        if self.on_s3:
+            return {"staged": PREFIX}
+        root = self.bucket.folder
+        return {
+            "images": f"{root}/images",
+            "labels": f"{root}/Data_Entry_2017_v2020.csv",
+            "staged": str(self.folder),
+        }
 
     def access(self):
         return load_access(self.bucket.credentials, self.endpoint_url)
@@ -86,17 +96,22 @@ def stage(own_bucket, monkeypatch) -> Stage:
     return Stage(own_bucket, monkeypatch)
 
 
+@pytest.fixture(params=["s3", "folder"])
+def anywhere(own_bucket, monkeypatch, request) -> Stage:
+    return Stage(own_bucket, monkeypatch, request.param == "s3")
+
+
 @pytest.mark.parametrize("form", ["parquet", "tfrecord"])
-def test_staged_images_are_the_raw_ones_bit_for_bit(stage, form):
-    raw, pixels, numbers, _ = stage.load(staged=None)
-    assert stage.run(form) > 1
-    for path in stage.bucket.folder.glob("images/*"):
+def test_staged_images_are_the_raw_ones_bit_for_bit(anywhere, form):
+    raw, pixels, numbers, _ = anywhere.load(staged=None)
+    assert anywhere.run(form) > 1
+    for path in anywhere.bucket.folder.glob("images/*"):
         path.unlink()  # nothing is read from there any more
-    staged, again, staged_numbers, bad = stage.load()
+    staged, again, staged_numbers, bad = anywhere.load()
     np.testing.assert_array_equal(pixels, again)
     np.testing.assert_array_equal(numbers, staged_numbers)
     assert not bad
-    data = stage.data()
+    data = anywhere.data()
     assert staged.identity(data) == raw.identity(data)
     assert staged.listed == raw.listed
 
@@ -111,15 +126,26 @@ def test_tfrecord_shards_are_refused_in_a_process_with_jax(stage, monkeypatch):
         stage.load()
 
 
-def test_an_unreadable_image_is_told_like_a_raw_one(stage):
-    stage.image(3).write_bytes(b"no image")
-    stage.image(6).write_bytes(encode(noise(8))[:60])
-    raw, _, _, reasons = stage.load(staged=None, test_fraction=0.2)
-    stage.run()
-    staged, pixels, numbers, bad = stage.load(test_fraction=0.2)
+def test_an_unreadable_image_is_told_like_a_raw_one(anywhere):
+    anywhere.image(3).write_bytes(b"no image")
+    anywhere.image(6).write_bytes(encode(noise(8))[:60])
+    raw, _, _, reasons = anywhere.load(staged=None, test_fraction=0.2)
+    anywhere.run()
+    staged, pixels, numbers, bad = anywhere.load(test_fraction=0.2)
     assert bad == reasons
     assert len(pixels) == len(numbers) == len(raw.train) - len(bad)
-    assert staged.identity(stage.data()) == raw.identity(stage.data())
+    assert staged.identity(anywhere.data()) == raw.identity(anywhere.data())
+
+
+def test_staged_in_a_folder_is_staged_on_s3(own_bucket, monkeypatch):
+    stages = [Stage(own_bucket, monkeypatch, on_s3) for on_s3 in (True, False)]
+    stages[1].folder = own_bucket.folder / "other"
+    for stage in stages:
+        assert stage.run() > 1
+    on_s3, in_folder = (stage.files() for stage in stages)
+    assert [n for n in on_s3 if n[:6] == "shards"]
+    for name in on_s3.keys() - {MANIFEST}:
+        assert on_s3[name] == in_folder[name], name
 
 
 def test_too_many_unreadable_images_end_in_an_error(stage):
@@ -129,11 +155,11 @@ def test_too_many_unreadable_images_end_in_an_error(stage):
     assert stage.run(max_bad_fraction=0.1) == 0  # the shards were kept
 
 
-def test_a_second_run_writes_nothing(stage):
-    stage.run()
-    before = stage.files()
-    assert stage.run() == 0
-    after = stage.files()
+def test_a_second_run_writes_nothing(anywhere):
+    anywhere.run()
+    before = anywhere.files()
+    assert anywhere.run() == 0
+    after = anywhere.files()
     manifests = [json.loads(files.pop(MANIFEST)) for files in (before, after)]
     assert before == after
     for manifest in manifests:
@@ -150,16 +176,16 @@ def test_an_interrupted_run_goes_on(stage):
     stage.load()
 
 
-def test_a_changed_image_costs_its_shard_alone(stage):
-    stage.run()
-    before = stage.files()
-    stage.image(5).write_bytes(encode(noise(8, seed=99)))
-    assert stage.run() == 1
-    after = stage.files()
+def test_a_changed_image_costs_its_shard_alone(anywhere):
+    anywhere.run()
+    before = anywhere.files()
+    anywhere.image(5).write_bytes(encode(noise(8, seed=99)))
+    assert anywhere.run() == 1
+    after = anywhere.files()
     # One shard, its note, the index; old ones are gone.
     assert len(before.keys() - after.keys()) == len(after.keys() - before.keys()) == 3
-    raw, pixels, *_ = stage.load(staged=None)
-    np.testing.assert_array_equal(pixels, stage.load()[1])
+    raw, pixels, *_ = anywhere.load(staged=None)
+    np.testing.assert_array_equal(pixels, anywhere.load()[1])
 
 
 def test_a_changed_label_is_staged_anew(stage):
@@ -257,13 +283,13 @@ def test_another_format_in_the_same_place_is_refused(stage):
         ("tfrecord", "pixel", False),
     ],
 )
-def test_a_damaged_shard_is_named_and_staged_anew(stage, form, damage, earlier):
+def test_a_damaged_shard_is_named_and_staged_anew(anywhere, form, damage, earlier):
     """Earlier versions wrote no MD5: their shards are known by ETag and size."""
-    stage.run(form)
+    anywhere.run(form)
     if earlier:
-        stage.forget_md5()
-    expected = stage.files()
-    shards = sorted(stage.folder.glob(f"shards/part-*.{form}"))
+        anywhere.forget_md5()
+    expected = anywhere.files()
+    shards = sorted(anywhere.folder.glob(f"shards/part-*.{form}"))
     for shard in shards:
         if damage == "cut":
             shard.write_bytes(shard.read_bytes()[:-200])
@@ -271,7 +297,7 @@ def test_a_damaged_shard_is_named_and_staged_anew(stage, form, damage, earlier):
             shard.unlink()
         elif damage == "pixel":
             content = bytearray(shard.read_bytes())
-            content[content.find(bytes(stage.load(staged=None)[1][0])) + 5] ^= 1
+            content[content.find(bytes(anywhere.load(staged=None)[1][0])) + 5] ^= 1
             shard.write_bytes(content)
         else:
             table = pd.DataFrame({"image": ["a"], "etag": ["b"], "patient": ["c"]})
@@ -279,22 +305,22 @@ def test_a_damaged_shard_is_named_and_staged_anew(stage, form, damage, earlier):
             pixels = np.zeros((1, 16, 16, 1), np.uint8)
             shard.write_bytes(FORMATS[form].encode(table, pixels))
     with refused(
-        rf"Staged shard s3://nih/staged/shards/part-.*\.{form} cannot .*stage.py with"
+        rf"Staged shard .*/staged/shards/part-.*\.{form} cannot .*stage.py with"
     ):
-        stage.load()
-    assert stage.run(form) == len(shards)
-    stage.load()
+        anywhere.load()
+    assert anywhere.run(form) == len(shards)
+    anywhere.load()
     shards_of = {name: expected[name] for name in expected if name[:6] == "shards"}
-    assert shards_of.items() <= stage.files().items()
+    assert shards_of.items() <= anywhere.files().items()
 
 
-def test_one_damaged_shard_costs_itself_alone(stage):
-    stage.run()
-    first = sorted(stage.folder.glob("shards/*"))[0]
+def test_one_damaged_shard_costs_itself_alone(anywhere):
+    anywhere.run()
+    first = sorted(anywhere.folder.glob("shards/*"))[0]
     first.write_bytes(first.read_bytes()[:-1])
-    sorted(stage.folder.glob("notes/*"))[1].write_bytes(b"{")
-    assert stage.run() == 2
-    stage.load()
+    sorted(anywhere.folder.glob("notes/*"))[1].write_bytes(b"{")
+    assert anywhere.run() == 2
+    anywhere.load()
 
 
 def test_shards_of_an_earlier_version_are_read(stage):
@@ -416,7 +442,7 @@ class TestOnSpark:
     ("settings", "message"),
     [
         ([], "data.staged is not set. Give the prefix to write to"),
-        (["--set", "data.staged=here"], "data.staged"),
+        (["--set", "data.staged=gs://b/here"], "data.staged"),
     ],
 )
 def test_a_missing_prefix_is_asked_for(bucket, tmp_path, settings, message):

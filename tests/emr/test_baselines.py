@@ -82,6 +82,8 @@ def test_what_a_cluster_cannot_have_is_refused():
         sweep("model.weights=mine.keras")
     with refused("data.train_list must be on S3 for EMR.*Got 'train.txt'"):
         sweep("data.train_list=train.txt", "data.test_list=s3://b/test.txt")
+    with refused("data.images must be on S3 for EMR.*Got 'images/'"):
+        sweep("data.images=images/")
     with refused("runner.backend is for the gpu runner alone"):
         sweep("runner.backend=jax")
     with refused("data.endpoint_url must not be set for EMR"):

@@ -86,7 +86,9 @@ def score(saved_model, tmp_path, capsys):
         bucket, *arguments, model=saved_model, out=tmp_path / "out", images="zoo"
     ):
         options = ["--model", str(model), "--out", str(out)]
-        options += ["--images", f"s3://nih/{images}/"] if images else []
+        if images:
+            place = images if "/" in images else f"s3://nih/{images}/"
+            options += ["--images", place]
         code = main([*options, "--credentials", str(bucket.credentials), *arguments])
         captured = capsys.readouterr()
         return code, captured.out + captured.err
@@ -162,6 +164,20 @@ def test_calibrated_tables_are_at_the_temperature_and_parts_are_not(
     np.testing.assert_allclose(after, odds / (1 + odds), atol=1e-6)
     assert score(zoo)[0] == 0
     pd.testing.assert_frame_equal(read(out), raw)
+
+
+def test_a_folder_is_scored_as_a_bucket(zoo, score, tmp_path):
+    outs = tmp_path / "bucket", tmp_path / "folder"
+    for out, images in zip(outs, ("zoo", f"{zoo.folder}/zoo"), strict=True):
+        code, said = score(zoo, out=out, images=images)
+        assert code == 0, said
+    rows, again = map(read, outs)
+    pd.testing.assert_frame_equal(
+        rows.rename(index=lambda key: key.removeprefix("zoo/")), again
+    )
+    assert summary(outs[1])["left_out"] == 1
+    assert score(zoo, out=outs[1], images=images)[0] == 0
+    assert summary(outs[1])["images_scored"] == 0  # nothing has changed
 
 
 def test_another_precision_is_another_rounding_and_another_place(
@@ -324,7 +340,8 @@ def test_all_images_are_scored_with_the_labels_there_are(
         (("--model", "gone.keras"), "gone.json does not exist"),
         (("--images", "s3://nowhere/x/"), "Bucket 'nowhere' does not exist"),
         (("--images", "s3://nih/none/"), "No picture (PNG, JPEG or DICOM) under"),
-        (("--images", "here/"), "data.images"),
+        (("--images", "here/"), "here cannot be listed: No such file or directory"),
+        (("--images", "gs://nih/zoo/"), "data.images: must be s3://bucket/prefix/ or "),
         (("--out", "s3://nowhere/x/"), "--out s3://nowhere/x/ cannot be written"),
         (("--out", "/proc/none"), "--out /proc/none cannot be made"),
         (("--credentials", "none.yaml"), "Credentials file none.yaml cannot be read"),

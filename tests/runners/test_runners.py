@@ -151,8 +151,16 @@ def elephas(demo_records):
 
 
 @pytest.fixture(scope="module")
-def stock(train):
-    more = ("runner.engine=stock", "runner.workers=2")
+def stock(train, folder):
+    """On images in a folder, without keys to anything."""
+    root = folder / "s3" / "nih-demo"
+    more = (
+        "runner.engine=stock",
+        "runner.workers=2",
+        f"data.images={root / 'images'}",
+        f"data.labels={root / 'Data_Entry_2017_v2020.csv'}",
+        "data.credentials=null",
+    )
     return train("stock", "experiments/elephas_spark.py", more=more)
 
 

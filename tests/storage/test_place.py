@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.refusals import refused
+from xray.storage.address import under
 from xray.storage.credentials import load_access
-from xray.storage.place import Place, access_for, under
+from xray.storage.place import Place, access_for
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from tests.faulty_s3 import TRANSIENT, FaultyS3, outage
 from tests.refusals import SECRET, refused
 from xray.local.s3 import serve
 from xray.storage import deadline, patience
+from xray.storage.address import split_uri
 from xray.storage.credentials import S3Access, load_access
 from xray.storage.failures import ReplacedObject
 from xray.storage.patience import LONGEST_PAUSE_SECONDS, patience_seconds
-from xray.storage.s3 import Storage, UnreadableObject, split_uri
+from xray.storage.s3 import Storage, UnreadableObject
 
 
 def access_of(server, **changes: str | None) -> S3Access:

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from xray.common.errors import UserError
 from xray.config.backbones import BACKBONES
@@ -14,8 +14,23 @@ from xray.config.section import Count, LocalPath, Section, Seed
 
 PLACE = re.compile(r"s3://[^/]+(/.*)?|(?!.*://).+")
 
+
+def _place(value: str) -> str:
+    if not PLACE.fullmatch(value):
+        raise ValueError("must be s3://bucket/prefix/ or a folder")
+    return value
+
+
+def _label_file(value: str) -> str:
+    if not PLACE.fullmatch(value) or not value.endswith((".csv", ".csv.gz")):
+        raise ValueError("must be s3://bucket/key or a path, ending in .csv or .csv.gz")
+    return value
+
+
 LISTS = ("train_list", "test_list")
 """Of a published split: there are both, or none."""
+SOURCES = ("images", "labels", "staged", *LISTS)
+"""Settings that name what is read, on S3 or on this machine."""
 LATER = ("where", *LISTS)
 """Settings of the data that earlier versions did not write."""
 
@@ -23,13 +38,14 @@ LATER = ("where", *LISTS)
 class DataConfig(Section):
     """Which images, which labels and how they are split."""
 
-    images: Annotated[str, Field(pattern=r"^s3://[^/]+(/.*)?$")]
-    """Where the images are: s3://bucket/prefix/"""
-    labels: Annotated[str, Field(pattern=r"^s3://[^/]+/.+\.csv(\.gz)?$")]
-    """The NIH label file: s3://bucket/key.csv or .csv.gz"""
-    staged: Annotated[str, Field(pattern=r"^s3://[^/]+/.+$")] | None = None
-    """Read decoded images from here, s3://bucket/prefix/, as experiments/stage.py wrote
-    them; null reads the raw images."""
+    images: Annotated[str, AfterValidator(_place)]
+    """Where the images are: s3://bucket/prefix/, or a folder, which a cluster's hosts
+    all have under this name."""
+    labels: Annotated[str, AfterValidator(_label_file)]
+    """The NIH label file: s3://bucket/key.csv, a path, or either with .csv.gz"""
+    staged: Annotated[str, AfterValidator(_place)] | None = None
+    """Read decoded images from here, s3://bucket/prefix/ or a folder, as
+    experiments/stage.py wrote them; null reads the raw images."""
     credentials: LocalPath | None = None
     """YAML file with the keys; without it boto3's own chain is asked."""
     endpoint_url: str | None = None

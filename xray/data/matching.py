@@ -1,15 +1,19 @@
 """Which images of a bucket the label file knows."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 
 from xray.common.errors import UserError
+from xray.common.progress import progress_bar
 from xray.config.run import DataConfig
-from xray.data.images import EXTENSIONS
+from xray.data.images import EXTENSIONS, ending_reads
 from xray.data.labels import fulfilling, image_name, read_labels
-from xray.storage.s3 import Storage, UnreadableObject, split_uri
+from xray.data.staged import UNREADABLE
+from xray.storage import disk
+from xray.storage.s3 import Storage, UnreadableObject
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +53,41 @@ def match_images(data: DataConfig, storage: Storage) -> tuple[pd.DataFrame, int]
                 f"No image fulfils data.where ({told}). Look at the column's values."
             )
         logger.info("%d images fulfil data.where (%s)", len(known), told)
-    return limit_images(known.sort_index(), data.limit, data.seed), len(listed)
+    chosen = limit_images(known.sort_index(), data.limit, data.seed)
+    return with_etags(chosen, storage, data.read_threads), len(listed)
+
+
+def with_etags(table: pd.DataFrame, storage: Storage, threads: int) -> pd.DataFrame:
+    """The table with every ETag: files of a folder are read for theirs.
+
+    Whoever trains on the same content does the same work, wherever that is kept. What
+    cannot be read gets the reason as its `uri`, as in `Subset.uris`.
+
+    Args:
+        table: with `uri` and `etag`.
+        storage: to read from.
+        threads: reads under way at once.
+    """
+    unknown = (table["etag"] == "").to_numpy()
+    if not unknown.any():
+        return table
+
+    def digest(uri: str) -> tuple[str, str]:
+        try:
+            return uri, disk.digest(storage.read(uri))
+        except UnreadableObject as error:
+            return f"{UNREADABLE}{error}", ""
+        finally:
+            bar.update(1)
+
+    uris, table = table["uri"][unknown], table.copy()
+    with (
+        progress_bar(len(uris), "digest") as bar,
+        ending_reads(storage),
+        ThreadPoolExecutor(threads) as pool,
+    ):
+        table.loc[unknown, ["uri", "etag"]] = list(pool.map(digest, uris))
+    return table
 
 
 def load_labels(data: DataConfig, storage: Storage) -> pd.DataFrame:
@@ -71,7 +109,6 @@ def _read_label_file(data: DataConfig, storage: Storage) -> bytes:
 
 
 def _list_images(data: DataConfig, storage: Storage) -> pd.DataFrame:
-    bucket, _ = split_uri(data.images)
     objects = [
         o
         for o in storage.list_objects(data.images)
@@ -83,7 +120,7 @@ def _list_images(data: DataConfig, storage: Storage) -> pd.DataFrame:
         )
     table = pd.DataFrame(
         {
-            "uri": [f"s3://{bucket}/{o.key}" for o in objects],
+            "uri": [o.uri for o in objects],
             "etag": [o.etag for o in objects],
         },
         index=[image_name(o.key) for o in objects],

@@ -27,8 +27,8 @@ from xray.config.run import DataConfig
 from xray.data.images import ending_reads
 from xray.data.labels import FINDINGS
 from xray.data.shard_files import FORMATS
+from xray.storage.address import absolute, under
 from xray.storage.failures import ReplacedObject
-from xray.storage.place import under
 from xray.storage.s3 import Storage, UnreadableObject
 
 FORMAT_VERSION = 1
@@ -123,7 +123,7 @@ def read_index(data: DataConfig, storage: Storage) -> tuple[pd.DataFrame, int]:
             "runner.backend=jax. Stage to another prefix with --format parquet."
         )
     table = _read_table(under(data.staged, manifest.index), storage)
-    addresses = _addresses(table, data.staged, manifest.shards)
+    addresses = _addresses(table, absolute(data.staged), manifest.shards)
     return table.assign(uri=addresses).set_index("image"), manifest.listed
 
 
@@ -220,7 +220,7 @@ def staged_pixels(
 
     Args:
         storage: where the shards are.
-        addresses: number and `staged+s3://` address of each image.
+        addresses: number and `staged+` address of each image.
         size: height and width in pixels.
         threads: reads under way at once, four at most: a shard is large.
 

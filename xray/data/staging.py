@@ -35,9 +35,10 @@ from xray.data.staged import (
     read_manifest,
 )
 from xray.records.record import utc_now
+from xray.storage.address import StoredObject, absolute
 from xray.storage.credentials import S3Access
 from xray.storage.place import Place
-from xray.storage.s3 import Storage, StoredObject, split_uri
+from xray.storage.s3 import Storage
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +69,10 @@ class ShardNote(BaseModel):
     unreadable: dict[str, str]
     """Image to reason."""
 
-    def describes(self, found: StoredObject) -> bool:
+    def describes(self, found: StoredObject, storage: Storage) -> bool:
         """Whether the shard under the prefix is still the one that was written."""
-        return (found.size, found.etag) == (self.shard.bytes, self.shard.etag)
+        same_size = found.size == self.shard.bytes
+        return same_size and storage.etag(found) == self.shard.etag
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class Staging:
             image_size=data.image_size,
             source_images=data.images,
             source_labels=data.labels,
-            source_labels_etag=storage.list_objects(data.labels)[0].etag,
+            source_labels_etag=storage.etag(storage.list_objects(data.labels)[0]),
             where=data.where,
             limit=data.limit,
             seed=data.seed,
@@ -153,6 +155,7 @@ def plan_staging(data: DataConfig, access: S3Access, form: str) -> Staging:
         UserError: the source cannot be used, or the prefix holds other data or cannot
             be written.
     """
+    data = data.model_copy(update={"staged": absolute(data.staged)})
     storage = Storage(access, data.read_threads)
     place = Place(data.staged, access, data.read_threads)
     before = _check_prefix(data, form, storage)
@@ -186,13 +189,12 @@ def _find_missing(
     threads: int,
 ) -> list[ShardPlan]:
     """Those without a note, or whose shard is not what its note says."""
-    start = len(split_uri(place.at(""))[1])
-    there = {o.key[start:]: o for o in storage.list_objects(place.at(""))}
+    there = place.objects()
     noted = [plan for plan in plans if plan.note_name in there]
     whole = set()
     for plan, note in zip(noted, _read_notes(noted, place, threads), strict=True):
         found = there.get(plan.shard_name(form))
-        if note and found and note.describes(found):
+        if note and found and note.describes(found, storage):
             whole.add(plan.name)
     return [plan for plan in plans if plan.name not in whole]
 

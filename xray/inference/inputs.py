@@ -9,11 +9,11 @@ from xray.common.errors import UserError
 from xray.config.run import DataConfig
 from xray.data.dataset import find_dataset
 from xray.data.labels import FINDINGS, image_name
-from xray.data.matching import load_labels
+from xray.data.matching import load_labels, with_etags
 from xray.data.staged import read_index
 from xray.inference.settings import EVERYTHING
-from xray.storage.place import on_s3
-from xray.storage.s3 import Storage, split_uri
+from xray.storage.address import absolute, on_s3, split_uri
+from xray.storage.s3 import Storage
 
 # DICOM files often have no ending; that of a UID is a number.
 PICTURE = re.compile(r"\.(png|jpe?g|dcm|dicom)$|/[^./]*$|\.\d+$", re.IGNORECASE)
@@ -25,7 +25,8 @@ class Inputs:
 
     Attributes:
         images: a row an image with `key`, `uri` (as in `Subset.uris`) and `etag`,
-            sorted by `key`: the object's in its bucket, of a staged image its name.
+            sorted by `key`: the object's in its bucket, the path below the folder, or
+            of a staged image its name.
         labels: of the images that have some, `patient` and the findings, by key; None
             where nobody asked.
         left_out: objects under the prefix whose names are no picture's.
@@ -54,7 +55,7 @@ def find_inputs(
     if subset != EVERYTHING:
         return _of_set(data, storage, subset)
     if data.staged:
-        return _inputs(read_index(data, storage)[0])
+        return _inputs(read_index(data, storage)[0], data)
     return _of_prefix(data, storage, labelled)
 
 
@@ -67,22 +68,26 @@ def _of_set(data: DataConfig, storage: Storage, subset: str) -> Inputs:
         )
     table = pd.DataFrame(chosen.labels, chosen.names, list(FINDINGS))
     return _inputs(
-        table.assign(patient=chosen.patients, uri=chosen.uris, etag=chosen.etags)
+        table.assign(patient=chosen.patients, uri=chosen.uris, etag=chosen.etags), data
     )
 
 
-def _inputs(table: pd.DataFrame) -> Inputs:
+def _inputs(table: pd.DataFrame, data: DataConfig) -> Inputs:
     """Of labelled images, by name, as `matching.match_images` gives them."""
-    keys = [
-        split_uri(uri)[1] if on_s3(uri) else name for name, uri in table["uri"].items()
-    ]
+    folder = f"{absolute(data.images)}/"
+
+    def key(name: str, uri: str) -> str:
+        if on_s3(uri):
+            return split_uri(uri)[1]
+        return uri.removeprefix(folder) if uri.startswith(folder) else name
+
+    keys = [key(name, uri) for name, uri in table["uri"].items()]
     table = table.assign(key=keys).sort_values("key")
     labels = table.set_index("key")[["patient", *FINDINGS]]
     return Inputs(table[["key", "uri", "etag"]].reset_index(drop=True), labels)
 
 
 def _of_prefix(data: DataConfig, storage: Storage, labelled: bool) -> Inputs:
-    bucket, _ = split_uri(data.images)
     listed = storage.list_objects(data.images, with_empty=True)
     kept = [one for one in listed if PICTURE.search(f"/{one.key}")]
     if not kept:
@@ -92,7 +97,7 @@ def _of_prefix(data: DataConfig, storage: Storage, labelled: bool) -> Inputs:
     images = pd.DataFrame(
         {
             "key": [one.key for one in kept],
-            "uri": [f"s3://{bucket}/{one.key}" for one in kept],
+            "uri": [one.uri for one in kept],
             "etag": [one.etag for one in kept],
         }
     )
@@ -101,4 +106,5 @@ def _of_prefix(data: DataConfig, storage: Storage, labelled: bool) -> Inputs:
         names = images["key"].map(image_name)
         known = load_labels(data, storage)
         labels = known.reindex(names).set_axis(images["key"]).dropna()
+    images = with_etags(images, storage, data.read_threads)
     return Inputs(images, labels, len(listed) - len(kept))

@@ -44,7 +44,7 @@ from xray.spark.cluster import start_cluster, under_spark_submit
 from xray.spark.environment import check_cluster
 from xray.spark.memory import scoring_mib
 from xray.spark.settings import check_master, thread_environment
-from xray.storage.credentials import S3Access, load_access
+from xray.storage.credentials import S3Access, data_access
 from xray.storage.place import Place
 from xray.storage.s3 import Storage
 
@@ -106,7 +106,7 @@ def _find(options: argparse.Namespace) -> Found:
         check_precision(config.runner.precision)
     threads = config.data.read_threads
     out = Place.checked(options.out, "--out", config.data, threads)
-    access = load_access(config.data.credentials, config.data.endpoint_url)
+    access = data_access(config.data)
     storage = Storage(access, threads)
     labelled = knows_labels(settings["data"])
     inputs = find_inputs(config.data, storage, options.subset, labelled)

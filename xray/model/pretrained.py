@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xray.common.errors import UserError
-from xray.storage.place import Place, on_s3
+from xray.storage.address import on_s3
+from xray.storage.place import Place
 
 if TYPE_CHECKING:
     import keras

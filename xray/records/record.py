@@ -93,7 +93,7 @@ class Source(Part):
     """Where the pixels came from; `config.data` says what was asked for."""
 
     store: str | None = None
-    """Amazon S3, this machine, or the hash of a host."""
+    """Amazon S3, a server on this machine, the hash of a host, or a folder."""
     cached: int | None = None
     """Images taken from `data.cache_dir`, read by none; null where it is not known."""
 

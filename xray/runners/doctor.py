@@ -18,7 +18,7 @@ from xray.model.cpu_step import check_precision
 from xray.records.machine import describe_hardware
 from xray.runners.sequential import check_threads
 from xray.spark.settings import check_master
-from xray.storage.credentials import load_access, store_name
+from xray.storage.credentials import data_access, store_name
 from xray.storage.s3 import Storage
 
 SECONDS = 20  # that nvidia-smi is waited for
@@ -131,11 +131,11 @@ def _gpu() -> str:
 
 
 def _data(config: RunConfig) -> str:
-    access = load_access(config.data.credentials, config.data.endpoint_url)
+    access = data_access(config.data)
     found = find_dataset(config.data, Storage(access, config.data.read_threads))
     return (
         f"{len(found.train)} images to train and {len(found.test)} to test, "
-        f"from {store_name(access)}"
+        f"from {store_name(access, config.data.images)}"
     )
 
 

@@ -13,7 +13,7 @@ from xray.spark.resident.ahead import import_ahead
 from xray.spark.resident.driver import train_resident
 from xray.spark.settings import check_master
 from xray.spark.stock.driver import train_stock
-from xray.storage.credentials import load_access, store_name
+from xray.storage.credentials import data_access, store_name
 from xray.storage.s3 import Storage
 from xray.training.checks import take_dataset
 from xray.training.journal import Journal
@@ -38,8 +38,8 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
     with timer.phase("load"):  # what can be checked before a cluster
         if config.runner.master:
             check_master(config.runner.master)
-        access = load_access(config.data.credentials, config.data.endpoint_url)
-        journal.store = store_name(access)
+        access = data_access(config.data)
+        journal.store = store_name(access, config.data.images)
         storage = Storage(access, config.data.read_threads)
         storage.check(config.data.staged or config.data.images)
         dataset = in_background(find_dataset, config.data, storage)

@@ -8,7 +8,8 @@ from xray.config.run import RunConfig
 from xray.model.saved import save_model
 from xray.model.sidecar import ModelInfo
 from xray.records.record import RunRecord, SavedModel, utc_now
-from xray.storage.place import Place, access_for, under
+from xray.storage.address import under
+from xray.storage.place import Place, access_for
 from xray.training.journal import Journal
 from xray.training.tensorboard import TensorBoardLog
 

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from xray.common.errors import UserError
+from xray.storage.address import on_s3
 from xray.storage.credentials import load_access
-from xray.storage.place import Place, on_s3
+from xray.storage.place import Place
 
 CONNECTIONS = 16
 MODEL = ".keras"

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from xray.common.errors import UserError
 from xray.common.redaction import hashed_host
 from xray.config.file import read_yaml_mapping
+from xray.config.run import SOURCES, DataConfig
+from xray.storage.address import on_s3
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +44,29 @@ class S3Access:
     endpoint_url: str | None = None
 
 
-def store_name(access: S3Access) -> str:
-    """Where it leads, for a record: Amazon S3, this machine, or the hash of a host."""
+def store_name(access: S3Access, images: str) -> str:
+    """Where the images are, for a record: a folder, Amazon S3, this machine, or else
+    the hash of a host."""
+    if not on_s3(images):
+        return "a folder"
     if not access.endpoint_url:
         return "Amazon S3"
     host = urlsplit(access.endpoint_url).hostname or ""
     if host == "localhost" or host == "::1" or host.startswith("127."):
         return "this machine"
     return "Amazon S3" if host.endswith(AMAZON) else hashed_host(host)
+
+
+def data_access(data: DataConfig) -> S3Access:
+    """The access that the data need: none where all of it is in folders.
+
+    Raises:
+        UserError: as `load_access`.
+    """
+    sources = [getattr(data, name) or "" for name in SOURCES]
+    if data.credentials or any(map(on_s3, sources)):
+        return load_access(data.credentials, data.endpoint_url)
+    return S3Access()
 
 
 def load_access(

@@ -3,6 +3,7 @@
 from typing import Any, NoReturn
 
 from xray.common.errors import UserError
+from xray.storage.address import split_uri
 from xray.storage.credentials import S3Access
 from xray.storage.patience import VARIABLE, describe, passes_by, patience_seconds
 
@@ -15,12 +16,6 @@ class UnreadableObject(Exception):
 
 class ReplacedObject(UserError):
     """An object is no longer the one that was listed."""
-
-
-def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key (or prefix) of an s3:// address."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
 
 
 def replaced(uri: str) -> ReplacedObject:

@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 from xray.common.errors import UserError
-from xray.common.files import write_whole
 from xray.config.run import DataConfig
+from xray.storage.address import StoredObject, on_s3, split_uri, under
 from xray.storage.credentials import S3Access, load_access
-from xray.storage.s3 import Storage, UnreadableObject, split_uri
+from xray.storage.s3 import Storage, UnreadableObject
 
 
 class Place:
@@ -85,12 +85,20 @@ class Place:
             UserError: S3 refuses.
         """
         if self._on_s3:
-            prefix = self.at("")
-            start = len(split_uri(prefix)[1])
-            return [o.key[start:] for o in self._storage.list_objects(prefix)]
+            return list(self.objects())
         root = Path(self.root)
         paths = (p for p in root.rglob("*") if p.is_file() and p.suffix != ".tmp")
         return sorted(path.relative_to(root).as_posix() for path in paths)
+
+    def objects(self) -> dict[str, StoredObject]:
+        """Of every file there that is not empty, by name, sorted.
+
+        Raises:
+            UserError: disk or S3 refuses.
+        """
+        prefix = split_uri(self.at(""))[1] if self._on_s3 else ""
+        found = self._storage.list_objects(self.at(""))
+        return {o.key.removeprefix(prefix): o for o in found}
 
     def read(self, name: str, setting: str = "", hint: str = "") -> bytes:
         """The content of a file.
@@ -116,20 +124,12 @@ class Place:
             raise UserError(f"{file} cannot be read: {error}{hint}.") from None
 
     def write(self, name: str, content: bytes) -> str:
-        """Write a file, whole or not at all; its ETag on S3, empty on a disk.
+        """Write a file, whole or not at all; its ETag, on a disk its MD5.
 
         Raises:
             UserError: disk or S3 refuses.
         """
-        if self._on_s3:
-            return self._storage.write(self.at(name), content)
-        try:
-            write_whole(Path(self.at(name)), lambda file: file.write(content))
-            return ""
-        except OSError as error:
-            raise UserError(
-                f"{self.at(name)} cannot be written: {error.strerror}."
-            ) from None
+        return self._storage.write(self.at(name), content)
 
     def delete(self, name: str) -> None:
         """Remove a file; none there is no error.
@@ -137,15 +137,7 @@ class Place:
         Raises:
             UserError: disk or S3 refuses.
         """
-        if self._on_s3:
-            self._storage.delete(self.at(name))
-            return
-        try:
-            Path(self.at(name)).unlink(missing_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"{self.at(name)} cannot be removed: {error.strerror}."
-            ) from None
+        self._storage.delete(self.at(name))
 
     def at(self, name: str) -> str:
         """The path or address of a file."""
@@ -172,13 +164,6 @@ def check_folder(folder: Path, name: str) -> None:
         raise UserError(f"{name} {folder} cannot be written. Choose another.")
 
 
-def under(place: str, name: str) -> str:
-    """The path or address of a file in a folder or below a prefix."""
-    if on_s3(place):
-        return f"{place.rstrip('/')}/{name}"
-    return str(Path(place, name))
-
-
 def access_for(
     address: str, credentials: Path | None = None, endpoint_url: str | None = None
 ) -> S3Access | None:
@@ -193,8 +178,3 @@ def access_for(
         UserError: the credentials cannot be used.
     """
     return load_access(credentials, endpoint_url) if on_s3(address) else None
-
-
-def on_s3(place: str) -> bool:
-    """Whether a path or an address is one on S3."""
-    return place.startswith("s3://")

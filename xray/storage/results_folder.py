@@ -8,7 +8,8 @@ from pathlib import Path
 
 from xray.common.errors import UserError
 from xray.config.run import DataConfig
-from xray.storage.place import Place, check_folder, on_s3
+from xray.storage.address import on_s3
+from xray.storage.place import Place, check_folder
 
 
 class ResultsFolder:

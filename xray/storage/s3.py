@@ -1,16 +1,17 @@
-"""Listing and reading S3: patient with a busy one, and sure of what it gets."""
+"""Listing and reading S3, patient with a busy one, or a folder in its place."""
 
-import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from xray.common.errors import UserError
+from xray.storage import disk
+from xray.storage.address import StoredObject, on_s3, split_uri
 from xray.storage.credentials import S3Access
 from xray.storage.deadline import READ_SECONDS, read_in_time
-from xray.storage.failures import UnreadableObject, replaced, split_uri, translated
+from xray.storage.failures import UnreadableObject, replaced, translated
 from xray.storage.patience import BrokenBody, patiently
 
 if TYPE_CHECKING:
@@ -21,17 +22,11 @@ T = TypeVar("T")
 CLIENTS_LOCK = threading.Lock()
 
 
-@dataclass(frozen=True)
-class StoredObject:
-    """One object of a listing: its key, size in bytes and ETag without quotes."""
-
-    key: str
-    size: int
-    etag: str
-
-
 class Storage:
     """Reads from S3 with retries; one connection pool, safe to share by threads.
+
+    Where an address is a path, that of a file or a folder of this machine, it reads
+    that. A file's ETag is the MD5 of its content, as most objects' is.
 
     A request that meets an S3 that is busy or away is made again, as
     `patience.patiently` says. A refusal is told at once.
@@ -54,25 +49,41 @@ class Storage:
         """Every object under the prefix `uri`, sorted by key.
 
         Args:
-            uri: s3://bucket/prefix
+            uri: s3://bucket/prefix, or a folder, whose files' ETags are left empty.
             with_empty: also those without content, but for folders' markers.
 
         Raises:
-            UserError: refused, unreachable, or no such bucket.
+            UserError: refused, unreachable, or no such bucket or folder.
         """
+        if not on_s3(uri):
+            return disk.list_files(uri, with_empty)
+        at = f"s3://{split_uri(uri)[0]}/"
         objects = [
-            StoredObject(item["Key"], item["Size"], item["ETag"].strip('"'))
+            StoredObject(at + item["Key"], item["Key"], item["Size"], _etag(item))
             for page in self._pages(uri)
             for item in page.get("Contents", ())
         ]
         kept = [o for o in objects if o.size or with_empty and o.key[-1] != "/"]
         return sorted(kept, key=lambda o: o.key)
 
+    def etag(self, found: StoredObject) -> str:
+        """Of a file that was listed; one of a folder is read for it.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        if found.etag:
+            return found.etag
+        try:
+            return disk.digest(disk.read_file(found.uri))
+        except UnreadableObject as error:
+            raise UserError(f"{found.uri} cannot be read: {error}.") from None
+
     def read(self, uri: str, etag: str = "", md5: str = "") -> bytes:
         """The bytes of one object, as S3 holds them.
 
         Args:
-            uri: s3://bucket/key
+            uri: s3://bucket/key, or a path from the root.
             etag: that it was listed with; empty takes it as it is.
             md5: of the content that it must have; empty takes any.
 
@@ -82,12 +93,14 @@ class Storage:
             ReplacedObject: its ETag is another.
             UnreadableObject: this object alone is gone, or its content not `md5`.
         """
+        if not on_s3(uri):
+            return disk.read_file(uri, etag, md5)
         bucket, key = split_uri(uri)
         condition = {"IfMatch": f'"{etag}"'} if etag else {}
 
         def get() -> bytes:
             reply = self.client.get_object(Bucket=bucket, Key=key, **condition)
-            if etag and reply["ETag"].strip('"') != etag:  # not every S3 knows IfMatch
+            if etag and _etag(reply) != etag:  # not every S3 knows IfMatch
                 raise replaced(uri)
             content = read_in_time(reply["Body"], reply["ContentLength"])
             _check_content(reply, content, md5)
@@ -101,11 +114,13 @@ class Storage:
         Raises:
             UserError: refused or unreachable.
         """
+        if not on_s3(uri):
+            return disk.write_file(uri, content)
         bucket, key = split_uri(uri)
         reply = self._ask(
             uri, lambda: self.client.put_object(Bucket=bucket, Key=key, Body=content)
         )
-        return reply["ETag"].strip('"')
+        return _etag(reply)
 
     def delete(self, uri: str) -> None:
         """Remove one object; none there is no error.
@@ -113,6 +128,8 @@ class Storage:
         Raises:
             UserError: refused or unreachable.
         """
+        if not on_s3(uri):
+            return disk.delete_file(uri)
         bucket, key = split_uri(uri)
         self._ask(uri, lambda: self.client.delete_object(Bucket=bucket, Key=key))
 
@@ -120,8 +137,10 @@ class Storage:
         """Ask for one name under the prefix `uri`, and no more.
 
         Raises:
-            UserError: refused, unreachable, or no such bucket.
+            UserError: refused, unreachable, or no such bucket or folder.
         """
+        if not on_s3(uri):
+            return disk.check_listed(uri)
         next(self._pages(uri, MaxKeys=1))
 
     def _pages(self, uri: str, **settings: int) -> Iterator[dict[str, Any]]:
@@ -146,13 +165,18 @@ class Storage:
             return _make_client(self.access, self._connections)
 
 
+def _etag(reply: dict[str, Any]) -> str:
+    """Without its quotes."""
+    return reply["ETag"].strip('"')
+
+
 def _check_content(reply: dict[str, Any], content: bytes, md5: str) -> None:
     """Of one answer: whether it came whole, and is what it should be."""
-    etag = reply["ETag"].strip('"')
+    etag = _etag(reply)
     told = bool(re.fullmatch("[0-9a-f]{32}", etag)) and not _encrypted(reply)
     if not (told or md5):
         return
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    found = disk.digest(content)
     if told and found != etag:
         raise BrokenBody("its MD5 is not its ETag")
     if md5 and found != md5:

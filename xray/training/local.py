@@ -23,7 +23,7 @@ from xray.model.network import (
 )
 from xray.model.predict import predict
 from xray.records.record import RunRecord
-from xray.storage.credentials import load_access, store_name
+from xray.storage.credentials import data_access, store_name
 from xray.storage.s3 import Storage
 from xray.training.batches import Feed, training_pipeline
 from xray.training.checks import check_batch_size, check_skipped
@@ -58,8 +58,8 @@ def train_locally(config: RunConfig, journal: Journal) -> RunRecord:
         UserError: the data, the weights or the settings cannot be used.
     """
     with journal.timer.phase("load"):
-        access = load_access(config.data.credentials, config.data.endpoint_url)
-        journal.store = store_name(access)
+        access = data_access(config.data)
+        journal.store = store_name(access, config.data.images)
         storage = Storage(access, config.data.read_threads)
         dataset = journal.dataset = find_dataset(config.data, storage)
         check_batch_size(config, len(dataset.train), journal.workers or 1)

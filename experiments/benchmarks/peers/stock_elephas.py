@@ -104,10 +104,10 @@ def load_training_images(config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (N, H, W, 1) and float32 (N, 15) of the configuration's training set."""
     from xray.data.dataset import find_dataset
     from xray.data.images import decode_image
-    from xray.storage.credentials import load_access
+    from xray.storage.credentials import data_access
     from xray.storage.s3 import Storage
 
-    access = load_access(config.data.credentials, config.data.endpoint_url)
+    access = data_access(config.data)
     storage = Storage(access, config.data.read_threads)
     train = find_dataset(config.data, storage).train
 

@@ -11,7 +11,7 @@ from xray.data.dataset import Dataset, Subset, set_apart
 from xray.model.network import build_model
 from xray.spark.cluster import Cluster
 from xray.spark.resident.driver import train_resident
-from xray.storage.credentials import load_access
+from xray.storage.credentials import data_access
 from xray.storage.s3 import Storage
 from xray.training.checks import take_dataset
 from xray.training.journal import Journal
@@ -90,7 +90,7 @@ def train_network(
     train, validation = subset, None
     if config.data.validation_fraction and len(subset):
         train, validation = set_apart(subset, config.data, "validation_fraction")
-    access = load_access(config.data.credentials, config.data.endpoint_url)
+    access = data_access(config.data)
     training = config.training.model_copy(update={"evaluate_every_epoch": False})
     config = config.model_copy(update={"training": training})
     journal = Journal("elephas", config, workers=cluster.workers)

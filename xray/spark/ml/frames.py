@@ -14,7 +14,7 @@ from xray.data.labels import FINDINGS
 from xray.data.partition import spread
 from xray.data.reader import ImageReader
 from xray.spark.cluster import equip_workers
-from xray.storage.credentials import load_access
+from xray.storage.credentials import data_access
 from xray.storage.s3 import Storage
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def image_frame(
     Raises:
         UserError: the bucket or the label file cannot be used.
     """
-    access = load_access(config.data.credentials, config.data.endpoint_url)
+    access = data_access(config.data)
     if dataset is None:
         dataset = find_dataset(config.data, Storage(access, config.data.read_threads))
     equip_workers(session.sparkContext)

@@ -15,7 +15,7 @@ from xray.model.network import build_model
 from xray.spark.broadcast import SharedNetwork, network_of
 from xray.spark.cluster import equip_workers
 from xray.spark.ml.frames import check_column
-from xray.storage.credentials import load_access
+from xray.storage.credentials import data_access
 from xray.storage.s3 import Storage
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def build_backbone(config: RunConfig) -> "keras.Model":
     if config.model.weights is None:
         logger.warning("model.weights=none: the features are those of an untrained net")
     storage = Storage(
-        load_access(config.data.credentials, config.data.endpoint_url),
+        data_access(config.data),
         config.data.read_threads,
     )
     model = build_model(config, storage)
