@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xray.common.errors import UserError
+from xray.model.keras_import import import_keras
 
 if TYPE_CHECKING:
     import keras
@@ -44,6 +45,7 @@ def unpack(content: bytes, source: str) -> "keras.Model":
     Raises:
         UserError: Keras refuses it.
     """
+    import_keras()
     import keras
 
     with tempfile.TemporaryDirectory() as folder:

@@ -12,6 +12,7 @@ from xray.config.run import RunConfig
 from xray.data.labels import FINDINGS
 from xray.model.backbones import make_backbone
 from xray.model.initial_weights import check_layers, drawn_in_numpy
+from xray.model.keras_import import import_keras
 from xray.model.learning_rate import make_schedule
 from xray.model.losses import choose_loss
 from xray.model.pretrained import load_weights
@@ -37,6 +38,7 @@ def build_model(config: RunConfig, storage: "Storage | None" = None) -> "keras.M
     Raises:
         UserError: the weights cannot be had or do not fit.
     """
+    import_keras()
     import keras
 
     keras.utils.set_random_seed(config.training.seed)

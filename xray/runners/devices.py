@@ -6,10 +6,11 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.abc import MetaPathFinder
 
 from xray.common.errors import DeviceError, UserError
+from xray.common.imports import Hidden
 from xray.config.run import RunnerConfig
+from xray.model.keras_import import import_keras
 
 # Compute capability from which a GPU has tensor cores for the type: Volta for float16,
 # Ampere for bfloat16 (NVIDIA, CUDA C++ Programming Guide, "Compute Capabilities").
@@ -41,6 +42,7 @@ def use_gpus(runner: RunnerConfig) -> str:
         UserError: the backend is not installed, or a GPU lacks the precision.
     """
     choose_backend(runner.backend)
+    import_keras()
     gpus = find_gpus(runner.backend)
     check_gpus(gpus, runner)
     gpus = gpus[: runner.devices or 1]
@@ -87,17 +89,9 @@ def choose_backend(backend: str) -> None:
         )
     os.environ["KERAS_BACKEND"] = backend
     if backend == "jax":
-        sys.meta_path.insert(0, _NoTensorFlow())
+        Hidden("tensorflow", reason="this process computes with JAX").hide()
         # As with TensorFlow below, memory is taken as needed.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-
-
-class _NoTensorFlow(MetaPathFinder):
-    """Makes TensorFlow look as if it were not installed."""
-
-    def find_spec(self, fullname: str, *_: object) -> None:
-        if fullname == "tensorflow":
-            raise ModuleNotFoundError("TensorFlow is not for a process with JAX.")
 
 
 def find_gpus(backend: str) -> list[Gpu]:

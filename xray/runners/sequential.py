@@ -9,6 +9,7 @@ import os
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
 from xray.model.cpu_step import check_precision
+from xray.model.keras_import import import_keras
 from xray.records.record import RunRecord
 from xray.training.journal import Journal
 from xray.training.local import train_locally
@@ -61,6 +62,7 @@ def use_threads(threads: int) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a GPU would not be sequential
     threadpool_limits(threads)
 
+    import_keras()
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)

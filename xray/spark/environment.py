@@ -10,6 +10,7 @@ from typing import Any
 
 from xray.common.errors import UserError
 from xray.model.cpu_step import check_precision
+from xray.model.keras_import import import_keras
 from xray.records.machine import describe_hardware, package_versions
 from xray.spark.cluster import Cluster
 
@@ -128,6 +129,7 @@ def import_on_workers(cluster: Cluster) -> dict[str, Any]:
 
     def imported(_: Iterator[int]) -> Iterator[WorkerEnvironment]:
         with contextlib.suppress(ImportError):  # the versions tell what is missing
+            import_keras()
             import elephas.spark_model  # noqa: F401 - the import is the point
         yield describe_worker()
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 
+from xray.model.keras_import import import_keras
 from xray.spark.cluster import Cluster
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ def await_imports(imports: Future, shares: Future, wait_seconds: float) -> None:
 
 
 def _import_libraries(_: Iterator[int]) -> Iterator[int]:
-    import elephas.worker  # noqa: F401 - with TensorFlow
+    import_keras()
+    import elephas.worker  # noqa: F401
 
     import xray.spark.resident.worker  # noqa: F401
 

@@ -21,6 +21,7 @@ from xray.common.background import in_background
 from xray.common.errors import UserError
 from xray.data.partition import read_partition, reread_partition
 from xray.model.cpu_step import quicken
+from xray.model.keras_import import import_keras
 from xray.model.losses import choose_loss, class_weights, training_targets
 from xray.model.network import freeze, make_optimizer, trace, unfreeze
 from xray.model.predict import predict
@@ -49,6 +50,7 @@ from xray.training.schedule import follow_schedule
 if TYPE_CHECKING:
     import keras
     from elephas.spark_model import SparkModel
+    from elephas.worker import SparkWorker
     from pyspark import RDD
 
 
@@ -94,7 +96,7 @@ def run_worker(task: Task, _: Iterator[Any]) -> Iterator[None]:
     """Runs on an executor for the whole fit; yields nothing."""
     from pyspark import BarrierTaskContext
 
-    unpickling = in_background(pickle.loads, task.network)  # imports TensorFlow
+    unpickling = in_background(_unpickle, task.network)
     context = BarrierTaskContext.get()
     number = context.partitionId()
     # Task ids only grow: the smallest tells one try of all workers from the next. Spark
@@ -114,6 +116,11 @@ def run_worker(task: Task, _: Iterator[Any]) -> Iterator[None]:
     finally:
         link.close()
     return iter(())
+
+
+def _unpickle(network: bytes) -> "SparkWorker":
+    import_keras()
+    return pickle.loads(network)
 
 
 class ResidentTraining:
