@@ -63,6 +63,7 @@ def settings(folder):
     return (
         "data.image_size=32",
         "data.min_train_positives=0",
+        "data.subgroups={Patient Gender: [F, M]}",
         "model.backbone=Tiny",  # which is traced soonest
         "model.alpha=1.0",
         "training.epochs=2",
@@ -251,6 +252,17 @@ class TestContract:
         assert len(record.scores.findings) == 15
         for finding in record.scores.findings.values():
             assert finding.positives + finding.negatives == record.images.test
+
+    def test_groups_of_patients_are_scored_apart(self, record):
+        groups = record.scores.subgroups
+        assert [(one.column, one.condition) for one in groups] == [
+            ("Patient Gender", "F"),
+            ("Patient Gender", "M"),
+        ]
+        assert sum(one.images for one in groups) == record.images.test
+        for name, whole in record.scores.findings.items():
+            counts = [one.findings[name].positives for one in groups]
+            assert sum(counts) == whole.positives
 
     def test_calibration_is_measured_and_without_validation_nothing_chosen(
         self, record

@@ -157,6 +157,7 @@ def test_removed_with_its_folder_unless_another_is_there(file, tmp_path):
     "sections",
     [
         {"data": {"credentials": "/other.yaml", "read_threads": 2}},
+        {"data": {"subgroups": {"View Position": ["PA", "AP"]}}},
         {"runner": {"master": "local[3]", "executor_memory": "4g"}},
         {"output": {"models": "s3://bucket/m/", "tensorboard": "logs"}},
     ],

@@ -31,7 +31,7 @@ LISTS = ("train_list", "test_list")
 """Of a published split: there are both, or none."""
 SOURCES = ("images", "labels", "staged", *LISTS)
 """Settings that name what is read, on S3 or on this machine."""
-LATER = ("where", *LISTS)
+LATER = ("where", "subgroups", *LISTS)
 """Settings of the data that earlier versions did not write."""
 
 
@@ -55,6 +55,9 @@ class DataConfig(Section):
     where: dict[str, str | int | float] = {}
     """Only images of whom a column of the label file says so: a value, several as
     `F|M`, or numbers as `18..64` or `18..`; of an age such as 018M they are years."""
+    subgroups: dict[str, list[str | int | float]] = {}
+    """Test images that are scored apart besides: a column of the label file, and a list
+    of conditions as in `where`."""
     limit: Annotated[Count, Field(ge=2)] | None = None
     """Use this many images, chosen by whole patients with the seed; null is all."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -88,6 +91,17 @@ class DataConfig(Section):
         for text in texts.values():
             parse_condition(text)
         return texts
+
+    @field_validator("subgroups")
+    @classmethod
+    def _groups(cls, value: dict[str, list[str | int | float]]) -> dict[str, list[str]]:
+        groups = {name: list(map(str, listed)) for name, listed in value.items()}
+        for name, conditions in groups.items():
+            if not conditions or len({*conditions}) < len(conditions):
+                raise ValueError(f"{name} must have one condition or more, none twice")
+            for text in conditions:
+                parse_condition(text)
+        return groups
 
     @model_validator(mode="after")
     def _lists_come_in_pairs(self) -> "DataConfig":

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from xray.data.matching import limit_images, match_images
 from xray.data.published import split_as_published
 from xray.data.split import split_by_patient
 from xray.data.staged import read_index
+from xray.data.subgroups import Subgroup, find_subgroups
 from xray.storage.s3 import Storage
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Dataset:
         validation: they choose the best epoch; None without such a set.
         published: images in each of the two lists that a published split has; None for
             one of our own.
+        subgroups: in which the test images are scored besides.
     """
 
     train: Subset
@@ -78,6 +80,7 @@ class Dataset:
     listed: int
     validation: Subset | None = None
     published: dict[str, int] | None = None
+    subgroups: tuple[Subgroup, ...] = ()
 
     def __len__(self) -> int:
         """Images of all sets together."""
@@ -122,8 +125,8 @@ def find_dataset(data: DataConfig, storage: Storage) -> Dataset:
 
     Raises:
         UserError: the bucket, the label file or a list of a published split cannot be
-            used, no image has a label, or a finding has too few positives to be
-            learned.
+            used, no image has a label, or a subgroup has none, or a finding has too
+            few positives to be learned.
     """
     if data.staged:
         known, listed = read_index(data, storage)
@@ -132,7 +135,8 @@ def find_dataset(data: DataConfig, storage: Storage) -> Dataset:
     everything = _to_subset(limit_images(known.sort_index(), data.limit, data.seed))
     dataset = _split(everything, data, storage, listed)
     _check_findings(dataset, data)
-    return dataset
+    groups = find_subgroups(data, storage, everything.names)
+    return replace(dataset, subgroups=groups)
 
 
 def _to_subset(table: pd.DataFrame) -> Subset:

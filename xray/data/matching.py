@@ -31,7 +31,7 @@ def match_images(data: DataConfig, storage: Storage) -> tuple[pd.DataFrame, int]
         UserError: the bucket or the label file cannot be used, or no image has a label.
     """
     listed = _list_images(data, storage)
-    content = _read_label_file(data, storage)
+    content = read_label_file(data, storage)
     known = listed.join(read_labels(content, data.labels), how="inner")
     if known.empty:
         raise UserError(
@@ -96,10 +96,15 @@ def load_labels(data: DataConfig, storage: Storage) -> pd.DataFrame:
     Raises:
         UserError: it cannot be read, or is none.
     """
-    return read_labels(_read_label_file(data, storage), data.labels)
+    return read_labels(read_label_file(data, storage), data.labels)
 
 
-def _read_label_file(data: DataConfig, storage: Storage) -> bytes:
+def read_label_file(data: DataConfig, storage: Storage) -> bytes:
+    """Its content.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         return storage.read(data.labels)
     except UnreadableObject as error:

@@ -82,6 +82,7 @@ def job_config(settings: Settings, info: ModelInfo, model: str) -> RunConfig:
         UserError: a setting is unknown, refused, missing or not for this model.
     """
     own = {name: info.config.get(name) or {} for name in ("data", "model")}
+    own["data"] = {**own["data"], "subgroups": {}}  # which are not scored here
     data = {**own["data"], **settings["data"]}
     config = parse_config({**own, **settings, "data": data}, model)
     if config.data.image_size != info.image_size:

@@ -11,7 +11,7 @@ from typing import Any
 from xray.config.backbones import BACKBONES
 from xray.config.runners import SEQUENTIAL, runner_of
 from xray.model.sidecar import ModelInfo
-from xray.records.scores import OperatingPoint
+from xray.records.scores import LEAST, OperatingPoint
 from xray.records.wording import DASH, interval, number
 
 FRONT_MATTER = """---
@@ -43,6 +43,7 @@ def model_card(info: ModelInfo, name: str) -> str:
         _training_data(info),
         _training(info),
         _evaluation(info),
+        *_subgroups(info),
         *_calibration(info),
         _how_to_load(info, name),
         _how_to_reproduce(info, name),
@@ -97,7 +98,10 @@ def _limits(info: ModelInfo) -> str:
         "trained on, and its scores are worth less there: such networks also learn the "
         "hospital (Zech et al., PLOS Medicine 15, 2018). The same holds for images of "
         "another source: a lossy file format, another window or scaling of the greys.",
-        "It was not examined for differences between groups of patients.",
+        "How its AUC differs between groups of patients stands below, and why it does "
+        "was not examined."
+        if info.scores and info.scores.subgroups
+        else "It was not examined for differences between groups of patients.",
     ]
     lines.append(
         "Its probabilities are not calibrated: they rank X-rays, and 0.5 is no natural "
@@ -163,6 +167,26 @@ def _evaluation(info: ModelInfo) -> str:
         The intervals are of {scores.resamples} bootstrap resamples by patient; a dash
         means that the test set has one value only."""
     return "\n".join(["## Evaluation", "", _wrapped(text), "", *rows])
+
+
+def _subgroups(info: ModelInfo) -> list[str]:
+    """The section, where groups of the test images were scored apart."""
+    groups = info.scores.subgroups if info.scores else []
+    if not groups:
+        return []
+    rows = [
+        "| group | images | patients | macro AUC (95%) | over findings |",
+        "|---|---|---|---|---|",
+    ]
+    for one in groups:
+        name = f"{one.column} {one.condition}".replace("|", "\\|")
+        rows.append(
+            f"| {name} | {one.images} | {one.patients} | {interval(one.macro_auc)} | "
+            f"{one.findings_scored} |"
+        )
+    text = f"""Each mean is over the findings of which every group of the same column
+        has {LEAST} test images with and {LEAST} without."""
+    return ["\n".join(["## Groups of patients", "", _wrapped(text), "", *rows])]
 
 
 def _calibration(info: ModelInfo) -> list[str]:

@@ -19,6 +19,8 @@ class Interval(Part):
 
 MARGIN = 0.02
 """A loss of macro AUC that is borne where nobody says otherwise."""
+LEAST = 10
+"""Images with a finding, and without it, that a subgroup needs for an AUC."""
 NO_FINDING = "No Finding"
 """The label that is no pathology."""
 
@@ -31,6 +33,22 @@ class FindingScores(Part):
     auc: Interval
     """Area under the ROC curve; null when only one value occurs."""
     average_precision: float | None = None
+
+
+class SubgroupScores(Part):
+    """The test images of which a column of the label file fulfils a condition."""
+
+    column: str
+    condition: str
+    """As in `data.subgroups`: `PA`, `F|M`, `18..64`."""
+    images: int
+    patients: int
+    macro_auc: Interval
+    """Mean over the `findings_scored` that every group of the column has enough of."""
+    findings_scored: int
+    findings: dict[str, FindingScores]
+    """Of all; the AUC is null where the group has fewer than 10 images with the
+    finding, or without it (`LEAST`)."""
 
 
 class Scores(Part):
@@ -47,6 +65,8 @@ class Scores(Part):
     """In the order of the 15 labels."""
     resamples: int
     """Bootstrap resamples by patient behind the intervals."""
+    subgroups: list[SubgroupScores] = []
+    """Groups of test images apart, where `data.subgroups` asks for some."""
 
 
 class Bin(Part):

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 CHANGEABLE = {
     "data": (
         *("credentials", "endpoint_url", "staged"),
-        *("read_threads", "cache_dir", "memory_mib"),
+        *("read_threads", "cache_dir", "memory_mib", "subgroups"),
     ),
     "training": ("scored_epochs",),
     "runner": (
@@ -98,7 +98,7 @@ class CheckpointFile:
         settings = config.to_dict()
         for section, names in CHANGEABLE.items():
             for name in names:
-                del settings[section][name]
+                settings[section].pop(name, None)  # what is not set may be left out
         for name in ("balance", "outer_momentum"):
             if not settings["runner"][name]:  # earlier versions knew no such setting
                 del settings["runner"][name]

@@ -18,6 +18,7 @@ from xray.records.machine import peak_memory_bytes
 from xray.records.metrics import macro_auc, score_predictions
 from xray.records.predictions import TestPredictions, predictions_of
 from xray.records.scores import Calibration, Scores
+from xray.records.subgroups import score_subgroups
 from xray.records.temperature import fit_temperature
 from xray.records.timing import Timer
 from xray.training.checkpoint import Tries
@@ -178,12 +179,17 @@ class Journal:
         found = (test.labels, scores, test.patients, FINDINGS)
         seed, course = self.config.data.seed, self.log.course
         self.scores = score_predictions(*found, seed)
+        self.scores.subgroups = score_subgroups(*found, self._groups(test.names), seed)
         self.predictions = predictions_of(
             test.names, test.patients, test.labels, scores, FINDINGS
         )
         self.calibration = score_calibration(
             *found, course.thresholds or {}, seed, temperature=course.temperature
         )
+
+    def _groups(self, names: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+        groups = self.dataset.subgroups if self.dataset else ()
+        return {(one.column, one.condition): one.among(names) for one in groups}
 
     def keep_models(
         self, model: "keras.Model", last: list[np.ndarray] | None = None

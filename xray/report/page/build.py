@@ -21,7 +21,15 @@ from xray.report.comparison import Accuracy, compare
 from xray.report.configurations import plain
 from xray.report.costs import PriceTable
 from xray.report.group import Comparison, Group
-from xray.report.page import accuracy, calibration, forecast, notes, resources, tables
+from xray.report.page import (
+    accuracy,
+    calibration,
+    forecast,
+    notes,
+    resources,
+    subgroups,
+    tables,
+)
 from xray.report.page.drawing import Chart
 from xray.report.page.figures import charts
 from xray.report.page.history import history
@@ -181,6 +189,7 @@ def _tables(group: Group, prices: PriceTable) -> list[tuple[str, list[Table]]]:
         ("Where the time goes", [tables.phases(group)]),
         ("Throughput and memory", [resources.resources(group)]),
         ("Accuracy per finding", accuracy.findings(group)),
+        ("Accuracy by group of patients", subgroups.tables(group)),
         ("Calibration and thresholds", calibration.tables(group)),
         ("Cost", [resources.costs(group, prices)]),
         ("Machines", [resources.machines(group)]),
