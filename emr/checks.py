@@ -7,7 +7,7 @@ from emr.aws import DENIED, Aws, translated
 from emr.plan import Sweep
 from emr.settings import PLACEHOLDER_BUCKET, ClusterSettings
 from xray.common.errors import UserError
-from xray.config.run import LISTS
+from xray.config.data import LISTS
 from xray.storage.address import split_uri
 
 

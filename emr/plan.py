@@ -11,7 +11,8 @@ import yaml
 
 from emr.settings import ClusterSettings
 from xray.common.errors import UserError
-from xray.config.run import SOURCES, RunConfig, check_runner
+from xray.config.data import SOURCES
+from xray.config.run import RunConfig, check_runner
 from xray.config.runners import ELEPHAS
 from xray.storage.address import on_s3
 

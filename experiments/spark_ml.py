@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from xray.common.command import command, log_warnings
 from xray.common.errors import UserError
+from xray.config.data import DataConfig
 from xray.config.file import load_config
 from xray.config.options import add_config_options
-from xray.config.run import DataConfig, RunConfig
+from xray.config.run import RunConfig
 from xray.data.labels import FINDINGS
 from xray.records.benchmark import write_benchmark
 from xray.records.scores import Scores

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.refusals import refused
+from xray.config.schemas import NIH
 from xray.data import labels
-from xray.data.labels import FINDINGS, image_name, read_labels
+from xray.data.labels import FINDINGS, read_labels
 
 SOURCE = "s3://bucket/labels.csv"
 # The header of Data_Entry_2017_v2020.csv: eleven fields, since two names hold a comma.
@@ -107,8 +108,8 @@ def test_quoted_header():
         (csv(ROWS[0], ROWS[0]), "image '00000001_000.png' more than once"),
         (csv("a.png,Mass|Cold,0,1"), "unknown finding 'Cold'. The 15 known ones: Atel"),
         (csv("a.png,mass,0,1"), "unknown finding 'mass'"),
-        (csv("1", header="Image Index"), "lacks column 'Finding Labels'"),
-        (csv("x,y", header="Image Index,Finding Labels"), "lacks column 'Patient ID'"),
+        (csv("1", header="Image Index"), "lacks column 'Patient ID'"),
+        (csv("x,y", header="Image Index,Patient ID"), "lacks column 'Finding Labels'"),
         (csv(ROWS[0], ",Mass,0,1"), "empty field in line 3. Fill it in"),
         (csv("a.png,,0,1"), "empty field in line 2"),
         (csv("a.png,Mass,0,"), "empty field in line 2"),
@@ -181,5 +182,5 @@ def test_header_alone_is_an_empty_table():
 
 
 def test_name_in_the_label_file():
-    assert image_name("images_001/images/00000001_000.png") == "00000001_000.png"
-    assert image_name("00000001_000.png") == "00000001_000.png"
+    assert NIH.name_of("images_001/images/00000001_000.png") == "00000001_000.png"
+    assert NIH.name_of("00000001_000.png") == "00000001_000.png"

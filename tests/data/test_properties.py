@@ -6,12 +6,13 @@ from hypothesis import strategies as st
 
 from tests.data.test_labels import SOURCE, csv
 from xray.common.errors import UserError
-from xray.data.labels import COLUMNS, FINDINGS, read_labels
+from xray.data.labels import FINDINGS, read_labels
 from xray.data.split import split_by_patient
 
 quick = settings(derandomize=True, deadline=None, max_examples=40)
 FOUND = st.lists(st.sampled_from(FINDINGS), min_size=1, max_size=4, unique=True)
 IMAGES = st.lists(st.tuples(st.integers(0, 9), FOUND), min_size=1, max_size=12)
+SHORT = "Image Index,Finding Labels,Patient ID"
 
 
 @quick
@@ -21,7 +22,9 @@ def test_every_label_of_the_file_is_read_and_no_other(images, between):
         f"{number}.png,{between.join(found)},{patient}"
         for number, (patient, found) in enumerate(images)
     ]
-    table = read_labels(csv(*rows, header=",".join(COLUMNS)), SOURCE)
+    table = read_labels(
+        csv(*rows, header="Image Index,Finding Labels,Patient ID"), SOURCE
+    )
     assert [*table.index] == [f"{number}.png" for number in range(len(images))]
     for (patient, found), (_, row) in zip(images, table.iterrows(), strict=True):
         assert row["patient"] == str(patient)

@@ -6,7 +6,7 @@ import platform
 import pytest
 
 from tests.refusals import refused
-from xray.config.run import DataConfig
+from xray.config.data import DataConfig
 from xray.storage.address import StoredObject
 from xray.storage.credentials import S3Access, data_access, store_name
 from xray.storage.failures import ReplacedObject, UnreadableObject

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from xray.common.errors import UserError
-from xray.config.run import DataConfig
-from xray.data.labels import FINDINGS
+from xray.config.data import DataConfig
 from xray.data.matching import limit_images, match_images
 from xray.data.published import split_as_published
 from xray.data.split import split_by_patient
@@ -31,7 +30,7 @@ class Subset:
             that of one in a shard (`staged.ShardAddress`), or unreadable:REASON.
         etags: (N,) ETags.
         patients: (N,) patient ids.
-        labels: uint8 (N, 15), 0 or 1, columns as in `labels.FINDINGS`.
+        labels: uint8 (N, C), 0 or 1, columns as in `DataConfig.findings`: 15 of NIH.
     """
 
     names: np.ndarray
@@ -97,6 +96,7 @@ class Dataset:
                 "images": len(self),
                 "image_size": data.image_size,
                 **({"where": data.where} if data.where else {}),
+                **_labelling_identity(data),
             },
             "split": {
                 "test_fraction": None if self.published else data.test_fraction,
@@ -120,6 +120,13 @@ class Dataset:
         }
 
 
+def _labelling_identity(data: DataConfig) -> dict[str, Any]:
+    """Of NIH's findings nothing is said, as earlier versions said nothing."""
+    if data.label_schema == "nih":
+        return {}
+    return {"findings": list(data.findings), "uncertain": data.uncertain}
+
+
 def find_dataset(data: DataConfig, storage: Storage) -> Dataset:
     """The images of the bucket that the label file knows, split by patient.
 
@@ -132,20 +139,21 @@ def find_dataset(data: DataConfig, storage: Storage) -> Dataset:
         known, listed = read_index(data, storage)
     else:
         known, listed = match_images(data, storage)
-    everything = _to_subset(limit_images(known.sort_index(), data.limit, data.seed))
+    known = limit_images(known.sort_index(), data.limit, data.seed)
+    everything = _to_subset(known, data.findings)
     dataset = _split(everything, data, storage, listed)
     _check_findings(dataset, data)
     groups = find_subgroups(data, storage, everything.names)
     return replace(dataset, subgroups=groups)
 
 
-def _to_subset(table: pd.DataFrame) -> Subset:
+def _to_subset(table: pd.DataFrame, findings: tuple[str, ...]) -> Subset:
     return Subset(
         names=table.index.to_numpy(dtype=str),
         uris=table["uri"].to_numpy(dtype=object),
         etags=table["etag"].to_numpy(dtype=str),
         patients=table["patient"].to_numpy(dtype=str),
-        labels=table[list(FINDINGS)].to_numpy(dtype=np.uint8),
+        labels=table[list(findings)].to_numpy(dtype=np.uint8),
     )
 
 
@@ -192,7 +200,7 @@ def _check_findings(dataset: Dataset, data: DataConfig) -> None:
     positives = dataset.train.labels.sum(axis=0)
     short = [
         f"{name} ({count})"
-        for name, count in zip(FINDINGS, positives, strict=True)
+        for name, count in zip(data.findings, positives, strict=True)
         if count < data.min_train_positives
     ]
     if short:

@@ -21,7 +21,7 @@ from xray.data.dicom import doubt_dicom, is_dicom, read_dicom, show_dicom
 from xray.data.limited import run_limited
 from xray.storage.s3 import Storage, UnreadableObject
 
-EXTENSIONS = (".png", ".jpg", ".jpeg")
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 AHEAD_BYTES = 2**26  # of pixels read before anyone asks for them
 MAX_PICTURE_PIXELS = 20_000_000
 """Of a picture whose origin nobody vouches for; the largest chest detectors give 15."""
@@ -51,13 +51,16 @@ class Picture:
 
 
 def decode_image(content: bytes, size: int) -> np.ndarray:
-    """Grey pixels of one PNG or JPEG: uint8 (size, size, 1).
+    """Grey pixels of one PNG, JPEG or DICOM file: uint8 (size, size, 1).
 
-    RGBA, palette and colour become grey; 16 bits become 8 by their high byte.
+    RGBA, palette and colour become grey; 16 bits become 8 by their high byte, those of
+    a DICOM image by the window that the file names.
 
     Raises:
         ValueError: not an image, truncated, or so large that it may be an attack.
     """
+    if is_dicom(content):
+        return decode_picture(content, size)
     return shrink(_decode(content, Image.MAX_IMAGE_PIXELS).grey, size)
 
 
@@ -82,7 +85,7 @@ def open_picture(content: bytes, max_pixels: int) -> Picture:
 def decode_picture(content: bytes, size: int) -> np.ndarray:
     """What the model sees of one PNG, JPEG or DICOM file: uint8 (size, size, 1).
 
-    Of PNG and JPEG the same pixels as `decode_image` gives.
+    The same pixels as `decode_image` gives.
 
     Raises:
         ValueError: why not, in a few words (see `why_refused`).

@@ -1,40 +1,24 @@
-"""The NIH label file: which findings and which patient each image has."""
+"""The label file: which findings and which patient each image has."""
 
 import difflib
 import gzip
 import io
+import re
 import zlib
-from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xray.common.errors import UserError
 from xray.config.conditions import parse_condition
+from xray.config.schemas import NIH, LabelSchema
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Wang et al., ChestX-ray8, CVPR 2017, extended to 14 findings; with No Finding, 15.
-FINDINGS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Consolidation",
-    "Edema",
-    "Effusion",
-    "Emphysema",
-    "Fibrosis",
-    "Hernia",
-    "Infiltration",
-    "Mass",
-    "No Finding",
-    "Nodule",
-    "Pleural_Thickening",
-    "Pneumonia",
-    "Pneumothorax",
-)
-COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
+FINDINGS = NIH.findings
+VALUES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
 AGE = r"^(\d+(?:\.\d+)?)([YMWD]?)$"
 YEARS = {"": 1, "Y": 1, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 MAX_BYTES = 2**27  # unzipped; NIH's 112,120 rows have 8 MB
@@ -42,12 +26,18 @@ MAX_COLUMNS = 1000
 MAX_HEAD_BYTES = 4096  # of the first line, for the nearest name of a column
 
 
-def read_labels(content: bytes, source: str) -> "pd.DataFrame":
-    """One row an image, indexed by its file name: `patient` and 15 columns of 0 or 1.
+def read_labels(
+    content: bytes, source: str, schema: LabelSchema = NIH, uncertain: str = "zeros"
+) -> "pd.DataFrame":
+    """A row an image: `patient`, and a column of 0 or 1 for each finding.
+
+    Indexed by what the file calls the image (`LabelSchema.key_of`).
 
     Args:
         content: the CSV, gzipped or not.
         source: its address, for messages.
+        schema: what it holds.
+        uncertain: zeros or ones, what -1 counts as.
 
     Raises:
         UserError: not a CSV, a column is missing, a label is unknown, or an image
@@ -55,45 +45,108 @@ def read_labels(content: bytes, source: str) -> "pd.DataFrame":
     """
     import pandas as pd  # here: who wants the findings' names alone need not wait
 
-    table = _parse_csv(content, source, COLUMNS)
+    named = [schema.image, *([schema.patient] if schema.patient else [])]
+    told = [schema.joined] if schema.joined else list(schema.findings)
+    table = _parse_csv(content, source, dict.fromkeys((*named, *told)), schema.aliases)
+    filled = [*named, *([schema.joined] if schema is NIH else [])]
+    _refuse_empty(table[filled], source)
+    keys = _keys(table[schema.image], schema)
+    if schema.joined:
+        labels = _split(table[schema.joined], source, schema)
+    else:
+        labels = _numbers_of(table[told], source, schema, uncertain)
+    patient = table[schema.patient or schema.image]
+    patient = patient.str.extract(schema.patient_in, expand=False).fillna(patient)
+    labels.insert(0, "patient", patient.to_numpy())
+    labels = labels.set_index(pd.Index(keys, name="image"))
+    return _by_majority(labels) if schema.votes else _once(labels, source)
+
+
+def _refuse_empty(table: "pd.DataFrame", source: str) -> None:
     if table.isna().any(axis=None):
         row = int(table.isna().any(axis=1).to_numpy().argmax()) + 2
         raise UserError(f"{source} has an empty field in line {row}. Fill it in.")
-    names = table["Image Index"]
-    if names.duplicated().any():
+
+
+def _keys(names: "pd.Series", schema: LabelSchema) -> "pd.Series":
+    """What the images are called; what does not look so stays as it is."""
+    return names.str.strip().str.extract(schema.key, expand=False).fillna(names)
+
+
+def _split(findings: "pd.Series", source: str, schema: LabelSchema) -> "pd.DataFrame":
+    separator = schema.separator
+    findings = findings.fillna("").str.strip()
+    around = rf"\s*{re.escape(separator)}\s*"
+    findings = findings.str.replace(around, separator, regex=True)
+    _refuse_unknown(findings, source, schema)  # of which each would be a column
+    encoded = findings.str.get_dummies(separator)
+    columns = list(schema.findings)
+    return encoded.reindex(columns=columns, fill_value=0).astype(np.uint8)
+
+
+def _numbers_of(
+    table: "pd.DataFrame", source: str, schema: LabelSchema, uncertain: str
+) -> "pd.DataFrame":
+    """0 and 1, of a column for each finding; a blank is 0."""
+    values = table.apply(lambda column: column.str.strip().map(VALUES))
+    blank = table.isna() | (table.apply(lambda column: column.str.strip()) == "")
+    wrong = values.isna() & ~blank
+    if not schema.uncertain:
+        wrong |= values == -1
+    if wrong.any(axis=None):
+        row, column = (int(place[0]) for place in np.nonzero(wrong.to_numpy()))
+        known = "1, 0, -1 or nothing" if schema.uncertain else "1, 0 or nothing"
         raise UserError(
-            f"{source} lists image {names[names.duplicated()].iloc[0]!r} more than "
-            "once. Keep one row per image."
+            f"{source} must have {known} for a finding. Got "
+            f"{table.iloc[row, column]!r:.80} for {table.columns[column]} in line "
+            f"{row + 2}."
         )
-    findings = table["Finding Labels"].str.replace(r"\s*\|\s*", "|", regex=True)
-    findings = findings.str.strip()
-    _refuse_unknown(findings, source)  # of which each would be a column
-    encoded = findings.str.get_dummies("|")
-    labels = encoded.reindex(columns=list(FINDINGS), fill_value=0).astype(np.uint8)
-    labels.insert(0, "patient", table["Patient ID"].to_numpy())
-    return labels.set_index(pd.Index(names, name="image"))
+    values = values.mask(blank, 0).replace(-1, int(uncertain == "ones"))
+    return values.astype(np.uint8)
 
 
-def fulfilling(content: bytes, source: str, where: Mapping[str, str]) -> "pd.Series":
-    """Which images fulfil every condition: bool, indexed by file name.
+def _once(labels: "pd.DataFrame", source: str) -> "pd.DataFrame":
+    if labels.index.has_duplicates:
+        first = labels.index[labels.index.duplicated()][0]
+        raise UserError(
+            f"{source} lists image {first!r} more than once. Keep one row per image."
+        )
+    return labels
+
+
+def _by_majority(labels: "pd.DataFrame") -> "pd.DataFrame":
+    """A row an image, of one for each reader: what half of them or more say."""
+    rows = labels.groupby(level=0, sort=False)
+    shares = rows[list(labels.columns[1:])].mean()
+    decided = (shares >= 0.5).astype(np.uint8)
+    decided.insert(0, "patient", rows["patient"].first())
+    return decided
+
+
+def fulfilling(
+    content: bytes, source: str, where: Mapping[str, str], schema: LabelSchema = NIH
+) -> "pd.Series":
+    """Which images fulfil every condition: bool, indexed as in `read_labels`.
 
     Args:
         content: of a CSV that `read_labels` reads.
         source: its address, for messages.
         where: column to condition, as `data.where` has them.
+        schema: what the file holds.
 
     Raises:
         UserError: there is no such column.
     """
-    table = _parse_csv(content, source, (COLUMNS[0], *where))
-    kept = table["Image Index"].notna()
+    table = _parse_csv(content, source, dict.fromkeys((schema.image, *where)))
+    kept = table[schema.image].notna()
     for column, text in where.items():
         condition = parse_condition(text)
         if condition.values is not None:
             kept &= table[column].str.strip().isin(condition.values)
         else:
             kept &= _numbers(table[column]).between(condition.low, condition.high)
-    return kept.set_axis(table["Image Index"])
+    kept = kept.set_axis(_keys(table[schema.image], schema))
+    return kept[~kept.index.duplicated()] if schema.votes else kept
 
 
 def _numbers(texts: "pd.Series") -> "pd.Series":
@@ -102,16 +155,22 @@ def _numbers(texts: "pd.Series") -> "pd.Series":
     return parts[0].astype(float) * parts[1].map(YEARS)
 
 
-def _refuse_unknown(findings: "pd.Series", source: str) -> None:
-    named = {name for text in findings.unique() for name in text.split("|")}
-    if unknown := sorted(named - {*FINDINGS, ""}):
+def _refuse_unknown(findings: "pd.Series", source: str, schema: LabelSchema) -> None:
+    texts = findings.unique()
+    named = {name for text in texts for name in text.split(schema.separator)}
+    if unknown := sorted(named - {*schema.findings, ""}):
         raise UserError(
-            f"{source} has unknown finding {unknown[0]!r:.80}. The {len(FINDINGS)} "
-            f"known ones: {', '.join(FINDINGS)}."
+            f"{source} has unknown finding {unknown[0]!r:.80}. The "
+            f"{len(schema.findings)} known ones: {', '.join(schema.findings)}."
         )
 
 
-def _parse_csv(content: bytes, source: str, columns: Sequence[str]) -> "pd.DataFrame":
+def _parse_csv(
+    content: bytes,
+    source: str,
+    columns: Collection[str],
+    aliases: Mapping[str, str] | None = None,
+) -> "pd.DataFrame":
     """These columns, as texts."""
     import pandas as pd
 
@@ -125,12 +184,12 @@ def _parse_csv(content: bytes, source: str, columns: Sequence[str]) -> "pd.DataF
             io.BytesIO(content),
             dtype=str,
             index_col=False,
-            usecols=lambda name: name in columns,
-        )
+            usecols=lambda name: name in columns or name in (aliases or ()),
+        ).rename(columns=dict(aliases or {}))
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(
-            f"{source} is not a CSV file ({type(error).__name__}). It must be the NIH "
-            "label file, Data_Entry_2017."
+            f"{source} is not a CSV file ({type(error).__name__}). It must be a label "
+            "file, such as NIH's Data_Entry_2017."
         ) from None
     missing = [name for name in columns if name not in table.columns]
     if missing:
@@ -139,8 +198,8 @@ def _parse_csv(content: bytes, source: str, columns: Sequence[str]) -> "pd.DataF
         near = difflib.get_close_matches(missing[0], named, n=1)
         hint = f" Did you mean {near[0]!r:.80}?" if near else ""
         raise UserError(
-            f"{source} lacks column {missing[0]!r}.{hint} The NIH label file has "
-            f"{', '.join(COLUMNS)}, and more."
+            f"{source} lacks column {missing[0]!r}.{hint} A file of its "
+            f"data.label_schema has {', '.join(columns)[:400]}."
         )
     return table[list(columns)]
 
@@ -164,8 +223,3 @@ def _refuse_wide(content: bytes, source: str) -> None:
             f"{source} has {columns} columns, more than {MAX_COLUMNS}. The NIH label "
             "file has 11; leave out what is not needed."
         )
-
-
-def image_name(key: str) -> str:
-    """The file name that the label file uses for the object `key`."""
-    return PurePosixPath(key).name

@@ -8,9 +8,9 @@ import pandas as pd
 
 from xray.common.errors import UserError
 from xray.common.progress import progress_bar
-from xray.config.run import DataConfig
+from xray.config.data import DataConfig
 from xray.data.images import EXTENSIONS, ending_reads
-from xray.data.labels import fulfilling, image_name, read_labels
+from xray.data.labels import fulfilling, read_labels
 from xray.data.staged import UNREADABLE
 from xray.storage import disk
 from xray.storage.s3 import Storage, UnreadableObject
@@ -32,7 +32,8 @@ def match_images(data: DataConfig, storage: Storage) -> tuple[pd.DataFrame, int]
     """
     listed = _list_images(data, storage)
     content = read_label_file(data, storage)
-    known = listed.join(read_labels(content, data.labels), how="inner")
+    labels = read_labels(content, data.labels, data.labelling, data.uncertain)
+    known = listed.join(labels, on="key", how="inner")
     if known.empty:
         raise UserError(
             f"None of the {len(listed)} images under {data.images} stands in "
@@ -46,14 +47,16 @@ def match_images(data: DataConfig, storage: Storage) -> tuple[pd.DataFrame, int]
             data.images,
         )
     if data.where:
-        known = known[fulfilling(content, data.labels, data.where)[known.index]]
+        kept = fulfilling(content, data.labels, data.where, data.labelling)
+        known = known[kept[known["key"]].to_numpy()]
         told = ", ".join(f"{name} {text}" for name, text in data.where.items())
         if known.empty:
             raise UserError(
                 f"No image fulfils data.where ({told}). Look at the column's values."
             )
         logger.info("%d images fulfil data.where (%s)", len(known), told)
-    chosen = limit_images(known.sort_index(), data.limit, data.seed)
+    known = known.drop(columns="key").sort_index()
+    chosen = limit_images(known, data.limit, data.seed)
     return with_etags(chosen, storage, data.read_threads), len(listed)
 
 
@@ -91,12 +94,13 @@ def with_etags(table: pd.DataFrame, storage: Storage, threads: int) -> pd.DataFr
 
 
 def load_labels(data: DataConfig, storage: Storage) -> pd.DataFrame:
-    """The label file, as `labels.read_labels` gives it.
+    """The label file, as `labels.read_labels` gives it: by key.
 
     Raises:
         UserError: it cannot be read, or is none.
     """
-    return read_labels(read_label_file(data, storage), data.labels)
+    content = read_label_file(data, storage)
+    return read_labels(content, data.labels, data.labelling, data.uncertain)
 
 
 def read_label_file(data: DataConfig, storage: Storage) -> bytes:
@@ -123,12 +127,14 @@ def _list_images(data: DataConfig, storage: Storage) -> pd.DataFrame:
         raise UserError(
             f"No image ({', '.join(EXTENSIONS)}) under {data.images}. Check the prefix."
         )
+    schema = data.labelling
     table = pd.DataFrame(
         {
             "uri": [o.uri for o in objects],
             "etag": [o.etag for o in objects],
+            "key": [schema.key_of(f"/{o.key}") for o in objects],
         },
-        index=[image_name(o.key) for o in objects],
+        index=[schema.name_of(f"/{o.key}") or o.key for o in objects],
     )
     twice = table.index[table.index.duplicated()]
     if len(twice):

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xray.common.errors import UserError
-from xray.config.run import LISTS, DataConfig
-from xray.data.labels import image_name
+from xray.config.data import LISTS, DataConfig
 from xray.storage.place import Place
 from xray.storage.s3 import Storage
 
@@ -50,7 +49,7 @@ def split_as_published(
         UserError: a list cannot be read or holds none of the images, an image stands
             in both, or a patient has images on both sides.
     """
-    lists = {name: _read(getattr(data, name), name, storage) for name in LISTS}
+    lists = {name: _read(data, name, storage) for name in LISTS}
     if both := lists["train_list"] & lists["test_list"]:
         raise UserError(
             f"Image {min(both)!r} stands in data.train_list and in data.test_list. "
@@ -70,7 +69,8 @@ def split_as_published(
     return PublishedSplit(train, test, {name: len(lists[name]) for name in LISTS})
 
 
-def _read(source: str, setting: str, storage: Storage) -> set[str]:
+def _read(data: DataConfig, setting: str, storage: Storage) -> set[str]:
+    source = getattr(data, setting)
     place, name = Place.of_file(source, storage.access)
     content = place.read(name, f"data.{setting}", ". Check the path")
     try:
@@ -82,7 +82,7 @@ def _read(source: str, setting: str, storage: Storage) -> set[str]:
             f"data.{setting} must be a text with the name of an image in each line. "
             f"Got {source}, which has none."
         )
-    return {image_name(line) for line in lines}
+    return {data.labelling.name_of(f"/{line}") or line for line in lines}
 
 
 def _check_found(setting: str, found: int, listed: int, images: int) -> None:

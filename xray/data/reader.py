@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xray.config.run import DataConfig
+from xray.config.data import DataConfig
 from xray.data.images import cached_copy, decode_image, load_images
 from xray.data.pixels import PixelFile, empty_pixels, keep_rows
 from xray.data.staged import STAGED, UNREADABLE, staged_pixels

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from xray.data.labels import FINDINGS
+from xray.config.schemas import RESERVED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,13 +32,19 @@ class ShardFormat(NamedTuple):
     decode: Callable[[bytes, int], np.ndarray]
 
 
+def finding_columns(table: "pd.DataFrame") -> list[str]:
+    """Its findings, which no other column is called like."""
+    return [name for name in table if name not in RESERVED]
+
+
 def encode_parquet(table: "pd.DataFrame", pixels: np.ndarray) -> bytes:
     """A Parquet file of the images; see `ShardFormat`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = {name: pa.array(table[name]) for name in ("image", "etag", "patient")}
-    columns |= {name: pa.array(table[name], pa.uint8()) for name in FINDINGS}
+    findings = finding_columns(table)
+    columns |= {name: pa.array(table[name], pa.uint8()) for name in findings}
     width = pixels.shape[1] * pixels.shape[2]
     columns["pixels"] = pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(width), len(pixels), [None, pa.py_buffer(pixels)]
@@ -77,7 +83,8 @@ def decode_parquet(content: bytes, size: int) -> np.ndarray:
 def encode_tfrecord(table: "pd.DataFrame", pixels: np.ndarray) -> bytes:
     """A TFRecord file of tf.train.Example; see `ShardFormat`.
 
-    Features: `image`, `etag`, `patient` and `pixels` (bytes), `labels` (15 int64).
+    Features: `image`, `etag`, `patient` and `pixels` (bytes), `labels` (int64, as many
+    as there are findings).
     """
     import tensorflow as tf
 
@@ -85,7 +92,7 @@ def encode_tfrecord(table: "pd.DataFrame", pixels: np.ndarray) -> bytes:
         value = value.encode() if isinstance(value, str) else value
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
-    labels = table[list(FINDINGS)].to_numpy()
+    labels = table[finding_columns(table)].to_numpy()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "shard")
         with tf.io.TFRecordWriter(str(path)) as writer:

@@ -23,9 +23,9 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from xray.common.errors import UserError
-from xray.config.run import DataConfig
+from xray.config.data import DataConfig
+from xray.config.schemas import NIH
 from xray.data.images import ending_reads
-from xray.data.labels import FINDINGS
 from xray.data.shard_files import FORMATS
 from xray.storage.address import absolute, under
 from xray.storage.failures import ReplacedObject
@@ -57,13 +57,15 @@ class Manifest(BaseModel):
     form: Literal["parquet", "tfrecord"]
     image_size: int
     """Height and width in pixels."""
-    labels: tuple[str, ...] = FINDINGS
+    labels: tuple[str, ...] = NIH.findings
     """Order of the findings in the label columns."""
     source_images: str
     """`data.images` that the pixels were decoded from; the index has each ETag."""
     source_labels: str
     """`data.labels`."""
     source_labels_etag: str
+    uncertain: str = "zeros"
+    """`data.uncertain`."""
     where: dict[str, str] = {}
     """`data.where`."""
     limit: int | None
@@ -152,10 +154,11 @@ def check_same_source(manifest: Manifest, data: DataConfig) -> None:
     """
     for name, staged, wanted in (
         ("format version", manifest.format_version, FORMAT_VERSION),
-        ("label order", manifest.labels, FINDINGS),
+        ("findings", manifest.labels, data.findings),
         ("data.image_size", manifest.image_size, data.image_size),
         ("data.images", manifest.source_images, data.images),
         ("data.labels", manifest.source_labels, data.labels),
+        ("data.uncertain", manifest.uncertain, data.uncertain),
         ("data.where", manifest.where, data.where),
     ):
         if staged != wanted:

@@ -18,9 +18,8 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from xray.common.errors import UserError
-from xray.config.run import DataConfig
+from xray.config.data import DataConfig
 from xray.data.dataset import check_bad_images
-from xray.data.labels import FINDINGS
 from xray.data.matching import match_images
 from xray.data.partition import cut_runs
 from xray.data.reader import ImageReader
@@ -129,6 +128,8 @@ class Staging:
             source_images=data.images,
             source_labels=data.labels,
             source_labels_etag=storage.etag(storage.list_objects(data.labels)[0]),
+            labels=data.findings,
+            uncertain=data.uncertain,
             where=data.where,
             limit=data.limit,
             seed=data.seed,
@@ -262,7 +263,7 @@ def _write_index(
         reasons = plan.images["image"].map(note.unreadable)
         rows = reasons.isna().cumsum() - 1
         parts.append(
-            plan.images[["image", "etag", "patient", *FINDINGS]].assign(
+            plan.images.drop(columns="uri").assign(
                 shard=note.shard.name,
                 row=rows.where(reasons.isna(), -1),
                 reason=reasons.astype(object).where(reasons.notna(), None),

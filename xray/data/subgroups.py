@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xray.common.errors import UserError
-from xray.config.run import DataConfig
+from xray.config.data import DataConfig
 from xray.data.labels import fulfilling
 from xray.data.matching import read_label_file
 from xray.storage.s3 import Storage
@@ -18,7 +18,7 @@ class Subgroup:
     Attributes:
         column: of the label file.
         condition: as `data.subgroups` has it.
-        names: of the images, whether a run has them or not.
+        names: of the images of the run.
     """
 
     column: str
@@ -46,11 +46,13 @@ def find_subgroups(
     if not data.subgroups:
         return ()
     content = read_label_file(data, storage)
+    keys = [data.labelling.key_of(name) for name in names]
     found = []
     for column, conditions in data.subgroups.items():
         for condition in conditions:
-            members = fulfilling(content, data.labels, {column: condition})
-            group = Subgroup(column, condition, frozenset(members.index[members]))
+            where = {column: condition}
+            kept = fulfilling(content, data.labels, where, data.labelling)
+            group = Subgroup(column, condition, frozenset(names[kept[keys].to_numpy()]))
             if not group.among(names).any():
                 raise UserError(
                     f"None of the {len(names)} images fulfils data.subgroups "

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from xray.common.errors import UserError
-from xray.config.run import DataConfig
+from xray.config.data import DataConfig
 from xray.data.dataset import find_dataset
-from xray.data.labels import FINDINGS, image_name
 from xray.data.matching import load_labels, with_etags
 from xray.data.staged import read_index
 from xray.inference.settings import EVERYTHING
@@ -66,7 +65,7 @@ def _of_set(data: DataConfig, storage: Storage, subset: str) -> Inputs:
             f"There is no {subset} set with data.validation_fraction=0. Choose another "
             "--subset."
         )
-    table = pd.DataFrame(chosen.labels, chosen.names, list(FINDINGS))
+    table = pd.DataFrame(chosen.labels, chosen.names, list(data.findings))
     return _inputs(
         table.assign(patient=chosen.patients, uri=chosen.uris, etag=chosen.etags), data
     )
@@ -83,7 +82,7 @@ def _inputs(table: pd.DataFrame, data: DataConfig) -> Inputs:
 
     keys = [key(name, uri) for name, uri in table["uri"].items()]
     table = table.assign(key=keys).sort_values("key")
-    labels = table.set_index("key")[["patient", *FINDINGS]]
+    labels = table.set_index("key")[["patient", *data.findings]]
     return Inputs(table[["key", "uri", "etag"]].reset_index(drop=True), labels)
 
 
@@ -103,8 +102,8 @@ def _of_prefix(data: DataConfig, storage: Storage, labelled: bool) -> Inputs:
     )
     labels = None
     if labelled:
-        names = images["key"].map(image_name)
+        keys = [data.labelling.key_of(f"/{key}") for key in images["key"]]
         known = load_labels(data, storage)
-        labels = known.reindex(names).set_axis(images["key"]).dropna()
+        labels = known.reindex(keys).set_axis(images["key"]).dropna()
     images = with_etags(images, storage, data.read_threads)
     return Inputs(images, labels, len(listed) - len(kept))

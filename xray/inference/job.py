@@ -24,7 +24,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xray.common.errors import UserError
-from xray.data.labels import FINDINGS
 from xray.data.partition import cut_runs
 from xray.data.reader import ImageReader
 from xray.data.staging import SHARD_BYTES
@@ -54,6 +53,7 @@ class Job:
 
     Attributes:
         model_id: of the model.
+        findings: that it tells.
         reader: of the images.
         out: where parts and tables go.
         parts: all of them.
@@ -65,6 +65,7 @@ class Job:
     """
 
     model_id: str
+    findings: Sequence[str]
     reader: ImageReader
     out: Place
     parts: Sequence[ImagePart]
@@ -88,7 +89,7 @@ class Job:
         rows = table.to_pandas()
         self._check(rows["key"])
         if self.temperature != 1:
-            names = list(FINDINGS)
+            names = list(self.findings)
             scaled = scale(rows[names].to_numpy(), self.temperature)
             rows[names] = scaled.astype(np.float32)
             table = pa.Table.from_pandas(rows, table.schema, preserve_index=False)
@@ -163,7 +164,7 @@ def plan_job(
     missing = [part for part in parts if part.name not in there]
     stale = sorted(there - {part.name for part in parts})
     temperature = info.temperature if calibrated else 1.0
-    given = (info.model_id, reader, out, parts, missing, stale)
+    given = (info.model_id, info.findings, reader, out, parts, missing, stale)
     return Job(*given, temperature, precision)
 
 
@@ -198,7 +199,8 @@ def run_here(
         UserError: S3 or a staged shard fails, or a part cannot be written.
     """
     paces = []
-    scored = score_parts(lambda: model, job.model_id, job.reader, job.missing, progress)
+    named = job.model_id, job.findings
+    scored = score_parts(lambda: model, *named, job.reader, job.missing, progress)
     with closing(scored):
         for part, (content, pace) in zip(job.missing, scored, strict=True):
             job.out.write(part.name, content)
@@ -222,7 +224,7 @@ def run_on_spark(
     """
     given = (cluster.context.broadcast(archive), job.precision)
     shared = SharedNetwork(job.model_id, *given)
-    task = partial(_score_one, shared, job.model_id, job.reader)
+    task = partial(_score_one, shared, job.model_id, job.findings, job.reader)
     paces = []
     pool = ThreadPoolExecutor(cluster.workers)
     try:
@@ -259,12 +261,16 @@ def _run_task(
 
 
 def _score_one(
-    shared: SharedNetwork, model_id: str, reader: ImageReader, part: ImagePart
+    shared: SharedNetwork,
+    model_id: str,
+    findings: Sequence[str],
+    reader: ImageReader,
+    part: ImagePart,
 ) -> tuple[bytes, Pace] | str:
     """Runs on an executor: the part's file, or a user's error as it is."""
     try:
         load = partial(network_of, shared)
-        (answer,) = score_parts(load, model_id, reader, [part])
+        (answer,) = score_parts(load, model_id, findings, reader, [part])
     except UserError as error:  # an exception would become Java's
         return str(error)
     return answer

@@ -159,7 +159,9 @@ def _summary(
     seconds: dict[str, float],
 ) -> Summary:
     config, job = found.config, found.job
-    scores = score_rows(rows, found.inputs.labels, config.data.seed)
+    scores = score_rows(
+        rows, found.inputs.labels, found.info.findings, config.data.seed
+    )
     of_run = found.info.scores if options.subset == "test" else None
     scored = sum(map(len, job.missing))
     return Summary(

@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xray.data.images import decode_picture, silence_decoders
-from xray.data.labels import FINDINGS
 from xray.data.pipeline import draw_ahead
 from xray.data.reader import ImageReader
 from xray.model.frozen import predict_frozen
@@ -85,13 +84,18 @@ class Batch(NamedTuple):
 class Scored:
     """Probabilities and status of `count` images, filled in batch by batch.
 
+    Args:
+        count: images.
+        findings: of the model.
+
     Attributes:
-        probabilities: float32 (count, 15), NaN where there are none.
+        probabilities: float32 (count, findings), NaN where there are none.
         status: (count,), "ok" or why an image has none, in a few words.
     """
 
-    def __init__(self, count: int) -> None:
-        self.probabilities = np.full((count, len(FINDINGS)), np.nan, np.float32)
+    def __init__(self, count: int, findings: Sequence[str]) -> None:
+        self._findings = findings
+        self.probabilities = np.full((count, len(findings)), np.nan, np.float32)
         self.status = np.full(count, OK, dtype=object)
 
     def add(self, model: "keras.Model", batch: Batch) -> None:
@@ -107,32 +111,33 @@ class Scored:
 
     def columns(self) -> dict[str, np.ndarray]:
         """A column a finding, and `status`."""
-        findings = zip(FINDINGS, self.probabilities.T, strict=True)
+        findings = zip(self._findings, self.probabilities.T, strict=True)
         return {**dict(findings), "status": self.status}
 
 
 def score_batch(model: "keras.Model", pixels: Sequence[np.ndarray]) -> np.ndarray:
-    """Probabilities of at most `SCORE_BATCH` images, float32 (n, 15).
+    """Probabilities of at most `SCORE_BATCH` images, float32 (n, findings).
 
     Args:
-        model: uint8 (N, S, S, 1) to (N, 15).
+        model: uint8 (N, S, S, 1) to (N, findings).
         pixels: uint8 (S, S, 1) of each image.
     """
     return predict_frozen(model, np.stack(pixels))
 
 
 def score_contents(
-    model: "keras.Model", contents: Iterable[bytes | None]
+    model: "keras.Model", contents: Iterable[bytes | None], findings: Sequence[str]
 ) -> pd.DataFrame:
     """A column a finding and `status`, a row for each file's content.
 
     Args:
-        model: uint8 (N, S, S, 1) to (N, 15).
+        model: uint8 (N, S, S, 1) to (N, findings).
         contents: PNG, JPEG or DICOM files; None counts as empty.
+        findings: of the model.
     """
     silence_decoders()
     size, contents = model.input_shape[1], list(contents)
-    scored = Scored(len(contents))
+    scored = Scored(len(contents), findings)
 
     def outcomes() -> Iterator[tuple[int, np.ndarray | str]]:
         for row, content in enumerate(contents):
@@ -149,6 +154,7 @@ def score_contents(
 def score_parts(
     load: Callable[[], "keras.Model"],
     model_id: str,
+    findings: Sequence[str],
     reader: ImageReader,
     parts: Sequence[ImagePart],
     progress: Callable[[int], object] = lambda count: None,
@@ -156,8 +162,10 @@ def score_parts(
     """The Parquet file of each part in turn, a row an image, and how fast it was.
 
     Args:
-        load: gives the model, uint8 (N, S, S, 1) to (N, 15), once images are there.
+        load: gives the model, uint8 (N, S, S, 1) to (N, findings), once there are
+            images.
         model_id: for its column.
+        findings: of the model.
         reader: of the images.
         parts: to be scored.
         progress: called with the number of images of each batch.
@@ -174,7 +182,8 @@ def score_parts(
     stream = draw_ahead(chain.from_iterable(read), waits.append)
     worker = (socket.gethostname(), os.getpid())
     for part in parts:
-        scored, pace = Scored(len(part)), Pace(worker, [], [], 0.0)
+        scored = Scored(len(part), findings)
+        pace = Pace(worker, [], [], 0.0)
         for batch in stream:
             scored.add(load(), batch)
             pace.ends.append(time.monotonic())

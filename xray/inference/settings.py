@@ -85,6 +85,12 @@ def job_config(settings: Settings, info: ModelInfo, model: str) -> RunConfig:
     own["data"] = {**own["data"], "subgroups": {}}  # which are not scored here
     data = {**own["data"], **settings["data"]}
     config = parse_config({**own, **settings, "data": data}, model)
+    if list(config.data.findings) != info.findings:
+        raise UserError(
+            f"data.label_schema must be that of the model, which tells "
+            f"{', '.join(info.findings)[:200]}. Got {config.data.label_schema}, with "
+            "other findings. Leave it out."
+        )
     if config.data.image_size != info.image_size:
         raise UserError(
             f"data.image_size must be the model's, {info.image_size}. Got "

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from xray.data.labels import FINDINGS
 from xray.inference.scoring import score_contents
 from xray.model.archive import pack
 from xray.model.saved import load_model
@@ -49,12 +48,13 @@ def register(
     context = session.sparkContext
     equip_workers(context)
     limit_batches(session, FILES_AT_ONCE)
+    findings = info.findings
     shared = SharedNetwork(info.model_id, context.broadcast(pack(network)))
 
     def predict(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         for contents in batches:
-            yield score_contents(network_of(shared), contents)
+            yield score_contents(network_of(shared), contents, findings)
 
-    fields = [types.StructField(finding, types.FloatType()) for finding in FINDINGS]
+    fields = [types.StructField(finding, types.FloatType()) for finding in findings]
     fields.append(types.StructField("status", types.StringType()))
     session.udf.register(name, pandas_udf(predict, types.StructType(fields)))

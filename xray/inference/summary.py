@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xray.data.labels import FINDINGS
 from xray.inference.scoring import OK
 from xray.records.metrics import score_predictions
 from xray.records.scores import Interval, Part, Scores
@@ -72,13 +71,17 @@ def count_by_status(rows: pd.DataFrame) -> dict[str, int]:
 
 
 def score_rows(
-    rows: pd.DataFrame, labels: pd.DataFrame | None, seed: int
+    rows: pd.DataFrame,
+    labels: pd.DataFrame | None,
+    findings: list[str],
+    seed: int,
 ) -> Scores | None:
     """The AUC table of the images that have both probabilities and labels.
 
     Args:
         rows: of the tables.
         labels: as in `Inputs.labels`.
+        findings: of the model.
         seed: of the bootstrap intervals, `data.seed` in a run's record.
 
     Returns:
@@ -90,12 +93,11 @@ def score_rows(
     labels = labels[labels.index.isin(readable.index)]
     if labels.empty:
         return None
-    findings = list(FINDINGS)
     return score_predictions(
         labels[findings].to_numpy(np.uint8),
         readable.loc[labels.index, findings].to_numpy(),
         labels["patient"].to_numpy(str),
-        FINDINGS,
+        findings,
         seed,
     )
 
@@ -104,9 +106,8 @@ def auc_difference(one: Scores, other: Scores) -> float | None:
     """The largest difference between two tables' AUCs; None where none is in both."""
     differences = [
         abs(one.findings[name].auc.value - other.findings[name].auc.value)
-        for name in FINDINGS
-        if name in one.findings
-        and name in other.findings
+        for name in one.findings
+        if name in other.findings
         and one.findings[name].auc.value is not None
         and other.findings[name].auc.value is not None
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 from xray.config.backbones import BACKBONES
 from xray.config.runners import SEQUENTIAL, runner_of
+from xray.model.label_source import doubt, form, labelled_by
 from xray.model.sidecar import ModelInfo
 from xray.records.scores import LEAST, OperatingPoint
 from xray.records.wording import DASH, interval, number
@@ -92,8 +93,8 @@ def _limits(info: ModelInfo) -> str:
     lines = [
         "It is not a medical device and was not tested as one. Its output is not a "
         "diagnosis.",
-        "It learned from labels that a program mined from radiology reports, and is "
-        "measured against such labels: their errors are in it and in its AUC.",
+        f"It learned from labels that {labelled_by(info)}, and is measured against "
+        "such labels: their errors are in it and in its AUC.",
         "X-rays of other hospitals, machines, views or ages differ from those it was "
         "trained on, and its scores are worth less there: such networks also learn the "
         "hospital (Zech et al., PLOS Medicine 15, 2018). The same holds for images of "
@@ -127,13 +128,12 @@ def _training_data(info: ModelInfo) -> str:
     lists = data.get("train_list"), data.get("test_list")
     published = f" and follows {_shown(lists[0])} and {_shown(lists[1])}"
     text = f"""Images from `{_shown(data.get("images"))}` with labels from
-        `{_shown(data.get("labels"))}`, a label file in the form of NIH ChestX-ray14
-        (Wang et al., ChestX-ray8, CVPR 2017): {images.train:,} images to
+        `{_shown(data.get("labels"))}`, a label file in the form of {form(info)}:
+        {images.train:,} images to
         train{validation if images.validation else ""} and {images.test:,} to test. The
         split is by patient{published if all(lists) else ""}: no patient is in two of
-        them. In ChestX-ray14 the labels
-        were mined from reports, and are right in over 90% of cases by their authors'
-        estimate. Whether the images are NIH's own, only who filled the bucket knows."""
+        them. {doubt(info)}Whether the images are those of that archive, only who
+        filled the bucket knows."""
     return f"## Training data\n\n{_wrapped(text)}"
 
 

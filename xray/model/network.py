@@ -9,7 +9,6 @@ from xray.common.errors import UserError
 from xray.config.backbones import BACKBONES
 from xray.config.recipe import AugmentConfig, ModelConfig, TrainingConfig
 from xray.config.run import RunConfig
-from xray.data.labels import FINDINGS
 from xray.model.backbones import make_backbone
 from xray.model.initial_weights import check_layers, drawn_in_numpy
 from xray.model.keras_import import import_keras
@@ -48,11 +47,11 @@ def build_model(config: RunConfig, storage: "Storage | None" = None) -> "keras.M
     rgb = _scale(_crop(grey, size, config.model.crop), config.model.backbone)
     with drawn_in_numpy():
         features = _backbone(config.model, config.model.crop or size)(rgb)
-        outputs = _head(features, config.model, seed)
+        outputs = _head(features, config.model, len(config.data.findings), seed)
     model = keras.Model(pixels, outputs, name="xray")
     check_layers(model.layers)
     if config.model.weights not in (None, "imagenet"):
-        load_weights(model, config.model.weights, storage)
+        load_weights(model, config.model.weights, config.data.findings, storage)
     freeze(model, config.training)
     model.compile(
         make_optimizer(config.training),
@@ -137,7 +136,7 @@ def _backbone(model: ModelConfig, size: int) -> "keras.Model":
 
 
 def _head(
-    features: "keras.KerasTensor", model: ModelConfig, seed: int
+    features: "keras.KerasTensor", model: ModelConfig, findings: int, seed: int
 ) -> "keras.KerasTensor":
     from keras import layers, regularizers
 
@@ -162,7 +161,7 @@ def _head(
             outputs = dropout(outputs)
     # float32 also under mixed precision: sigmoids saturate in 16 bits.
     return layers.Dense(
-        len(FINDINGS),
+        findings,
         activation="sigmoid",
         kernel_regularizer=penalty,
         dtype="float32",

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from xray.common.errors import UserError
-from xray.data.labels import FINDINGS
 from xray.model.archive import check_archive, pack, unpack
 from xray.model.card import model_card
 from xray.model.sidecar import SCHEMA_VERSION, ModelInfo
@@ -108,11 +107,6 @@ def read_info(source: str | Path, access: S3Access | None = None) -> ModelInfo:
             f"{path} has schema {info.schema_version}, newer than {SCHEMA_VERSION}. "
             "Use the version of this program that saved it."
         )
-    if info.findings != list(FINDINGS):
-        raise UserError(
-            f"{path} names other findings than the {len(FINDINGS)} of this program: "
-            f"{', '.join(info.findings)[:200]}."
-        )
     return info
 
 
@@ -122,8 +116,8 @@ def _digest(content: bytes) -> str:
 
 def _check_signature(model: Any, info: ModelInfo, source: str) -> None:
     """Refuse a network that does not map our pixels to our findings."""
-    size = info.image_size
-    expected = [((None, size, size, 1), "uint8"), ((None, len(FINDINGS)), "float32")]
+    size, count = info.image_size, len(info.findings)
+    expected = [((None, size, size, 1), "uint8"), ((None, count), "float32")]
     tensors = [getattr(model, name, None) or [] for name in ("inputs", "outputs")]
     found = [(tuple(t.shape), str(t.dtype)) for part in tensors for t in part]
     if found != expected:

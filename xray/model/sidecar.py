@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator
 
-from xray.data.labels import FINDINGS
+from xray.config.schemas import NIH, findings_of
 from xray.records.record import RunRecord, utc_now
 from xray.records.scores import Calibration, Part, Scores
 
@@ -42,7 +42,7 @@ class ModelInfo(Part):
     """The epoch after which it had these weights, from 1; null where not known."""
     which: Literal["best", "last"]
     """Of its run: the epoch with the best validation AUC, or the last one."""
-    findings: list[str] = list(FINDINGS)
+    findings: list[str] = list(NIH.findings)
     """What the outputs are, in their order."""
     image_size: int
     """Height and width in pixels of its input."""
@@ -103,6 +103,7 @@ class ModelInfo(Part):
             work_id=record.work_id,
             epoch=epoch,
             which=which,
+            findings=findings_of(record.config["data"]),
             image_size=record.config["data"]["image_size"],
             config=record.config,
             images=ImageCounts.model_validate(

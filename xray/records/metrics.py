@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from xray.records.scores import NO_FINDING, FindingScores, Interval, Scores
+from xray.records.scores import FindingScores, Interval, Scores, is_pathology
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -44,7 +44,7 @@ def score_predictions(
     defined = both_values(labels)
     drawn = bootstrap_auc(labels, scores, patients, seed, resamples)
     drawn[:, ~defined] = np.nan
-    pathologies = defined & (np.array(findings) != NO_FINDING)
+    pathologies = defined & np.array([is_pathology(name) for name in findings])
     table = {}
     for column, name in enumerate(findings):
         table[name] = _score_finding(

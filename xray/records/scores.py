@@ -57,12 +57,12 @@ class Scores(Part):
     macro_auc: Interval
     """Mean over the findings that have both values."""
     pathology_auc: Interval = Interval()
-    """The same without `No Finding`: over the 14 pathologies, as published AUROCs are;
-    null in records of earlier versions."""
+    """The same without `No Finding`: over NIH's 14 pathologies, as published AUROCs
+    are; null in records of earlier versions."""
     macro_average_precision: float | None = None
     findings_scored: int
     findings: dict[str, FindingScores]
-    """In the order of the 15 labels."""
+    """In the order of the model's outputs."""
     resamples: int
     """Bootstrap resamples by patient behind the intervals."""
     subgroups: list[SubgroupScores] = []
@@ -121,7 +121,7 @@ class Calibration(Part):
     """Mean over the findings that have both values."""
     macro_brier_reference: float | None = None
     findings: dict[str, FindingCalibration] = {}
-    """In the order of the 15 labels."""
+    """In the order of the model's outputs."""
     temperature: float | None = None
     """By which the validation set would have the logits divided; null without one."""
     scaled: "Calibration | None" = None
@@ -135,6 +135,11 @@ class Calibration(Part):
             if found.thresholds
         }
         return chosen or None
+
+
+def is_pathology(finding: str) -> bool:
+    """Whether a label is more than the absence of all others."""
+    return finding.casefold() != NO_FINDING.casefold()
 
 
 def share(count: int, total: int) -> Interval:

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from xray.common.errors import UserError
 from xray.common.redaction import hashed_host
+from xray.config.data import SOURCES, DataConfig
 from xray.config.file import read_yaml_mapping
-from xray.config.run import SOURCES, DataConfig
 from xray.storage.address import on_s3
 
 logger = logging.getLogger(__name__)

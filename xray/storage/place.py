@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from xray.common.errors import UserError
-from xray.config.run import DataConfig
+from xray.config.data import DataConfig
 from xray.storage.address import StoredObject, on_s3, split_uri, under
 from xray.storage.credentials import S3Access, load_access
 from xray.storage.s3 import Storage, UnreadableObject

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from xray.common.errors import UserError
-from xray.config.run import DataConfig
+from xray.config.data import DataConfig
 from xray.storage.address import on_s3
 from xray.storage.place import Place, check_folder
 

@@ -12,7 +12,6 @@ from xray.common.progress import clock, tell
 from xray.config.recipe import UNWORKED
 from xray.config.run import RunConfig
 from xray.data.dataset import Dataset, Subset
-from xray.data.labels import FINDINGS
 from xray.records.calibration import choose_thresholds, score_calibration
 from xray.records.machine import peak_memory_bytes
 from xray.records.metrics import macro_auc, score_predictions
@@ -144,7 +143,8 @@ class Journal:
             value = last.auc_validation = macro_auc(validation.labels, scores)
             chosen = (
                 choose_thresholds(
-                    validation.labels, scores, FINDINGS, self.config.output.sensitivity
+                    *(validation.labels, scores, self.config.data.findings),
+                    self.config.output.sensitivity,
                 ),
                 fit_temperature(validation.labels, scores),
             )
@@ -176,12 +176,13 @@ class Journal:
         epochs = self.log.epochs
         scored = epochs[(self.best_epoch or len(epochs)) - 1]
         scored.auc_macro = macro_auc(test.labels, scores)
-        found = (test.labels, scores, test.patients, FINDINGS)
+        findings = self.config.data.findings
+        found = (test.labels, scores, test.patients, findings)
         seed, course = self.config.data.seed, self.log.course
         self.scores = score_predictions(*found, seed)
         self.scores.subgroups = score_subgroups(*found, self._groups(test.names), seed)
         self.predictions = predictions_of(
-            test.names, test.patients, test.labels, scores, FINDINGS
+            test.names, test.patients, test.labels, scores, findings
         )
         self.calibration = score_calibration(
             *found, course.thresholds or {}, seed, temperature=course.temperature

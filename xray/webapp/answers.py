@@ -27,7 +27,7 @@ class Threshold(ApiAnswer):
 
 
 class Finding(ApiAnswer):
-    """One of the 15 labels of NIH ChestX-ray14."""
+    """One of the labels that the model tells, 15 of NIH ChestX-ray14."""
 
     name: str
     probability: Share

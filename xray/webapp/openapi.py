@@ -33,7 +33,7 @@ def describe_api(limits: Limits) -> dict[str, Any]:
         "info": {
             "title": "xray",
             "version": VERSION,
-            "description": "Probabilities of 15 findings in a chest X-ray, and where "
+            "description": "Probabilities of findings in a chest X-ray, and where "
             "the model sees each of them. Research software, not a diagnosis.",
         },
         "paths": {

@@ -16,7 +16,7 @@ from xray.webapp.uploads import preview
 
 HIGHEST = "highest"
 ALL = "all"
-NO_FINDING = "No Finding"
+NO_FINDING = "no finding"  # some archives write "No Finding"
 
 
 class Service:
@@ -121,7 +121,7 @@ def _index(findings: Sequence[answers.Finding], explain: str) -> int:
     if explain not in (HIGHEST, ALL):
         return [finding.name for finding in findings].index(explain)
     # Where the model looked for nothing is nothing to look at.
-    readings = [-1 if f.name == NO_FINDING else f.reading for f in findings]
+    readings = [-1 if f.name.casefold() == NO_FINDING else f.reading for f in findings]
     return int(np.argmax(readings))
 
 

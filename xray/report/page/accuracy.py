@@ -1,11 +1,12 @@
 """Tables of accuracy: judged in pairs, the time to it, and AUC per finding."""
 
-from xray.records.scores import NO_FINDING
+from xray.records.scores import is_pathology
 from xray.records.wording import DASH, interval, number
 from xray.report.group import Configuration, Group
 from xray.report.page.notes import (
     UNJUDGED,
     judged_note,
+    labels_of,
     macro_note,
     target_note,
 )
@@ -18,10 +19,10 @@ AUC_COLUMNS = 4
 
 def accuracy(group: Group) -> Table:
     """AUC of all configurations, judged in pairs, and what it takes to get there."""
-    target = number(group.target, 3)
+    target, names = number(group.target, 3), labels_of(group)
     columns: list[Column] = [
-        ("Macro AUC, 15 labels", macro),
-        ("14 pathologies", _pathologies),
+        (f"Macro AUC, {len(names)} labels", macro),
+        (f"{sum(map(is_pathology, names))} pathologies", _pathologies),
         ("Difference on the same images", _difference),
         ("Verdict", lambda part: part.judged.verdict if part.judged else DASH),
         (f"Runs that reach {target}", _reached),
@@ -50,7 +51,7 @@ def _pathologies(part: Configuration) -> str:
     values = [
         finding.auc.value
         for name, finding in scores.findings.items()
-        if name != NO_FINDING and finding.auc.value is not None
+        if is_pathology(name) and finding.auc.value is not None
     ]
     return number(sum(values) / len(values), 3) if values else DASH
 

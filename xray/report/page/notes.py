@@ -1,6 +1,7 @@
 """Sentences under the tables: what a number rests on and what it does not say."""
 
 from xray.records.record import RunRecord
+from xray.records.scores import is_pathology
 from xray.records.wording import number, plural
 from xray.report.group import Comparison, Group
 from xray.report.scaling import AmdahlFit
@@ -106,6 +107,11 @@ def _fit(label: str, fit: AmdahlFit) -> str:
     )
 
 
+def labels_of(group: Group) -> list[str]:
+    """The labels that its runs are scored on."""
+    return next((list(r.scores.findings) for r in group.records if r.scores), [])
+
+
 def macro_note(group: Group) -> str:
     """Over which labels the macro AUC is a mean."""
     scored = [run.scores for run in group.records if run.scores]
@@ -113,11 +119,12 @@ def macro_note(group: Group) -> str:
         return ""
     names, first = list(scored[0].findings), scored[0].findings
     missing = [name for name in names if first[name].auc.value is None]
+    pathologies = sum(map(is_pathology, names))
     left_out = f"; undefined, so left out: {', '.join(missing)}" if missing else ""
     return (
         f"Macro AUC is the mean over {scored[0].findings_scored} of {len(names)} "
-        f"labels, the 14 pathologies and No Finding{left_out}. Published AUROCs are "
-        "means over the 14 pathologies: the column beside it."
+        f"labels, {pathologies} pathologies and No Finding{left_out}. Published AUROCs "
+        f"are means over pathologies alone: the column beside it."
     )
 
 

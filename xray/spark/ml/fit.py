@@ -10,6 +10,7 @@ from xray.config.run import RunConfig
 from xray.data.dataset import Dataset, Subset, set_apart
 from xray.model.network import build_model
 from xray.spark.cluster import Cluster
+from xray.spark.ml.frames import refuse_others
 from xray.spark.resident.driver import train_resident
 from xray.storage.credentials import data_access
 from xray.storage.s3 import Storage
@@ -87,6 +88,7 @@ def train_network(
         UserError: the settings do not fit the images, these cannot be read, or training
             diverged.
     """
+    refuse_others(config)
     train, validation = subset, None
     if config.data.validation_fraction and len(subset):
         train, validation = set_apart(subset, config.data, "validation_fraction")

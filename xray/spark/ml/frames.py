@@ -53,6 +53,7 @@ def image_frame(
     Raises:
         UserError: the bucket or the label file cannot be used.
     """
+    refuse_others(config)
     access = data_access(config.data)
     if dataset is None:
         dataset = find_dataset(config.data, Storage(access, config.data.read_threads))
@@ -61,6 +62,19 @@ def image_frame(
     frame = session.createDataFrame(_rows(dataset), SCHEMA, verifySchema=False)
     reader = ImageReader.of(config.data, access)
     return frame.withColumn("pixels", _pixel_reader(reader)("uri", "etag"))
+
+
+def refuse_others(config: RunConfig) -> None:
+    """Refuse findings other than NIH's, which Spark ML's stages are made for.
+
+    Raises:
+        UserError: there are others.
+    """
+    if config.data.findings != FINDINGS:
+        raise UserError(
+            "Spark ML reads NIH's findings alone. Got data.label_schema="
+            f"{config.data.label_schema}. Train it with a runner."
+        )
 
 
 def limit_batches(session: "SparkSession", images: int) -> None:

@@ -4,7 +4,8 @@ import { paintHeat } from "./heat.js";
 import { throughWindow } from "./picture.js";
 import { Viewer } from "./viewer.js";
 
-const NO_FINDING = "No Finding";
+/** Some archives write "No Finding", some "No finding". */
+const isNone = ({ name }) => name.toLowerCase() === "no finding";
 let cards = 0;
 
 export class Card {
@@ -96,7 +97,7 @@ export class Card {
     if (!this.prediction) return;
     const findings = [...this.prediction.findings];
     if (sorted) findings.sort((a, b) => b.reading - a.reading);
-    findings.sort((a, b) => (a.name === NO_FINDING) - (b.name === NO_FINDING));
+    findings.sort((a, b) => isNone(a) - isNone(b));
     this.element.querySelector(".flagged").textContent = this.flagged();
     const focused = document.activeElement?.value;
     const held = this.fieldset.contains(document.activeElement);
@@ -108,7 +109,7 @@ export class Card {
   /** Which findings the model calls present, the highest reading first. */
   flagged() {
     const found = this.prediction.findings
-      .filter((finding) => finding.name !== NO_FINDING && isAbove(finding))
+      .filter((finding) => !isNone(finding) && isAbove(finding))
       .sort((a, b) => b.reading - a.reading)
       .map(({ name }) => label(name));
     return found.length ? `At or above the threshold: ${found.join(", ")}` : "No finding reaches its threshold.";
@@ -116,7 +117,7 @@ export class Card {
 
   /** The finding with the highest reading, and what it is; null before an answer. */
   top() {
-    const findings = this.prediction?.findings.filter(({ name }) => name !== NO_FINDING) ?? [];
+    const findings = this.prediction?.findings.filter((one) => !isNone(one)) ?? [];
     return findings.reduce((a, b) => (a && a.reading >= b.reading ? a : b), null);
   }
 
@@ -124,7 +125,7 @@ export class Card {
   state() {
     const top = this.top();
     if (!top) return this.element.querySelector(".busy").textContent;
-    const above = this.prediction.findings.filter((one) => one.name !== NO_FINDING && isAbove(one));
+    const above = this.prediction.findings.filter((one) => !isNone(one) && isAbove(one));
     const more = above.length > 1 ? `, ${above.length - 1} more` : "";
     return `${label(top.name)} ${percent(top.probability)}${above.length ? more : ", below its threshold"}`;
   }
@@ -137,8 +138,8 @@ export class Card {
     input.value = name;
     input.checked = name === this.finding;
     const above = isAbove(finding);
-    row.classList.toggle("above", above && name !== NO_FINDING);
-    row.classList.toggle("apart", name === NO_FINDING);
+    row.classList.toggle("above", above && !isNone(finding));
+    row.classList.toggle("apart", isNone(finding));
     row.querySelector(".name").textContent = label(name);
     row.querySelector(".value").textContent = percent(probability);
     // Set here and not as attributes: the page allows no inline style.
