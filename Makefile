@@ -10,6 +10,9 @@ BIN := .venv/bin
 setup: .venv/.installed
 
 .venv/.installed: requirements.lock setup.cfg pyproject.toml
+	@case "$$(uname -sm)" in "Linux x86_64") ;; *) \
+		echo "requirements.lock is for Linux on x86-64. Got $$(uname -sm): use such a machine."; \
+		exit 2;; esac
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; set PYTHON=/path/to/one."; exit 2; }
 	# Not every Python has ensurepip: this environment borrows the pip that made it.
 	$(PYTHON) -m venv --without-pip --clear .venv

@@ -1,5 +1,6 @@
 """`python -m xray` names every command, in the words of each."""
 
+import os
 import subprocess
 import sys
 
@@ -36,3 +37,25 @@ def test_its_version_is_the_packages():
         if line.startswith("version")
     )
     assert done.stdout == f"xray {version}\n"
+
+
+def test_setup_says_which_machines_it_is_for(tmp_path):
+    """Before anything is installed, on a machine of another kind."""
+    for name in ("Makefile", "requirements.lock", "setup.cfg", "pyproject.toml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    uname = tmp_path / "bin" / "uname"
+    uname.parent.mkdir()
+    uname.write_text("#!/bin/sh\necho Darwin arm64\n")
+    uname.chmod(0o755)
+    path = f"{uname.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["make", "setup"],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("requirements.lock is for Linux on x86-64. Got Darwin arm64")
+    assert not (tmp_path / ".venv").exists()
