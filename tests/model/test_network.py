@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 
@@ -315,7 +316,35 @@ def test_weights_of_another_model_are_refused(model, tmp_path, other):
         build_model(make_config(weights=str(path), **other))
 
 
-@pytest.mark.parametrize("name", ["junk.weights.h5", "junk.keras"])
+def save_as_published(backbone, path):
+    """In the older HDF5 format, as keras.applications' files are."""
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, backbone)
+
+
+def test_weights_of_the_backbone_alone(model, own_bucket, tmp_path):
+    backbone = find_backbone(build_model(make_config(training={"seed": 9})))
+    save_as_published(backbone, tmp_path / "no_top.h5")
+    save_as_published(backbone, own_bucket.folder / "no_top.h5")
+    storage = Storage(load_access(own_bucket.credentials))
+    for place in (str(tmp_path / "no_top.h5"), "s3://nih/no_top.h5"):
+        found = build_model(make_config(weights=place), storage)
+        digest = weights_digest(find_backbone(found).get_weights())
+        assert digest == weights_digest(backbone.get_weights())
+        head = found.get_layer("findings").get_weights()
+        assert weights_digest(head) == weights_digest(
+            model.get_layer("findings").get_weights()
+        )
+    other = {"backbone": "Tiny", "alpha": 1.0}
+    with refused(
+        "no_top.h5 does not fit this model .*Use weights of the same backbone"
+    ):
+        build_model(make_config(weights=str(tmp_path / "no_top.h5"), **other))
+
+
+@pytest.mark.parametrize("name", ["junk.weights.h5", "junk.keras", "junk.h5"])
 def test_weights_that_are_no_weights_are_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"junk")
     with refused(f"model.weights .*{name} does not fit this model"):

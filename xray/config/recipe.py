@@ -31,7 +31,8 @@ class ModelConfig(Section):
     backbone: str = "MobileNet"
     """Network of keras.applications, by name; or Tiny, to try things in seconds."""
     weights: str | None = None
-    """none, imagenet, or a .keras or .weights.h5 file, local or on S3."""
+    """none, imagenet, or a file, local or on S3: .keras or .weights.h5 of the same
+    model, or .h5 of the backbone alone, as keras.applications publishes them."""
     alpha: Annotated[float, Field(gt=0, le=2)] = 1.0
     """Width multiplier of the MobileNets."""
     crop: Annotated[Count, Field(ge=8)] | None = None
@@ -61,8 +62,8 @@ class ModelConfig(Section):
     def _known_weights(cls, value: str | None) -> str | None:
         if value is None or value.lower() == "none":
             return None
-        if value != "imagenet" and not value.endswith((".keras", ".weights.h5")):
-            raise ValueError("must be none, imagenet, or a .keras or .weights.h5 file")
+        if value != "imagenet" and not value.endswith((".keras", ".h5")):
+            raise ValueError("must be none, imagenet, or a .keras or .h5 file")
         return value
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from xray.model.initial_weights import check_layers, drawn_in_numpy
 from xray.model.keras_import import import_keras
 from xray.model.learning_rate import make_schedule
 from xray.model.losses import choose_loss
-from xray.model.pretrained import load_weights
+from xray.model.pretrained import is_of_backbone, load_weights
 
 if TYPE_CHECKING:
     import keras
@@ -51,7 +51,9 @@ def build_model(config: RunConfig, storage: "Storage | None" = None) -> "keras.M
     model = keras.Model(pixels, outputs, name="xray")
     check_layers(model.layers)
     if config.model.weights not in (None, "imagenet"):
-        load_weights(model, config.model.weights, config.data.findings, storage)
+        weights = config.model.weights
+        target = find_backbone(model) if is_of_backbone(weights) else model
+        load_weights(target, weights, config.data.findings, storage)
     freeze(model, config.training)
     model.compile(
         make_optimizer(config.training),

@@ -18,13 +18,24 @@ if TYPE_CHECKING:
     from xray.storage.s3 import Storage
 
 
+_SAME = "model section and image size"
+
+
+def is_of_backbone(source: str) -> bool:
+    """Whether a file holds the weights of a backbone alone, in the older HDF5 format.
+
+    keras.applications publishes its ImageNet weights so, as `..._no_top.h5`.
+    """
+    return source.endswith(".h5") and not source.endswith(".weights.h5")
+
+
 def load_weights(
     model: "keras.Model",
     source: str,
     findings: Sequence[str],
     storage: "Storage | None" = None,
 ) -> None:
-    """Fill `model` with the weights in a .keras or .weights.h5 file.
+    """Fill `model` with the weights in a .keras or .h5 file.
 
     Args:
         model: of the same architecture.
@@ -51,8 +62,8 @@ def load_weights(
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"model.weights {source} does not fit this model "
-                f"({str(error).splitlines()[0][:120]}). Use weights of the same model "
-                "section and image size."
+                f"({str(error).splitlines()[0][:120]}). Use weights of the same "
+                f"{'backbone' if is_of_backbone(source) else _SAME}."
             ) from None
 
 
