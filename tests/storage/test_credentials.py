@@ -52,6 +52,12 @@ def test_all_keys(write):
     assert access == S3Access("AKID", SECRET, "T", "eu-west-1", "http://h")
 
 
+def test_a_public_bucket_needs_no_keys(write):
+    assert load_access(write({"unsigned": True})) == S3Access(unsigned=True)
+    paid = load_access(write(FILE | {"requester_pays": True}))
+    assert paid == S3Access("AKID", SECRET, requester_pays=True)
+
+
 def test_spaces_and_line_breaks_around_values_do_not_count(write):
     content = {**FILE, "aws_secret_key_id": f" {SECRET}\n", "aws_session_token": "T\n"}
     access = load_access(write(content))
@@ -79,6 +85,8 @@ def test_endpoint_of_the_configuration_comes_first(write):
         (FILE | {"region": 5}, "region as text"),
         (FILE | {"endpoint_url": 9000}, "endpoint_url as text"),
         (FILE | {"aws_secret": SECRET}, "unknown key 'aws_secret'. Known keys: aws_ac"),
+        (FILE | {"unsigned": True}, "has aws_access_key_id and `unsigned: true`"),
+        (FILE | {"requester_pays": "yes"}, "requester_pays to be true or false. Got"),
         (f"aws_access_key_id: AKID\n {SECRET}: [", "not valid YAML at line"),
         (f"aws_secret_key_id={SECRET}", "must hold `key: value` lines"),
         ("", "must hold `key: value` lines"),
@@ -110,7 +118,10 @@ def test_file_of_the_owner_alone_is_not_warned_of(write, caplog):
 
 def test_printing_hides_keys():
     shown = repr(S3Access("AKID", SECRET, "TOKEN", "eu-west-1", "http://host"))
-    assert shown == "S3Access(region='eu-west-1', endpoint_url='http://host')"
+    assert shown == (
+        "S3Access(region='eu-west-1', endpoint_url='http://host', unsigned=False, "
+        "requester_pays=False)"
+    )
 
 
 def test_environment(no_credentials, monkeypatch):

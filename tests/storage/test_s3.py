@@ -1,5 +1,6 @@
 """Reading S3: a real server, and a web server that misbehaves as told."""
 
+import dataclasses
 import hashlib
 import re
 import socket
@@ -376,3 +377,44 @@ def test_refusals_of_aws(web, status, code, message):
     web.replies = [(status, body, len(body))]
     with refused(message):
         Storage(web.access()).read("s3://nih/a")
+
+
+def sent_by(storage: Storage) -> list[dict[str, str]]:
+    """The headers of every request that it makes from now on."""
+    seen: list[dict[str, str]] = []
+
+    def note(request, **_: object) -> None:
+        headers = request.headers.items()
+        seen.append(
+            {k.lower(): v.decode() if isinstance(v, bytes) else v for k, v in headers}
+        )
+
+    storage.client.meta.events.register("before-send.s3", note)
+    return seen
+
+
+def test_a_public_bucket_is_asked_without_a_signature(bucket):
+    signed = load_access(bucket.credentials)
+    storage = Storage(S3Access(endpoint_url=signed.endpoint_url, unsigned=True))
+    seen = sent_by(storage)
+    with refused("S3 failed on s3://nih/images/ .400"):  # this one is not public
+        storage.list_objects("s3://nih/images/")
+    assert seen
+    assert not any("authorization" in headers for headers in seen)
+    storage = Storage(signed, connections=5)
+    seen = sent_by(storage)
+    storage.check("s3://nih/")
+    assert "AWS4-HMAC-SHA256" in seen[0]["authorization"]
+
+
+def test_a_requester_who_pays_says_so_in_every_request(own_bucket):
+    access = load_access(own_bucket.credentials)
+    for pays in (True, False):
+        storage = Storage(dataclasses.replace(access, requester_pays=pays))
+        seen = sent_by(storage)
+        storage.write("s3://nih/a", b"1")
+        assert [found.key for found in storage.list_objects("s3://nih/a")] == ["a"]
+        assert storage.read("s3://nih/a") == b"1"
+        storage.delete("s3://nih/a")
+        told = [headers.get("x-amz-request-payer") for headers in seen]
+        assert told == ["requester" if pays else None] * 4

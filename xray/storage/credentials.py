@@ -24,6 +24,8 @@ FILE_KEYS = (
     "aws_session_token",
     "region",
     "endpoint_url",
+    "unsigned",
+    "requester_pays",
 )
 # Where boto3 found a key that other machines cannot find for themselves.
 AMAZON = (".amazonaws.com", ".amazonaws.com.cn")
@@ -35,6 +37,10 @@ class S3Access:
     """How to reach S3. Printing or logging one never shows a secret.
 
     Without a key, boto3's own chain is asked on the machine that reads.
+
+    Attributes:
+        unsigned: nobody is asked: requests to a public bucket need no key.
+        requester_pays: for the requests, where a bucket has it so.
     """
 
     access_key_id: str | None = field(default=None, repr=False)
@@ -42,6 +48,8 @@ class S3Access:
     session_token: str | None = field(default=None, repr=False)
     region: str | None = None
     endpoint_url: str | None = None
+    unsigned: bool = False
+    requester_pays: bool = False
 
 
 def store_name(access: S3Access, images: str) -> str:
@@ -94,12 +102,21 @@ def _access_from_file(path: Path, endpoint_url: str | None) -> S3Access:
             f"Credentials file {path} has unknown key {unknown[0]!r}. "
             f"Known keys: {', '.join(FILE_KEYS)}."
         )
+    unsigned = _as_switch(values, "unsigned", path)
+    pays = _as_switch(values, "requester_pays", path)
     texts = {name: _as_text(value, name, path) for name, value in values.items()}
     secret = next((texts[name] for name in SECRET_NAMES if texts.get(name)), None)
     key_id = texts.get("aws_access_key_id")
     for name, value in (("aws_access_key_id", key_id), (SECRET_NAMES[1], secret)):
-        if not value:
-            raise UserError(f"Credentials file {path} needs {name}. Add it.")
+        if not value and not unsigned:
+            raise UserError(
+                f"Credentials file {path} needs {name}. Add it, or `unsigned: true` "
+                "for a public bucket."
+            )
+        if value and unsigned:
+            raise UserError(
+                f"Credentials file {path} has {name} and `unsigned: true`. Keep one."
+            )
     if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
         logger.warning(
             "Credentials file %s can be read by other users; run: chmod 600 %s",
@@ -112,7 +129,20 @@ def _access_from_file(path: Path, endpoint_url: str | None) -> S3Access:
         session_token=texts.get("aws_session_token"),
         region=texts.get("region"),
         endpoint_url=endpoint_url or texts.get("endpoint_url"),
+        unsigned=unsigned,
+        requester_pays=pays,
     )
+
+
+def _as_switch(values: dict[str, Any], name: str, path: Path) -> bool:
+    """One that is true or false, taken out of `values`; false without it."""
+    value = values.pop(name, False)
+    if not isinstance(value, bool):
+        raise UserError(
+            f"Credentials file {path} needs {name} to be true or false. Got "
+            f"{type(value).__name__}."
+        )
+    return value
 
 
 def _as_text(value: Any, name: str, path: Path) -> str | None:

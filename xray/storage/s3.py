@@ -39,6 +39,7 @@ class Storage:
     def __init__(self, access: S3Access, connections: int = 16) -> None:
         self.access = access
         self._connections = connections
+        self._payer = {"RequestPayer": "requester"} if access.requester_pays else {}
         self._given_up = threading.Event()
 
     def give_up(self) -> None:
@@ -97,6 +98,7 @@ class Storage:
             return disk.read_file(uri, etag, md5)
         bucket, key = split_uri(uri)
         condition = {"IfMatch": f'"{etag}"'} if etag else {}
+        condition |= self._payer
 
         def get() -> bytes:
             reply = self.client.get_object(Bucket=bucket, Key=key, **condition)
@@ -118,7 +120,10 @@ class Storage:
             return disk.write_file(uri, content)
         bucket, key = split_uri(uri)
         reply = self._ask(
-            uri, lambda: self.client.put_object(Bucket=bucket, Key=key, Body=content)
+            uri,
+            lambda: self.client.put_object(
+                Bucket=bucket, Key=key, Body=content, **self._payer
+            ),
         )
         return _etag(reply)
 
@@ -131,7 +136,10 @@ class Storage:
         if not on_s3(uri):
             return disk.delete_file(uri)
         bucket, key = split_uri(uri)
-        self._ask(uri, lambda: self.client.delete_object(Bucket=bucket, Key=key))
+        self._ask(
+            uri,
+            lambda: self.client.delete_object(Bucket=bucket, Key=key, **self._payer),
+        )
 
     def check(self, uri: str) -> None:
         """Ask for one name under the prefix `uri`, and no more.
@@ -143,9 +151,9 @@ class Storage:
             return disk.check_listed(uri)
         next(self._pages(uri, MaxKeys=1))
 
-    def _pages(self, uri: str, **settings: int) -> Iterator[dict[str, Any]]:
+    def _pages(self, uri: str, **settings: Any) -> Iterator[dict[str, Any]]:
         bucket, prefix = split_uri(uri)
-        settings = {"Bucket": bucket, "Prefix": prefix, **settings}
+        settings = {"Bucket": bucket, "Prefix": prefix, **settings, **self._payer}
         while True:
             page = self._ask(uri, lambda: self.client.list_objects_v2(**settings))
             yield page
@@ -192,6 +200,7 @@ def _encrypted(reply: dict[str, Any]) -> bool:
 @lru_cache(maxsize=16)  # boto3 reads its models anew for each, a fifth of a second
 def _make_client(access: S3Access, connections: int) -> "BaseClient":
     import boto3
+    from botocore import UNSIGNED
     from botocore.config import Config
 
     region = access.region or ("us-east-1" if access.endpoint_url else None)
@@ -204,5 +213,6 @@ def _make_client(access: S3Access, connections: int) -> "BaseClient":
         max_pool_connections=connections,
         retries={"mode": "legacy", "total_max_attempts": 1},  # see patience.py
         s3={"addressing_style": "path"} if access.endpoint_url else None,
+        signature_version=UNSIGNED if access.unsigned else None,
     )
     return session.client("s3", endpoint_url=access.endpoint_url, config=config)
