@@ -334,6 +334,28 @@ def test_all_images_are_scored_with_the_labels_there_are(
     assert told["auc_difference"] is None
 
 
+def test_labels_that_a_model_contradicts_are_warned_of(
+    trained, bucket, score, tmp_path
+):
+    """As where columns are mixed up: here the least likely images have the finding."""
+    model, _, _ = trained
+    code, said = score(bucket, model=model, images="images")
+    assert (code, "worse than chance" in said) == (0, False)
+    least = read(tmp_path / "out")["Mass"].sort_values().index[:40]
+    labels = tmp_path / "labels.csv"
+    rows = [
+        f"{key.split('/')[-1]},{'Mass' if key in least else 'Edema'},{number}"
+        for number, key in enumerate(read(tmp_path / "out").index)
+    ]
+    header = "Image Index,Finding Labels,Patient ID"
+    labels.write_text("\n".join([header, *rows]) + "\n")
+    given = ("--labels", str(labels))
+    code, said = score(bucket, *given, model=model, images="images")
+    assert code == 0, said
+    (line,) = (one for one in said.splitlines() if "worse than chance" in one)
+    assert "Mass" in line.split(":")[2].split("?")[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

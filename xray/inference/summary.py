@@ -11,6 +11,9 @@ from xray.records.metrics import score_predictions
 from xray.records.scores import Interval, Part, Scores
 from xray.records.wording import plain_interval
 
+CHANCE = 0.5
+"""AUC of one who guesses."""
+
 
 class ScoringRates(Part):
     """Images per second of what this run of the job scored; null for nothing."""
@@ -157,9 +160,26 @@ def report(summary: Summary) -> str:
         lines.append(f"{summary.left_out} other files were left out, by their names")
     if summary.scores:
         lines.append(_table(summary.scores))
+        lines += _worse_than_chance(summary.scores)
     if summary.auc_difference is not None:
         lines.append(f"largest difference from the run's: {summary.auc_difference:.1e}")
     return "\n".join(lines)
+
+
+def _worse_than_chance(scores: Scores) -> list[str]:
+    """A line that names the findings whose AUC is surely below a half."""
+    found = [
+        name
+        for name, finding in scores.findings.items()
+        if finding.auc.high is not None and finding.auc.high < CHANCE
+    ]
+    if not found:
+        return []
+    return [
+        f"warning: worse than chance, the interval of the AUC lies below {CHANCE}: "
+        f"{', '.join(found)}. Are these the right labels, and X-rays like those that "
+        "the model was trained on?"
+    ]
 
 
 def _table(scores: Scores) -> str:
