@@ -40,7 +40,7 @@ OF_THE_READER = {"my.yaml", "my-cluster.yaml", "credentials.yaml"}
 MODULE = re.compile(r"(?<![\w./-])(?:xray|emr|experiments)(?:\.\w+)+")
 IMPORT = re.compile(r"from ((?:xray|emr|experiments)[\w.]*) import (.+)")
 COMMAND = re.compile(
-    r"python -m (?P<module>(?:xray|emr)\.\w+)(?P<sub> [a-z]+)?"
+    r"python -m (?P<module>(?:xray|emr)(?:\.\w+)+)(?P<sub> [a-z]+)?"
     r"|python (?P<script>experiments/[\w/]+\.py)"
     r"|spark-submit (?:.*?)(?P<submitted>experiments/[\w/]+\.py)"
     r"|(?P<shell>emr/\w+\.sh)"

@@ -12,16 +12,22 @@ from xray.common.background import beside
 POLL_SECONDS = 0.5
 
 
-def progress_bar(total: int | None, description: str) -> tqdm:
+def progress_bar(total: int | None, description: str, unit: str = "img") -> tqdm:
     """A bar over `total` images on standard error; a line every 10 s in a log file.
 
     A total that is not known yet can be given to `reset`.
+
+    Args:
+        total: how many; None is not known yet.
+        description: before the bar.
+        unit: of what is counted; B counts in kB, MB, ...
     """
     terminal = sys.stderr.isatty()
     return tqdm(
         total=total,
         desc=description,
-        unit="img",
+        unit=unit,
+        unit_scale=unit == "B",
         mininterval=0.5 if terminal else 10,
         dynamic_ncols=terminal,
         leave=False,
