@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 STOP_SECONDS = 30
 CODE_ARCHIVE = "xray.zip"
+STARTED_HERE = "_started_by_xray"
+"""Attribute of a context that was not there before, until a cluster has it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Cluster:
         wait_seconds: for executors, when there are too few.
         min_workers: that go on without the others; None: all are needed.
         parent: process that started this program.
+        ours: whether the context was started here, and so is stopped here.
     """
 
     context: "SparkContext"
@@ -49,13 +52,17 @@ class Cluster:
     wait_seconds: float = RunnerConfig().wait_for_workers
     min_workers: int | None = None
     parent: int = field(default_factory=os.getppid)
+    ours: bool = True
 
     def stop(self) -> None:
         """End the Spark application, also after Ctrl-C in the middle of a job.
 
+        One that was there before, of a notebook for instance, stays.
+
         From a thread of its own: this one's connection to Java may hold half a reply.
         """
-        wait([in_background(self.context.stop)], STOP_SECONDS)
+        if self.ours:
+            wait([in_background(self.context.stop)], STOP_SECONDS)
 
     def check_java(self) -> None:
         """Say so when this program's own Java process has ended.
@@ -148,6 +155,8 @@ def start_cluster(
 ) -> Cluster:
     """A Spark context whose slots suffice for the workers asked for.
 
+    One that runs in this process already is taken, as it is.
+
     Args:
         runner: the settings.
         light_jvm: Java only starts Python workers and computes nothing.
@@ -164,6 +173,8 @@ def start_context(
 ) -> "SparkContext":
     """A Spark context whose executors are on their way; for `await_workers`.
 
+    One that runs in this process already is taken, as it is.
+
     Args:
         runner: the settings.
         light_jvm: Java only starts Python workers and computes nothing.
@@ -171,10 +182,13 @@ def start_context(
 
     Raises:
         UserError: no Java, a master that does not answer, or one that gives no such
-            executor.
+            executor; or the context that runs does not suit.
     """
     from pyspark import SparkContext
 
+    if running := SparkContext._active_spark_context:
+        _check_running(running, runner)
+        return running
     if under_spark_submit():
         # Only now does SparkConf know what spark-submit was told.
         SparkContext._ensure_initialized()
@@ -206,7 +220,25 @@ def start_context(
         # PySpark's own handler talks to Java in the middle of a call to Java.
         signal.signal(signal.SIGINT, interrupt)
     _expect_java_to_end(context)
+    setattr(context, STARTED_HERE, True)
     return context
+
+
+def _check_running(context: "SparkContext", runner: RunnerConfig) -> None:
+    """Refuse a context of a notebook or a platform that cannot do what is asked for."""
+    if runner.master and runner.master != context.master:
+        raise UserError(
+            f"Spark runs in this process already, on {context.master}. Got "
+            f"runner.master={runner.master}. Set it to null, or stop that session."
+        )
+    failures = context.getConf().get("spark.task.maxFailures", "4")
+    again = failures != "1" and not context.master.startswith("local")
+    if runner.mode != "synchronous" and again:
+        raise UserError(
+            f"runner.mode={runner.mode} needs a Spark session with "
+            f"spark.task.maxFailures=1, or updates count twice. Got {failures} in the "
+            "one that runs."
+        )
 
 
 def _quiet(jvm: Any) -> None:
@@ -239,7 +271,8 @@ def await_workers(context: "SparkContext", runner: RunnerConfig) -> Cluster:
     try:
         return join_cluster(context, runner)
     except BaseException:
-        context.stop()
+        if hasattr(context, STARTED_HERE):
+            context.stop()
         raise
 
 
@@ -254,7 +287,9 @@ def join_cluster(context: "SparkContext", runner: RunnerConfig) -> Cluster:
     least = runner.min_workers
     free = wait_for_slots(context, runner.workers, wait_seconds, least)
     workers = runner.workers or free
-    return Cluster(context, workers, _task_threads(context), wait_seconds, least)
+    ours = vars(context).pop(STARTED_HERE, False)  # whoever comes next found it here
+    threads = _task_threads(context)
+    return Cluster(context, workers, threads, wait_seconds, least, ours=ours)
 
 
 def equip_workers(context: "SparkContext") -> None:
