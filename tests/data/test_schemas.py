@@ -9,7 +9,7 @@ import pytest
 from tests.pictures import encode, noise
 from tests.refusals import refused
 from xray.config.data import DataConfig
-from xray.config.schemas import CHEXPERT, VINDR
+from xray.config.schemas import CHEXPERT, UNCERTAIN, VINDR
 from xray.data.dataset import Dataset, find_dataset
 from xray.data.reader import ImageReader
 from xray.local.dicom import encode_dicom
@@ -139,6 +139,10 @@ def test_chexpert_is_matched_by_path_and_split_by_its_patients(tmp_path):
     ones = data.model_copy(update={"uncertain": "ones"})
     for name, (patient, told) in table(find(ones), ones).items():
         assert (patient, told) == (patient, expected[name][1] | {"Edema"})
+    ignored = data.model_copy(update={"uncertain": "ignored"})
+    labels = find(ignored).train.labels
+    assert (labels[:, CHEXPERT.findings.index("Edema")] == UNCERTAIN).all()
+    assert labels.max(axis=0).tolist().count(UNCERTAIN) == 1
 
 
 def test_mimic_labels_a_study_and_so_each_of_its_images(tmp_path):

@@ -7,6 +7,7 @@ from xray.config.recipe import TrainingConfig
 from xray.model.losses import (
     balanced_weights,
     choose_loss,
+    class_weights,
     training_targets,
     weighted_binary_crossentropy,
 )
@@ -53,8 +54,38 @@ def test_weights_of_one_give_keras_own_loss():
 
 @pytest.mark.slow
 def test_the_recipe_names_the_loss():
-    focal = choose_loss(TrainingConfig(loss="focal", focal_gamma=3))
+    focal = choose_loss(TrainingConfig(loss="focal", focal_gamma=3), False)
     assert focal.gamma == 3
-    assert choose_loss(TrainingConfig()) == "binary_crossentropy"
-    balanced = TrainingConfig(class_weights="balanced")
-    assert choose_loss(balanced) is weighted_binary_crossentropy
+    assert choose_loss(TrainingConfig(), False) == "binary_crossentropy"
+    assert choose_loss(TrainingConfig(), True) is weighted_binary_crossentropy
+
+
+def test_what_is_uncertain_weighs_nothing():
+    labels = np.array([[1, 0, 2], [2, 2, 2], [0, 1, 2], [0, 0, 1]], np.uint8)
+    known = [labels[labels[:, c] != 2, c] for c in range(3)]
+    weights = balanced_weights(labels)
+    for column in range(3):
+        expected = balanced_weights(known[column][:, np.newaxis])
+        assert weights[:, [column]].tolist() == expected.tolist()
+    alike = class_weights(TrainingConfig(), True, labels)
+    assert alike.tolist() == np.ones((2, 3)).tolist()
+    targets = training_targets(labels, alike)
+    assert targets[:, 0].tolist() == (labels == 1).astype(float).tolist()
+    assert targets[:, 1].tolist() == (labels != 2).astype(float).tolist()
+    assert class_weights(TrainingConfig(), False, labels[:1, :2]) is None
+
+
+@pytest.mark.slow
+def test_the_loss_is_that_of_what_is_known():
+    import keras
+
+    labels = np.array([[1, 0, 2], [2, 2, 0]], np.uint8)
+    probabilities = np.array([[0.9, 0.2, 0.7], [0.1, 0.6, 0.3]], np.float32)
+    targets = training_targets(labels, np.ones((2, 3), np.float32))
+    ours = np.array(weighted_binary_crossentropy(targets, probabilities))
+    of_one = -np.log(0.9) - np.log(0.8)
+    np.testing.assert_allclose(ours, [of_one / 3, -np.log(0.7) / 3], rtol=1e-5)
+    moved = probabilities.copy()
+    moved[0, 2], moved[1, :2] = 0.01, 0.99  # of what is uncertain
+    again = keras.ops.convert_to_numpy(weighted_binary_crossentropy(targets, moved))
+    np.testing.assert_array_equal(again, ours)

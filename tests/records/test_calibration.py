@@ -193,3 +193,27 @@ def test_a_share_of_nothing_is_null():
     middle, half = k + z**2 / 2, z * (k * (n - k) / n + z**2 / 4) ** 0.5
     expected = [(middle - half) / (n + z**2), (middle + half) / (n + z**2)]
     assert [share(k, n).low, share(k, n).high] == pytest.approx(expected)
+
+
+def test_uncertain_images_do_not_count():
+    """As if they were not there, finding by finding."""
+    labels, scores, patients = draw(seed=3)
+    probabilities = scores / scores.max()
+    labels[::4, 0], labels[1::9, 2] = 2, 2
+    names = ["a", "b", "c"]
+    chosen = choose_thresholds(labels, probabilities, names, 0.9)
+    whole = score_calibration(labels, probabilities, patients, names, chosen, 0, 50)
+    for place, name in enumerate(names):
+        known = labels[:, place] != 2
+        one = labels[known][:, [place]], probabilities[known][:, [place]]
+        rules = choose_thresholds(*one, [name], 0.9)
+        assert rules[name] == chosen[name]
+        alone = score_calibration(*one, patients[known], [name], rules, 0, 50)
+        found, expected = whole.findings[name], alone.findings[name]
+        assert found.brier.value == pytest.approx(expected.brier.value)
+        assert found.brier_reference == pytest.approx(expected.brier_reference)
+        assert found.reliability == expected.reliability
+        assert found.thresholds == expected.thresholds
+    values = [one.brier.value for one in whole.findings.values()]
+    assert whole.macro_brier.value == pytest.approx(np.mean(values))
+    assert whole.macro_brier.low < whole.macro_brier.value < whole.macro_brier.high

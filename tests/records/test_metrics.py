@@ -183,3 +183,24 @@ def test_no_finding_is_no_pathology():
     labels[:, [0, 2]] = 0
     alone = score_predictions(labels, scores, np.arange(80), names, 0, 50)
     assert alone.pathology_auc.value is None
+
+
+def test_uncertain_images_do_not_count():
+    """As if they were not there, finding by finding."""
+    labels, scores, patients = draw()
+    labels[::5, 0], labels[1::7, 1] = 2, 2
+    result = score(labels, scores, patients)
+    for column in range(3):
+        known = labels[:, column] != 2
+        alone = score(
+            labels[known][:, [column]], scores[known][:, [column]], patients[known]
+        ).findings["f0"]
+        found = result.findings[f"f{column}"]
+        counts = (found.positives, found.negatives)
+        assert counts == (alone.positives, alone.negatives)
+        assert found.auc.value == pytest.approx(alone.auc.value)
+        assert found.average_precision == pytest.approx(alone.average_precision)
+        assert found.auc.low < found.auc.value < found.auc.high
+    values = [one.auc.value for one in result.findings.values()]
+    assert result.macro_auc.value == pytest.approx(np.mean(values))
+    assert macro_auc(labels, scores) == pytest.approx(np.mean(values))

@@ -73,3 +73,12 @@ def test_what_has_no_probability_gets_none():
         True,
         False,
     ]
+
+
+def test_uncertain_labels_do_not_count():
+    labels, said = drawn(2.0)
+    labels = labels.astype(np.uint8).copy()
+    expected = fit_temperature(labels[::2], said[::2])
+    labels[1::2] = 2
+    assert fit_temperature(labels, said) == pytest.approx(expected)
+    assert fit_temperature(np.full((3, 1), 2), np.full((3, 1), 0.5)) is None

@@ -69,6 +69,25 @@ def test_large_sets_are_drawn_to_the_same_interval(monkeypatch):
     assert abs(fast.high - exact.high) < 0.02 * width
 
 
+def test_uncertain_images_do_not_count(monkeypatch):
+    rng = np.random.default_rng(5)
+    labels = (rng.random((600, 3)) < 0.4).astype(np.uint8)
+    probabilities = rng.random(labels.shape) / 2 + labels * rng.random(labels.shape) / 2
+    labels[::3, 1] = 2
+    patients = np.arange(600) // 3
+    found = predictions_of(
+        [f"{n}" for n in range(600)], patients, labels, probabilities, ["a", "b", "c"]
+    )
+    assert found.labels.dtype == np.uint8
+    judge = Judge(found)
+    assert judge._value == pytest.approx(macro_auc(labels, probabilities), abs=1e-6)
+    exact = drawn_macro(found)
+    monkeypatch.setattr(paired, "LARGE", 0)
+    assert np.std(drawn_macro(found) - exact) < np.std(exact) / 10
+    assert np.mean(drawn_macro(found)) == pytest.approx(np.mean(exact), abs=1e-3)
+    assert judge.judge(found).difference.value == 0
+
+
 def test_placement_values_worked_by_hand():
     """Positives 3 and 1, negatives 2, 1 and 0: told from 3, and 1.5, of three."""
     positive = np.array([True, True, False, False, False])

@@ -72,8 +72,17 @@ def check(record, model, findings, folder):
     assert f"Macro AUC, {len(findings)} labels" in text
 
 
+def ignoring(folder):
+    """Of which every Edema is uncertain."""
+    return {**chexpert(folder), "uncertain": "ignored"}
+
+
 def test_fourteen_findings_by_resident_workers(train, tmp_path):
-    check(*train(chexpert, "experiments/elephas_spark.py", workers=2), tmp_path)
+    record, *rest = train(ignoring, "experiments/elephas_spark.py", workers=2)
+    check(record, *rest, tmp_path)
+    edema = record.scores.findings["Edema"]
+    assert (edema.positives, edema.negatives) == (0, 0)
+    assert record.epochs[0].loss > 0
 
 
 def test_twenty_eight_findings_of_dicom_files(train, tmp_path):

@@ -53,9 +53,10 @@ class DataConfig(Section):
     label_schema: Literal["nih", "chexpert", "mimic-cxr", "vindr", "own"] = "nih"
     """The archive that it is of, or own: `own_labels` says what it holds."""
     own_labels: OwnLabels | None = None
-    uncertain: Literal["zeros", "ones"] = "zeros"
-    """What an uncertain finding, -1, counts as: U-Zeros or U-Ones of Irvin et al.,
-    CheXpert, AAAI 2019; a blank is 0."""
+    uncertain: Literal["zeros", "ones", "ignored"] = "zeros"
+    """What an uncertain finding, -1, counts as: 0, 1, or nothing in loss and metrics
+    (U-Zeros, U-Ones and U-Ignore of Irvin et al., CheXpert, AAAI 2019); a blank is
+    0."""
     image_size: Annotated[int, Field(ge=8, le=2048)] = 128
     """Height and width in pixels of the images as the model gets them."""
     where: dict[str, str | int | float] = {}
@@ -113,10 +114,10 @@ class DataConfig(Section):
     def _schema_is_said(self) -> "DataConfig":
         if (self.label_schema == OWN) != (self.own_labels is not None):
             raise ValueError("label_schema=own needs own_labels, and no other has it")
-        if self.uncertain == "ones" and not self.labelling.uncertain:
+        if self.uncertain != "zeros" and not self.labelling.uncertain:
             raise ValueError(
-                f"uncertain=ones is for findings that may be -1. Got label_schema="
-                f"{self.label_schema}, which has none"
+                f"uncertain={self.uncertain} is for findings that may be -1. Got "
+                f"label_schema={self.label_schema}, which has none"
             )
         return self
 

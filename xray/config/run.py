@@ -164,14 +164,31 @@ class RunConfig(Section):
             )
         return self
 
+    @property
+    def weighs_labels(self) -> bool:
+        """Whether labels weigh differently, or nothing at all."""
+        ignored = self.data.uncertain == "ignored"
+        return ignored or self.training.class_weights == "balanced"
+
+    @model_validator(mode="after")
+    def _loss_can_leave_out(self) -> "RunConfig":
+        if self.data.uncertain == "ignored" and self.training.loss == "focal":
+            raise ValueError(
+                "data.uncertain=ignored needs training.loss=binary_crossentropy"
+            )
+        return self
+
     @model_validator(mode="after")
     def _engine_can_train_so(self) -> "RunConfig":
         runner, training = self.runner, self.training
         stock = runner.engine == "stock" or runner.mode != "synchronous"
-        if stock and not (training.plain() and not self.data.validation_fraction):
+        ignored = self.data.uncertain == "ignored"
+        whole = not (ignored or self.data.validation_fraction)
+        if stock and not (training.plain() and whole):
             raise ValueError(
                 "schedules, warm-up, frozen epochs, class weights, a scaled learning "
-                "rate and a validation set need runner.engine=resident and "
+                "rate, ignored labels and a validation set need "
+                "runner.engine=resident and "
                 "runner.mode=synchronous"
             )
         if runner.optimizer_state == "averaged" and training.frozen_epochs:

@@ -164,6 +164,8 @@ SCHEMAS = {
     "vindr": VINDR,
 }
 OWN = "own"
+UNCERTAIN = 2
+"""In arrays of labels, beside 0 and 1: left out of loss and metrics."""
 
 
 def findings_of(data: Mapping[str, Any]) -> list[str]:

@@ -30,7 +30,8 @@ class Subset:
             that of one in a shard (`staged.ShardAddress`), or unreadable:REASON.
         etags: (N,) ETags.
         patients: (N,) patient ids.
-        labels: uint8 (N, C), 0 or 1, columns as in `DataConfig.findings`: 15 of NIH.
+        labels: uint8 (N, C), 0, 1 or UNCERTAIN, columns as in `DataConfig.findings`: 15
+            of NIH.
     """
 
     names: np.ndarray
@@ -197,7 +198,7 @@ def set_apart(whole: Subset, data: DataConfig, fraction: str) -> tuple[Subset, S
 
 
 def _check_findings(dataset: Dataset, data: DataConfig) -> None:
-    positives = dataset.train.labels.sum(axis=0)
+    positives = (dataset.train.labels == 1).sum(axis=0)
     short = [
         f"{name} ({count})"
         for name, count in zip(data.findings, positives, strict=True)

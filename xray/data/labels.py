@@ -12,12 +12,13 @@ import numpy as np
 
 from xray.common.errors import UserError
 from xray.config.conditions import parse_condition
-from xray.config.schemas import NIH, LabelSchema
+from xray.config.schemas import NIH, UNCERTAIN, LabelSchema
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FINDINGS = NIH.findings
+COUNTS_AS = {"zeros": 0, "ones": 1, "ignored": UNCERTAIN}
 VALUES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
 AGE = r"^(\d+(?:\.\d+)?)([YMWD]?)$"
 YEARS = {"": 1, "Y": 1, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
@@ -29,7 +30,7 @@ MAX_HEAD_BYTES = 4096  # of the first line, for the nearest name of a column
 def read_labels(
     content: bytes, source: str, schema: LabelSchema = NIH, uncertain: str = "zeros"
 ) -> "pd.DataFrame":
-    """A row an image: `patient`, and a column of 0 or 1 for each finding.
+    """A row an image: `patient`, and a column of 0, 1 or UNCERTAIN for each finding.
 
     Indexed by what the file calls the image (`LabelSchema.key_of`).
 
@@ -37,7 +38,7 @@ def read_labels(
         content: the CSV, gzipped or not.
         source: its address, for messages.
         schema: what it holds.
-        uncertain: zeros or ones, what -1 counts as.
+        uncertain: zeros, ones or ignored, what -1 counts as.
 
     Raises:
         UserError: not a CSV, a column is missing, a label is unknown, or an image
@@ -87,7 +88,7 @@ def _split(findings: "pd.Series", source: str, schema: LabelSchema) -> "pd.DataF
 def _numbers_of(
     table: "pd.DataFrame", source: str, schema: LabelSchema, uncertain: str
 ) -> "pd.DataFrame":
-    """0 and 1, of a column for each finding; a blank is 0."""
+    """0, 1 and UNCERTAIN, of a column for each finding; a blank is 0."""
     values = table.apply(lambda column: column.str.strip().map(VALUES))
     blank = table.isna() | (table.apply(lambda column: column.str.strip()) == "")
     wrong = values.isna() & ~blank
@@ -101,7 +102,7 @@ def _numbers_of(
             f"{table.iloc[row, column]!r:.80} for {table.columns[column]} in line "
             f"{row + 2}."
         )
-    values = values.mask(blank, 0).replace(-1, int(uncertain == "ones"))
+    values = values.mask(blank, 0).replace(-1, COUNTS_AS[uncertain])
     return values.astype(np.uint8)
 
 

@@ -13,14 +13,14 @@ def split_by_patient(
     each on the side that still lacks most of what the patient brings.
 
     Args:
-        labels: (N, C), 0 or 1.
+        labels: (N, C), 1 where a finding is there.
         patients: (N,), any comparable values.
         test_fraction: share of the images wanted in the test set.
         seed: decides between patients that are equal.
     """
     _, group = np.unique(patients, return_inverse=True)
     # The column of ones makes the number of images a goal beside the findings.
-    brings = np.column_stack([labels, np.ones(len(labels))])
+    brings = np.column_stack([labels == 1, np.ones(len(labels))])
     totals = np.zeros((group.max() + 1, brings.shape[1]))
     np.add.at(totals, group, brings)
     wanted = totals.sum(axis=0) * test_fraction

@@ -50,4 +50,6 @@ def doubt(info: ModelInfo) -> str:
     if not SCHEMAS.get(_schema(info), CHEXPERT).uncertain:
         return ""
     policy = info.config.get("data", {}).get("uncertain", "zeros")
-    return f"What is uncertain (-1) was taken as {policy}, a blank as 0. "
+    told = {"ignored": "was left out", "ones": "was taken as 1"}
+    said = told.get(policy, "was taken as 0")
+    return f"What is uncertain (-1) {said}, a blank was taken as 0. "

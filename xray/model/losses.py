@@ -5,16 +5,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xray.config.recipe import TrainingConfig
+from xray.config.schemas import UNCERTAIN
 
 if TYPE_CHECKING:
     from keras import KerasTensor
 
 
-def choose_loss(training: TrainingConfig) -> Any:
-    """The loss as `Model.compile` takes it; Keras knows it by name from then on."""
+def choose_loss(training: TrainingConfig, weighted: bool) -> Any:
+    """The loss as `Model.compile` takes it; Keras knows it by name from then on.
+
+    Args:
+        training: the recipe.
+        weighted: whether labels weigh differently (`RunConfig.weighs_labels`).
+    """
     import keras
 
-    if training.class_weights == "balanced":
+    if weighted:
         register = keras.saving.register_keras_serializable("xray")
         return register(weighted_binary_crossentropy)
     if training.loss == "focal":
@@ -22,14 +28,19 @@ def choose_loss(training: TrainingConfig) -> Any:
     return "binary_crossentropy"
 
 
-def class_weights(training: TrainingConfig, labels: np.ndarray) -> np.ndarray | None:
+def class_weights(
+    training: TrainingConfig, weighted: bool, labels: np.ndarray
+) -> np.ndarray | None:
     """What each finding's images weigh, as `balanced_weights`; None weighs them alike.
 
     Args:
         training: the recipe.
-        labels: (N, C) of all training images, 0 or 1.
+        weighted: as for `choose_loss`.
+        labels: (N, C) of all training images, 0, 1 or UNCERTAIN.
     """
-    return balanced_weights(labels) if training.class_weights == "balanced" else None
+    if training.class_weights == "balanced":
+        return balanced_weights(labels)
+    return np.ones((2, labels.shape[1]), np.float32) if weighted else None
 
 
 def balanced_weights(labels: np.ndarray) -> np.ndarray:
@@ -39,12 +50,13 @@ def balanced_weights(labels: np.ndarray) -> np.ndarray:
     the same (Rajpurkar et al. 2017, arXiv:1711.05225, section 2.1).
 
     Args:
-        labels: (N, C), 0 or 1.
+        labels: (N, C), 0, 1 or UNCERTAIN, which does not count.
 
     Returns:
         float32 (2, C).
     """
-    positive = labels.mean(axis=0)
+    known = (labels != UNCERTAIN).sum(axis=0)
+    positive = (labels == 1).sum(axis=0) / np.maximum(known, 1)
     return np.stack([positive, 1 - positive]).astype(np.float32)
 
 
@@ -52,16 +64,18 @@ def training_targets(labels: np.ndarray, weights: np.ndarray | None) -> np.ndarr
     """What the model is fitted to.
 
     Args:
-        labels: (N, C), 0 or 1.
-        weights: (2, C) of `class_weights`, or None.
+        labels: (N, C), 0, 1 or UNCERTAIN.
+        weights: (2, C) of `class_weights`, or None, where nothing is uncertain.
 
     Returns:
-        float32: the labels (N, C), or (N, 2, C) with a weight beside each.
+        float32: the labels (N, C), or (N, 2, C) with a weight beside each, which is 0
+        for what is uncertain.
     """
-    labels = labels.astype(np.float32)
     if weights is None:
-        return labels
-    return np.stack([labels, np.where(labels > 0, weights[1], weights[0])], axis=1)
+        return labels.astype(np.float32)
+    positive, known = labels == 1, labels != UNCERTAIN
+    weighing = np.where(positive, weights[1], weights[0]) * known
+    return np.stack([positive, weighing], axis=1).astype(np.float32)
 
 
 def weighted_binary_crossentropy(

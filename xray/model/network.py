@@ -57,7 +57,7 @@ def build_model(config: RunConfig, storage: "Storage | None" = None) -> "keras.M
     freeze(model, config.training)
     model.compile(
         make_optimizer(config.training),
-        choose_loss(config.training),
+        choose_loss(config.training, config.weighs_labels),
         jit_compile="auto" if config.runner.xla is None else config.runner.xla,
     )
     return model

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from sklearn.metrics import roc_curve
 
+from xray.config.schemas import UNCERTAIN
 from xray.records.metrics import (
     RESAMPLES,
     both_values,
@@ -42,15 +43,18 @@ def choose_thresholds(
     good, the most sensitive. Each is the probability of one of the images.
 
     Args:
-        labels: (N, C), 0 or 1, of images that the model was not trained on and will
-            not be scored on.
+        labels: (N, C), 0, 1 or UNCERTAIN, of images that the model was not trained on
+            and will not be scored on.
         probabilities: (N, C).
         findings: C names.
         sensitivity: wanted at least, above 0 and at most 1.
     """
+    known = labels != UNCERTAIN
     return {
         findings[column]: _choose(
-            labels[:, column], probabilities[:, column], sensitivity
+            labels[known[:, column], column],
+            probabilities[known[:, column], column],
+            sensitivity,
         )
         for column in np.flatnonzero(both_values(labels))
     }
@@ -73,7 +77,7 @@ def score_calibration(
     the AUC. A finding with one value only has neither it nor a reliability.
 
     Args:
-        labels: (N, C), 0 or 1, of the test images.
+        labels: (N, C), 0, 1 or UNCERTAIN, of the test images.
         probabilities: (N, C), from 0 to 1.
         patients: (N,), any comparable values.
         findings: C names.
@@ -86,13 +90,16 @@ def score_calibration(
         *(labels, scale(probabilities, temperature), patients, findings),
         *({}, seed, resamples),
     )
-    labels, probabilities = labels.astype(float), probabilities.astype(float)
-    defined, prevalence = both_values(labels), labels.mean(axis=0)
-    briers = _brier((probabilities - labels) ** 2, defined, patients, seed, resamples)
+    known, defined = labels != UNCERTAIN, both_values(labels)
+    positive, probabilities = labels == 1, probabilities.astype(float)
+    prevalence = positive.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    errors = np.where(known, (probabilities - positive) ** 2, 0)
+    briers = _brier(errors, known, defined, patients, seed, resamples)
     references = prevalence * (1 - prevalence)
     table = {}
     for column, name in enumerate(findings):
-        truth, found = labels[:, column] == 1, probabilities[:, column]
+        rows = known[:, column]
+        truth, found = positive[rows, column], probabilities[rows, column]
         points = {
             rule: _operate(truth, found, threshold)
             for rule, threshold in thresholds.get(name, {}).items()
@@ -129,6 +136,7 @@ def _choose(
 
 def _brier(
     errors: np.ndarray,
+    known: np.ndarray,
     defined: np.ndarray,
     patients: np.ndarray,
     seed: int,
@@ -137,16 +145,19 @@ def _brier(
     """Of each column, and of the mean over those that are defined."""
     if not defined.any():
         return [Interval()] * (len(defined) + 1)
-    columns = np.column_stack([errors, errors[:, defined].mean(axis=1)])
-    drawn = np.concatenate(
-        [
-            weights @ columns / weights.sum(axis=1, keepdims=True)
-            for weights in resampled_weights(patients, seed, resamples)
-        ]
-    )
+    counts = known.astype(float)
+    with np.errstate(invalid="ignore"):  # a draw may hold nothing that is known
+        drawn = np.concatenate(
+            [
+                weights @ errors / (weights @ counts)
+                for weights in resampled_weights(patients, seed, resamples)
+            ]
+        )
+        values = errors.sum(axis=0) / counts.sum(axis=0)
+    macro = values[defined].mean(), np.nanmean(drawn[:, defined], axis=1)
     return [
-        percentile_interval(value, values)
-        for value, values in zip(columns.mean(axis=0), drawn.T, strict=True)
+        *map(percentile_interval, values, drawn.T),
+        percentile_interval(*macro),
     ]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from xray.config.schemas import UNCERTAIN
 from xray.records.scores import FindingScores, Interval, Scores, is_pathology
 
 RESAMPLES = 1000
@@ -22,12 +23,13 @@ def score_predictions(
 ) -> Scores:
     """AUC and average precision of every finding and their means.
 
-    A finding with one value only has no AUC: it is null and joins no mean. Intervals
+    A finding with one value only has no AUC: it is null and joins no mean. Images of
+    which a finding is uncertain do not count for it. Intervals
     are percentiles over resampled patients (Efron and Tibshirani, An Introduction to
     the Bootstrap, 1993), since images of one patient are not independent.
 
     Args:
-        labels: (N, C), 0 or 1.
+        labels: (N, C), 0, 1 or UNCERTAIN.
         scores: (N, C), higher means more likely; must be finite.
         patients: (N,), any comparable values.
         findings: C names.
@@ -47,8 +49,10 @@ def score_predictions(
     pathologies = defined & np.array([is_pathology(name) for name in findings])
     table = {}
     for column, name in enumerate(findings):
+        known = labels[:, column] != UNCERTAIN
         table[name] = _score_finding(
-            labels[:, column], scores[:, column], drawn[:, column], defined[column]
+            *(labels[known, column], scores[known, column]),
+            *(drawn[:, column], defined[column]),
         )
     return Scores(
         macro_auc=_macro(table, drawn, defined),
@@ -63,12 +67,15 @@ def score_predictions(
 def macro_auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
     """Mean AUC over the findings with both values; None when there is none."""
     defined = np.flatnonzero(both_values(labels))
-    return _mean([roc_auc_score(labels[:, c], scores[:, c]) for c in defined])
+    known = labels != UNCERTAIN
+    return _mean(
+        [roc_auc_score(labels[known[:, c], c], scores[known[:, c], c]) for c in defined]
+    )
 
 
 def both_values(labels: np.ndarray) -> np.ndarray:
     """The findings that can be scored, since both 0 and 1 occur: bool (C,)."""
-    return (labels.min(axis=0) == 0) & (labels.max(axis=0) == 1)
+    return (labels == 0).any(axis=0) & (labels == 1).any(axis=0)
 
 
 def bootstrap_auc(
@@ -83,12 +90,17 @@ def bootstrap_auc(
     NaN where a resample holds one value only. The weighted AUC is the weighted
     Mann-Whitney statistic, ties counting half (Hanley and McNeil, Radiology 143, 1982).
     """
-    columns = range(labels.shape[1])
+    known = labels != UNCERTAIN
+
+    def column_auc(column: int, weights: np.ndarray) -> np.ndarray:
+        rows = known[:, column]
+        if not rows.all():  # a copy of the weights, which NIH's labels do without
+            weights = weights[:, rows]
+        return _weighted_auc(labels[rows, column], scores[rows, column], weights)
+
     return np.concatenate(
         [
-            np.column_stack(
-                [_weighted_auc(labels[:, c], scores[:, c], weights) for c in columns]
-            )
+            np.column_stack([column_auc(c, weights) for c in range(labels.shape[1])])
             for weights in resampled_weights(patients, seed, resamples)
         ]
     )

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xray.common.files import write_whole
+from xray.config.schemas import UNCERTAIN
 
 SUFFIX = ".predictions.npz"
 HASH_BYTES = 8
@@ -27,7 +28,7 @@ class TestPredictions(NamedTuple):
         images: uint64 (N,), hashes of their names; ascending.
         patients: int32 (N,), equal for images of one patient; numbers of this set, no
             identifiers.
-        labels: bool (N, C).
+        labels: bool (N, C), or uint8 where some are UNCERTAIN.
         probabilities: float32 (N, C).
         findings: the C names.
     """
@@ -61,7 +62,7 @@ def predictions_of(
     Args:
         names: of the N images.
         patients: whose they are, any comparable values.
-        labels: (N, C), 0 or 1.
+        labels: (N, C), 0, 1 or UNCERTAIN.
         probabilities: (N, C).
         findings: C names.
     """
@@ -76,10 +77,15 @@ def predictions_of(
     return TestPredictions(
         hashes[order],
         number[group],
-        np.asarray(labels)[order].astype(bool),
+        _compact(np.asarray(labels)[order]),
         np.asarray(probabilities)[order].astype(np.float32),
         list(findings),
     )
+
+
+def _compact(labels: np.ndarray) -> np.ndarray:
+    """As they always were, unless some are uncertain."""
+    return labels if (labels == UNCERTAIN).any() else labels.astype(bool)
 
 
 def _hash(name: str) -> int:

@@ -22,7 +22,7 @@ def score_subgroups(
     enough of: a mean over other findings would tell of those, not of the groups.
 
     Args:
-        labels: (N, C), 0 or 1.
+        labels: (N, C), 0, 1 or UNCERTAIN.
         scores: (N, C), higher means more likely.
         patients: (N,).
         findings: C names.
@@ -52,8 +52,8 @@ def score_subgroups(
 
 
 def _enough(labels: np.ndarray) -> np.ndarray:
-    positives = labels.sum(axis=0, dtype=int)
-    return (positives >= LEAST) & (len(labels) - positives >= LEAST)
+    with_it, without = (labels == 1).sum(axis=0), (labels == 0).sum(axis=0)
+    return (with_it >= LEAST) & (without >= LEAST)
 
 
 def _score(
@@ -83,10 +83,10 @@ def _table(
     scored = _score(labels, scores, patients, findings, kept, seed)
     counts = {
         name: FindingScores(
-            positives=positives, negatives=len(labels) - positives, auc=Interval()
+            positives=int((labels[:, column] == 1).sum()),
+            negatives=int((labels[:, column] == 0).sum()),
+            auc=Interval(),
         )
-        for name, positives in zip(
-            findings, labels.sum(axis=0, dtype=int).tolist(), strict=True
-        )
+        for column, name in enumerate(findings)
     }
     return counts | (scored.findings if scored else {})

@@ -10,6 +10,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
+from xray.config.schemas import UNCERTAIN
+
 LARGEST = 20.0
 """Of temperatures; its inverse is the smallest. Only probabilities that know nothing,
 or never err, ask for more."""
@@ -21,17 +23,19 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float | No
     """The temperature with the smallest mean log loss, from 1/20 to 20.
 
     Args:
-        labels: (N, C), 0 or 1, of images that the model was not trained on and will
-            not be scored on.
+        labels: (N, C), 0, 1 or UNCERTAIN, of images that the model was not trained on
+            and will not be scored on.
         probabilities: (N, C).
 
     Returns:
         None where there is nothing to fit it on.
     """
-    if not labels.size:
+    known = labels != UNCERTAIN
+    if not known.any():
         return None
     # Of the right answer; the loss is convex in the logits' factor, 1 / temperature.
-    margins = np.where(labels == 1, 1.0, -1.0) * _logits(probabilities)
+    sides = np.where(labels == 1, 1.0, -1.0)
+    margins = (sides * _logits(probabilities))[known]
     found = minimize_scalar(
         lambda factor: np.logaddexp(0, -factor * margins).mean(),
         bounds=(1 / LARGEST, LARGEST),

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xray.config.schemas import UNCERTAIN
 from xray.records.metrics import (
     RESAMPLES,
     bootstrap_auc,
@@ -106,12 +107,13 @@ def _take(whole: TestPredictions, rows: np.ndarray) -> TestPredictions:
 
 def _macro(found: TestPredictions) -> float:
     """Mean AUC over the findings with both values, as the mean placement value."""
-    columns = zip(found.labels.T, found.probabilities.T, strict=True)
-    values = [
-        _placement(positive, scores)[positive].mean()
-        for positive, scores in columns
-        if positive.any() and not positive.all()
-    ]
+    labels = found.labels.astype(int)
+    values = []
+    for column in np.flatnonzero(both_values(labels)):
+        known = labels[:, column] != UNCERTAIN
+        positive = labels[known, column] == 1
+        placed = _placement(positive, found.probabilities[known, column])
+        values.append(placed[positive].mean())
     return float(np.mean(values))
 
 
@@ -141,9 +143,10 @@ def _auc_by_placement(
     people = int(group.max()) + 1
     sums = []
     for column in range(labels.shape[1]):
-        positive = labels[:, column] == 1
-        values = _placement(positive, scores[:, column])
-        for chosen in (positive, ~positive):
+        positive, known = labels[:, column] == 1, labels[:, column] != UNCERTAIN
+        values = np.zeros(len(labels))
+        values[known] = _placement(positive[known], scores[known, column])
+        for chosen in (positive, known & ~positive):
             for weights in (values * chosen, chosen):
                 sums.append(np.bincount(group, weights, people))
     by_patient = np.array(sums, np.float32).T  # (people, 4 C)

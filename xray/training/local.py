@@ -145,9 +145,10 @@ class LocalEngine:
     def _feed(self, train: LoadedSubset) -> Feed:
         labels, recipe = train.subset.labels, self.recipe
         devices = self.journal.workers or 1
+        weights = class_weights(recipe, self.journal.config.weighs_labels, labels)
         return Feed(
             train.images,
-            training_targets(labels, class_weights(recipe, labels)),
+            training_targets(labels, weights),
             recipe.batch_size * devices,
             recipe.seed,
             devices=devices,

@@ -135,6 +135,7 @@ def _task(
         config.runner.optimizer_state,
         workers,
         precision=config.runner.precision,
+        weighted=config.weighs_labels,
     )
 
 

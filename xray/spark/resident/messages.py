@@ -48,6 +48,7 @@ class Task:
         workers: how many train.
         team: number of this choice of workers, larger than that of any before.
         precision: float32 or mixed_bfloat16.
+        weighted: whether labels weigh differently.
         network: Elephas' SparkWorker, which holds the model without weights. Pickled
             apart: unpickling imports TensorFlow, and takes seconds.
     """
@@ -59,6 +60,7 @@ class Task:
     workers: int
     team: int = 0
     precision: str = "float32"
+    weighted: bool = False
     network: bytes = b""
 
 

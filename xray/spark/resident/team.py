@@ -92,7 +92,8 @@ def cut_shares(journal: Journal, workers: int) -> list[Share]:
         if subset is not None
     }
     parts = _averages(journal, (len(part.rows) for part in partitions["train"]))
-    weights = class_weights(journal.config.training, found.train.labels)
+    config = journal.config
+    weights = class_weights(config.training, config.weighs_labels, found.train.labels)
     return [
         Share({name: cut[worker] for name, cut in partitions.items()}, parts, weights)
         for worker in range(workers)

@@ -196,7 +196,8 @@ class ResidentTraining:
         worker = unpickling.result()
         import keras
 
-        choose_loss(self.task.training)  # before Keras meets its name in the JSON
+        # Before Keras meets its name in the JSON.
+        choose_loss(self.task.training, self.task.weighted)
         model = keras.models.model_from_json(worker.json, worker.custom_objects)
         quicken(model, self.task.precision)
         freeze(model, self.task.training)
@@ -211,7 +212,7 @@ class ResidentTraining:
         size, findings = self.task.reader.image_size, self.model.output_shape[-1]
         blank = np.zeros((1, size, size, 1), np.uint8)
         labels = np.zeros((1, findings), np.float32)
-        weights = class_weights(self.task.training, labels)
+        weights = class_weights(self.task.training, self.task.weighted, labels)
         targets = training_targets(labels, weights)
         trace(self.model, training_pipeline(Feed(blank, targets, 1, 0)))
         predict(self.model, blank)
