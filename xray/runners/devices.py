@@ -42,11 +42,11 @@ def use_gpus(runner: RunnerConfig) -> str:
         UserError: the backend is not installed, or a GPU lacks the precision.
     """
     choose_backend(runner.backend)
-    import_keras()
     gpus = find_gpus(runner.backend)
     check_gpus(gpus, runner)
     gpus = gpus[: runner.devices or 1]
 
+    import_keras()
     import keras
 
     keras.config.set_dtype_policy(runner.precision)
@@ -100,6 +100,7 @@ def find_gpus(backend: str) -> list[Gpu]:
 
 
 def _tensorflow_gpus() -> list[Gpu]:
+    import_keras()
     import tensorflow as tf
 
     devices = tf.config.list_physical_devices("GPU")
