@@ -104,6 +104,7 @@ def test_two_findings_of_ones_own_and_a_model_that_has_others(train, tmp_path):
     done = run_script(
         *("experiments/sequential.py", "--config", tmp_path / "run.yaml"),
         *("--set", f"model.weights={model}", "--set", f"data.own_labels={swapped}"),
+        *("--results", tmp_path / "other"),
     )
     assert done.returncode == 2
     assert "keras tells Tb, Fluid. Got other findings, or another order: Fluid, Tb" in (
