@@ -88,7 +88,7 @@ def own_columns(folder: Path, images: int = 8) -> dict:
 def own_joined(folder: Path, images: int = 8) -> dict:
     rows = []
     for number in range(images):
-        write_image(folder / "images" / f"{number}.png", number)
+        write_image(folder / "images" / f"{number}.PNG", number)
         rows.append(f"{number},{number // 2},{'Fluid ; Tb' if number % 2 else ''}")
     write_labels(folder, "file,who,what", rows)
     own = {**OWN, "joined": "what", "separator": ";"}
@@ -178,7 +178,7 @@ def test_a_table_of_ones_own_in_columns(tmp_path):
 def test_a_table_of_ones_own_with_a_separator(tmp_path):
     data = config(tmp_path, **own_joined(tmp_path))
     assert table(find(data), data) == {
-        f"{n}.png": (f"{n // 2}", {"Tb", "Fluid"} if n % 2 else set()) for n in range(8)
+        f"{n}.PNG": (f"{n // 2}", {"Tb", "Fluid"} if n % 2 else set()) for n in range(8)
     }
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from xray.config.section import Section
 
 BASENAME = r"([^/]+)$"
-STEM = r"([^/]+?)(?:\.(?:png|jpe?g|dcm|dicom))?$"
+STEM = r"(?i)([^/]+?)(?:\.(?:png|jpe?g|dcm|dicom))?$"
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ class Subset:
 
     Attributes:
         names: (N,) file names.
-        uris: (N,) where the pixels are: s3://BUCKET/KEY of an image,
-            that of one in a shard (`staged.ShardAddress`), or unreadable:REASON.
+        uris: (N,) where the pixels are: s3://BUCKET/KEY of an image, its path, that of
+            one in a shard (`staged.ShardAddress`), or unreadable:REASON.
         etags: (N,) ETags.
         patients: (N,) patient ids.
         labels: uint8 (N, C), 0, 1 or UNCERTAIN, columns as in `DataConfig.findings`: 15
