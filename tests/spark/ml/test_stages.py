@@ -12,11 +12,21 @@ from xray.data.dataset import find_dataset, set_apart
 from xray.data.labels import FINDINGS
 from xray.data.reader import ImageReader
 from xray.model.predict import predict
-from xray.records.metrics import score_predictions
+from xray.records.metrics import macro_auc, score_predictions
 from xray.spark.ml.findings import findings_regression, our_scores, spark_auc
-from xray.spark.ml.frames import collect_subset, drop_unreadable, image_frame
+from xray.spark.ml.frames import (
+    collect_subset,
+    drop_unreadable,
+    image_frame,
+    with_patient_folds,
+)
 from xray.spark.ml.network import predict_contents
-from xray.spark.ml.stages import BackboneFeaturizer, XrayEstimator, XrayModel
+from xray.spark.ml.stages import (
+    BackboneFeaturizer,
+    FindingsEvaluator,
+    XrayEstimator,
+    XrayModel,
+)
 from xray.storage.credentials import load_access
 from xray.storage.s3 import Storage
 
@@ -255,6 +265,66 @@ def test_auc_agrees_with_ours_with_ties_and_beyond_sparks_bins(session):
     third = frame.selectExpr("double(labels[2]) label", "double(probabilities[2]) s")
     binned = BinaryClassificationEvaluator(rawPredictionCol="s").evaluate(third)
     assert abs(binned - values["Consolidation"]) > 1e-6
+
+
+def test_folds_have_whole_patients(images):
+    from pyspark.sql.functions import countDistinct
+
+    folded = with_patient_folds(images.drop("pixels"), 3, seed=1).persist()
+    assert folded.count() == images.count()
+    by_patient = folded.groupBy("patient").agg(countDistinct("fold").alias("folds"))
+    assert by_patient.where("folds != 1").count() == 0
+    sizes = folded.groupBy("fold").agg(countDistinct("patient")).collect()
+    counts = dict(sorted(tuple(row) for row in sizes))
+    assert list(counts) == [0, 1, 2]
+    assert max(counts.values()) - min(counts.values()) <= 1
+    others = with_patient_folds(images.drop("pixels"), 3, seed=2)
+    assert (
+        folded.select("image", "fold").exceptAll(others.select("image", "fold")).count()
+    )
+    with refused("folds must be from 2 to the [0-9]+ patients. Got 1"):
+        with_patient_folds(images, 1, seed=0)
+
+
+def test_the_evaluator_is_the_records_metric(session):
+    rng = np.random.default_rng(0)
+    labels = (rng.random((200, 15)) < 0.3).astype(np.float32)
+    scores = (rng.random(labels.shape) + 0.4 * labels).astype(np.float32)
+    rows = list(zip(labels.tolist(), scores.tolist(), strict=True))
+    rows.append((labels[0].tolist(), None))  # an unreadable image
+    schema = "labels array<float>, probabilities array<float>"
+    frame = session.createDataFrame(rows, schema)
+    evaluator = FindingsEvaluator()
+    assert evaluator.isLargerBetter()
+    expected = macro_auc(labels.astype(np.uint8), scores.astype(float))
+    assert evaluator.evaluate(frame) == pytest.approx(expected)
+    renamed = frame.withColumnRenamed("labels", "truth")
+    assert FindingsEvaluator(labelsCol="truth").evaluate(renamed) == (
+        pytest.approx(expected)
+    )
+    with refused("No finding has both values among the rows"):
+        evaluator.evaluate(frame.limit(1))
+
+
+@pytest.mark.cluster
+def test_a_search_by_folds_of_patients(images, config):
+    from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
+
+    estimator = XrayEstimator(config=config, numWorkers=2)
+    grid = ParamGridBuilder().addGrid(estimator.epochs, [1, 2]).build()
+    search = CrossValidator(
+        estimator=estimator,
+        estimatorParamMaps=grid,
+        evaluator=FindingsEvaluator(),
+        numFolds=2,
+        foldCol="fold",
+    )
+    train = images.where(images.subset == "train")
+    found = search.fit(with_patient_folds(train, 2, seed=0))
+    assert len(found.avgMetrics) == 2
+    assert all(0 < auc < 1 for auc in found.avgMetrics)
+    best = grid[int(np.argmax(found.avgMetrics))][estimator.epochs]
+    assert len(found.bestModel.losses) == best
 
 
 def rows_with(labels, count=3):

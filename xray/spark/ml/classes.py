@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from pyspark.ml import Estimator, Model, Transformer
+from pyspark.ml.evaluation import Evaluator
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasInputCol, HasOutputCol
 from pyspark.ml.util import (
@@ -24,6 +25,7 @@ from xray.config.file import parse_config
 from xray.config.run import RunConfig
 from xray.model.archive import pack, unpack
 from xray.spark.cluster import join_cluster
+from xray.spark.ml.findings import macro_of
 from xray.spark.ml.fit import (
     SETTINGS,
     check_learnable,
@@ -45,6 +47,11 @@ if TYPE_CHECKING:
 
 # Where the stages are found: saved pipelines and pickles name a class by its module.
 FACE = "xray.spark.ml.stages"
+
+
+def _column(name: str) -> Param:
+    text = f"column of {name.removesuffix('Col')}"
+    return Param(Params._dummy(), name, text, TypeConverters.toString)
 
 
 class NetworkWriter(DefaultParamsWriter):
@@ -134,6 +141,43 @@ class XrayModel(NetworkStage, Model):
         self._archive = archive
 
 
+class FindingsEvaluator(Evaluator):
+    """Macro AUC over the findings with both values, by the metric of every record.
+
+    For `CrossValidator` and `TrainValidationSplit`; rows without probabilities, whose
+    images are unreadable, do not count.
+
+    Args:
+        probabilitiesCol: column of probabilities; "probabilities" by default.
+        labelsCol: column of labels; "labels" by default.
+    """
+
+    __module__ = FACE
+    probabilitiesCol, labelsCol = _column("probabilitiesCol"), _column("labelsCol")
+
+    def __init__(
+        self, *, probabilitiesCol: str | None = None, labelsCol: str | None = None
+    ) -> None:
+        super().__init__()
+        self._setDefault(probabilitiesCol="probabilities", labelsCol="labels")
+        given = {"probabilitiesCol": probabilitiesCol, "labelsCol": labelsCol}
+        self._set(**{name: value for name, value in given.items() if value})
+
+    def isLargerBetter(self) -> bool:
+        """It is."""
+        return True
+
+    def _evaluate(self, dataset: "DataFrame") -> float:
+        scores, labels = map(self.getOrDefault, ("probabilitiesCol", "labelsCol"))
+        found = macro_of(dataset, scores, labels)
+        if found is None:
+            raise UserError(
+                "No finding has both values among the rows to evaluate. Use more rows, "
+                "or fewer folds."
+            )
+        return found
+
+
 class HasConfig(Params):
     """A stage made by a run's configuration."""
 
@@ -191,11 +235,6 @@ class BackboneFeaturizer(NetworkStage, HasConfig, Transformer):
     def take_archive(self, archive: bytes) -> None:
         """Use this backbone as the configuration's, with the weights it had."""
         self._built = self.settings(), archive
-
-
-def _column(name: str) -> Param:
-    text = f"column of {name.removesuffix('Col')}"
-    return Param(Params._dummy(), name, text, TypeConverters.toString)
 
 
 def _setting(name: str, converter: Any) -> Param:

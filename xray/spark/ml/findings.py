@@ -8,7 +8,7 @@ import numpy as np
 
 from xray.common.errors import UserError
 from xray.data.labels import FINDINGS
-from xray.records.metrics import score_predictions
+from xray.records.metrics import macro_auc, score_predictions
 from xray.records.scores import Scores
 from xray.spark.ml.frames import LABEL_TYPES, check_column
 
@@ -185,6 +185,26 @@ def our_scores(
         [name for name, there in zip(FINDINGS, scored, strict=True) if there],
         seed,
     )
+
+
+def macro_of(frame: "DataFrame", scores: str, labels: str) -> float | None:
+    """Macro AUC of the rows that have scores; None where no finding has both values.
+
+    Args:
+        frame: scored rows; labels and scores come to the driver.
+        scores: column of 15 numbers, or null.
+        labels: column of 15 values, 0 or 1.
+
+    Raises:
+        UserError: a column is missing or of another type.
+    """
+    check_column(frame, scores, *SCORE_TYPES)
+    check_column(frame, labels, *LABEL_TYPES)
+    rows = frame.select(scores, labels).where(frame[scores].isNotNull()).collect()
+    if not rows:
+        return None
+    truth = np.array([row[labels] for row in rows], np.uint8)
+    return macro_auc(truth, np.array([row[scores] for row in rows], dtype=float))
 
 
 def _value(frame: "DataFrame", column: str, finding: str) -> "Column":

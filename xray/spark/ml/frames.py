@@ -124,6 +124,38 @@ def read_pixels(
     return pd.Series(contents, dtype=object)
 
 
+def with_patient_folds(
+    frame: "DataFrame", folds: int, seed: int, patient: str = "patient"
+) -> "DataFrame":
+    """The rows with a column `fold`, from 0 on, the same for all of a patient's.
+
+    For `CrossValidator(foldCol="fold", numFolds=folds)`, whose own folds are of rows: a
+    patient's images on both sides make a model look better than it is.
+
+    Args:
+        frame: of the user; it keeps its columns and its rows.
+        folds: how many, each with as many patients, or one fewer.
+        seed: decides who is in which.
+        patient: column of patient ids.
+
+    Raises:
+        UserError: there is no such column, or there are fewer patients than folds.
+    """
+    from pyspark.sql.functions import broadcast
+
+    check_column(frame, patient, "string")
+    people = sorted(row[0] for row in frame.select(patient).distinct().collect())
+    if not 2 <= folds <= len(people):
+        raise UserError(
+            f"folds must be from 2 to the {len(people)} patients. Got {folds}."
+        )
+    order = np.random.default_rng(seed).permutation(len(people))
+    rows = [(people[who], place % folds) for place, who in enumerate(order)]
+    schema = f"`{patient}` string, fold int"
+    chosen = frame.sparkSession.createDataFrame(rows, schema)
+    return frame.join(broadcast(chosen), patient)
+
+
 def drop_unreadable(
     frame: "DataFrame", column: str, max_fraction: float
 ) -> "DataFrame":

@@ -1,4 +1,4 @@
-"""Spark ML stages: XrayEstimator, the XrayModel it gives, and BackboneFeaturizer.
+"""Spark ML stages: XrayEstimator, its XrayModel, BackboneFeaturizer, an evaluator.
 
     from xray.spark.ml.stages import BackboneFeaturizer, XrayEstimator
 
@@ -9,9 +9,14 @@ stages stand in xray/spark/ml/classes.py, which is imported when one is first as
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xray.spark.ml.classes import BackboneFeaturizer, XrayEstimator, XrayModel
+    from xray.spark.ml.classes import (
+        BackboneFeaturizer,
+        FindingsEvaluator,
+        XrayEstimator,
+        XrayModel,
+    )
 
-__all__ = ["BackboneFeaturizer", "XrayEstimator", "XrayModel"]
+__all__ = ["BackboneFeaturizer", "FindingsEvaluator", "XrayEstimator", "XrayModel"]
 
 
 def __getattr__(name: str) -> Any:
