@@ -120,11 +120,12 @@ def macro_note(group: Group) -> str:
     names, first = list(scored[0].findings), scored[0].findings
     missing = [name for name in names if first[name].auc.value is None]
     pathologies = sum(map(is_pathology, names))
+    healthy = " and No Finding" if pathologies < len(names) else ""
     left_out = f"; undefined, so left out: {', '.join(missing)}" if missing else ""
     return (
         f"Macro AUC is the mean over {scored[0].findings_scored} of {len(names)} "
-        f"labels, {pathologies} pathologies and No Finding{left_out}. Published AUROCs "
-        f"are means over pathologies alone: the column beside it."
+        f"labels, {pathologies} pathologies{healthy}{left_out}. Published AUROCs are "
+        "means over pathologies alone: the column beside it."
     )
 
 
