@@ -149,6 +149,14 @@ def test_a_bucket_gets_the_same(fetch, own_bucket):
     assert find(own_bucket, **place).listed == IMAGES
 
 
+def test_progress_tells_what_is_there_of_the_whole(web, tmp_path):
+    web.files = {"/a": bytes(1000)}
+    web.cuts, told = 2, []
+    address = f"http://127.0.0.1:{web.server_port}/a"
+    download.download(address, tmp_path / "a", progress=lambda *at: told.append(at))
+    assert told == [(500, 1000), (750, 1000), (1000, 1000)]
+
+
 def test_what_is_cut_short_goes_on_where_it_was(fetch, web, tmp_path):
     web.cuts, web.busy = 4, 1
     code, said = fetch()

@@ -11,10 +11,8 @@ data that ask for an agreement it says where that is to be had.
 
 import argparse
 import contextlib
-import os
 import sys
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +31,7 @@ from xray.config.section import Section
 from xray.storage.address import on_s3
 from xray.storage.download import download
 from xray.storage.place import Place
+from xray.storage.results_folder import private_folder
 
 LIST = Path(__file__).with_name("archives.yaml")
 CONNECTIONS = 16
@@ -111,7 +110,12 @@ def _fetched(item: Item, scratch: Path) -> Path:
     path = scratch / item.name
     if not path.exists():
         with progress_bar(None, item.name, "B") as bar:
-            download(item.address, path, item.sha256, bar.update)
+
+            def show(have: int, whole: int | None) -> None:
+                bar.total = whole
+                bar.update(have - bar.n)
+
+            download(item.address, path, item.sha256, show)
     return path
 
 
@@ -162,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data = DataConfig(images="-", labels="-.csv", credentials=options.credentials)
     place = Place.checked(options.to, "--to", data, CONNECTIONS)
     scratch = options.scratch or (
-        Path(tempfile.gettempdir(), f"xray-fetch-{os.getuid()}")
+        private_folder("fetch", place.root)
         if on_s3(options.to)
         else Path(options.to, ".fetch")
     )

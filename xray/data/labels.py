@@ -124,30 +124,40 @@ def _by_majority(labels: "pd.DataFrame") -> "pd.DataFrame":
     return decided
 
 
-def fulfilling(
-    content: bytes, source: str, where: Mapping[str, str], schema: LabelSchema = NIH
-) -> "pd.Series":
-    """Which images fulfil every condition: bool, indexed as in `read_labels`.
+def read_columns(
+    content: bytes, source: str, columns: Collection[str], schema: LabelSchema = NIH
+) -> "pd.DataFrame":
+    """Columns of the label file as texts, indexed as in `read_labels`.
 
     Args:
         content: of a CSV that `read_labels` reads.
         source: its address, for messages.
-        where: column to condition, as `data.where` has them.
-        schema: what the file holds.
+        columns: their names.
+        schema: what the file holds; of several rows an image it is the first.
 
     Raises:
         UserError: there is no such column.
     """
-    table = _parse_csv(content, source, dict.fromkeys((schema.image, *where)))
-    kept = table[schema.image].notna()
+    table = _parse_csv(content, source, dict.fromkeys((schema.image, *columns)))
+    table = table.set_axis(_keys(table[schema.image], schema))
+    return table[~table.index.duplicated()] if schema.votes else table
+
+
+def fulfilling(table: "pd.DataFrame", where: Mapping[str, str]) -> "pd.Series":
+    """Which rows of `read_columns` fulfil every condition: bool, with their index.
+
+    Args:
+        table: with the columns that `where` names.
+        where: column to condition, as `data.where` has them.
+    """
+    kept = table.notna().any(axis=1)
     for column, text in where.items():
         condition = parse_condition(text)
         if condition.values is not None:
             kept &= table[column].str.strip().isin(condition.values)
         else:
             kept &= _numbers(table[column]).between(condition.low, condition.high)
-    kept = kept.set_axis(_keys(table[schema.image], schema))
-    return kept[~kept.index.duplicated()] if schema.votes else kept
+    return kept
 
 
 def _numbers(texts: "pd.Series") -> "pd.Series":

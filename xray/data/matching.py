@@ -10,7 +10,7 @@ from xray.common.errors import UserError
 from xray.common.progress import progress_bar
 from xray.config.data import DataConfig
 from xray.data.images import EXTENSIONS, ending_reads
-from xray.data.labels import fulfilling, read_labels
+from xray.data.labels import fulfilling, read_columns, read_labels
 from xray.data.staged import UNREADABLE
 from xray.storage import disk
 from xray.storage.s3 import Storage, UnreadableObject
@@ -47,7 +47,8 @@ def match_images(data: DataConfig, storage: Storage) -> tuple[pd.DataFrame, int]
             data.images,
         )
     if data.where:
-        kept = fulfilling(content, data.labels, data.where, data.labelling)
+        columns = read_columns(content, data.labels, data.where, data.labelling)
+        kept = fulfilling(columns, data.where)
         known = known[kept[known["key"]].to_numpy()]
         told = ", ".join(f"{name} {text}" for name, text in data.where.items())
         if known.empty:

@@ -34,6 +34,7 @@ from xray.data.staged import (
     read_manifest,
 )
 from xray.records.record import utc_now
+from xray.storage import disk
 from xray.storage.address import StoredObject, absolute
 from xray.storage.credentials import S3Access
 from xray.storage.place import Place
@@ -226,7 +227,7 @@ def _write_shard(reader: ImageReader, place: Place, form: str, plan: ShardPlan) 
     content = FORMATS[form].encode(images.iloc[good], pixels[:])
     name = plan.shard_name(form)
     etag = place.write(name, content)
-    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    md5 = disk.digest(content)
     note = ShardNote(
         shard=Shard(
             name=name, images=len(good), bytes=len(content), etag=etag, md5=md5

@@ -6,7 +6,7 @@ import numpy as np
 
 from xray.common.errors import UserError
 from xray.config.data import DataConfig
-from xray.data.labels import fulfilling
+from xray.data.labels import fulfilling, read_columns
 from xray.data.matching import read_label_file
 from xray.storage.s3 import Storage
 
@@ -46,12 +46,12 @@ def find_subgroups(
     if not data.subgroups:
         return ()
     content = read_label_file(data, storage)
+    table = read_columns(content, data.labels, data.subgroups, data.labelling)
     keys = [data.labelling.key_of(name) for name in names]
     found = []
     for column, conditions in data.subgroups.items():
         for condition in conditions:
-            where = {column: condition}
-            kept = fulfilling(content, data.labels, where, data.labelling)
+            kept = fulfilling(table, {column: condition})
             group = Subgroup(column, condition, frozenset(names[kept[keys].to_numpy()]))
             if not group.among(names).any():
                 raise UserError(

@@ -36,7 +36,10 @@ def score_subgroups(
             [able for (other, _), able in enough.items() if other == column]
         )
         of_group = labels[members], scores[members], patients[members]
-        macro = _score(*of_group, findings, shared, seed)
+        able = enough[column, condition]
+        scored = macro = _score(*of_group, findings, able, seed)
+        if (shared != able).any():
+            macro = _score(*of_group, findings, shared, seed)
         found.append(
             SubgroupScores(
                 column=column,
@@ -45,7 +48,8 @@ def score_subgroups(
                 patients=len(np.unique(patients[members])),
                 macro_auc=macro.macro_auc if macro else Interval(),
                 findings_scored=int(shared.sum()),
-                findings=_table(*of_group, findings, enough[column, condition], seed),
+                findings=_counts(labels[members], findings)
+                | (scored.findings if scored else {}),
             )
         )
     return found
@@ -71,17 +75,9 @@ def _score(
     return score_predictions(labels[:, kept], scores[:, kept], patients, names, seed)
 
 
-def _table(
-    labels: np.ndarray,
-    scores: np.ndarray,
-    patients: np.ndarray,
-    findings: Sequence[str],
-    kept: np.ndarray,
-    seed: int,
-) -> dict[str, FindingScores]:
-    """Every finding: those that are not kept are counted."""
-    scored = _score(labels, scores, patients, findings, kept, seed)
-    counts = {
+def _counts(labels: np.ndarray, findings: Sequence[str]) -> dict[str, FindingScores]:
+    """Of every finding, also where there are too few images for an AUC."""
+    return {
         name: FindingScores(
             positives=int((labels[:, column] == 1).sum()),
             negatives=int((labels[:, column] == 0).sum()),
@@ -89,4 +85,3 @@ def _table(
         )
         for column, name in enumerate(findings)
     }
-    return counts | (scored.findings if scored else {})

@@ -16,6 +16,7 @@ TRIES = 6
 PAUSE_SECONDS = 2.0  # after the first failure; twice as long after each
 TIMEOUT_SECONDS = 60
 CHUNK = 2**20
+Progress = Callable[[int, int | None], object]
 BUSY = (408, 429, 500, 502, 503, 504)
 
 
@@ -23,7 +24,7 @@ def download(
     address: str,
     path: Path,
     sha256: str = "",
-    progress: Callable[[int], object] = lambda count: None,
+    progress: Progress = lambda have, whole: None,
 ) -> None:
     """Fetch the file at an address, whole or not at all.
 
@@ -34,7 +35,8 @@ def download(
         address: http:// or https://
         path: where the file goes.
         sha256: of its content, as hexadecimal digits; empty takes any.
-        progress: called with the bytes of each piece.
+        progress: called with the bytes that are there and, where it is known, the
+            size of the whole.
 
     Raises:
         UserError: it is not there, does not come, or has another content.
@@ -52,7 +54,7 @@ def download(
     _tag(part).unlink(missing_ok=True)
 
 
-def _fetch(address: str, part: Path, progress: Callable[[int], object]) -> None:
+def _fetch(address: str, part: Path, progress: Progress) -> None:
     for number in range(TRIES):
         try:
             if _append(address, part, progress):
@@ -77,7 +79,7 @@ def _fetch(address: str, part: Path, progress: Callable[[int], object]) -> None:
     )
 
 
-def _append(address: str, part: Path, progress: Callable[[int], object]) -> bool:
+def _append(address: str, part: Path, progress: Progress) -> bool:
     """Fetch what is missing; whether that was all of it."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(address)
@@ -91,12 +93,12 @@ def _append(address: str, part: Path, progress: Callable[[int], object]) -> bool
         if tag := reply.headers.get("ETag"):
             _tag(part).write_text(tag)
         length = reply.headers.get("Content-Length")
+        whole = length and have + int(length)
         with open(part, "ab" if goes_on else "wb") as file:
-            progress(have)
             while piece := reply.read(CHUNK):
                 file.write(piece)
-                progress(len(piece))
-            return length is None or file.tell() == have + int(length)
+                progress(file.tell(), whole)
+            return whole is None or file.tell() == whole
 
 
 def _start(reply: http.client.HTTPResponse) -> int | None:

@@ -44,7 +44,7 @@ class ResultsFolder:
             check_folder(Path(root), "--results")
             return cls(Path(root))
         place = Place.checked(root, "--results", data)
-        return cls(_stand_in(place.root), place)
+        return cls(private_folder("results", place.root), place)
 
     def bring(self, path: Path) -> str:
         """Copy a file of the folder to S3, if it stands for a prefix there.
@@ -95,14 +95,18 @@ class ResultsFolder:
         return path.relative_to(self.folder).as_posix()
 
 
-def _stand_in(root: str) -> Path:
-    """A folder of one prefix and one user, so that two runs see each other's locks.
+def private_folder(use: str, root: str) -> Path:
+    """A temporary folder of one prefix and one user: two runs see each other's locks.
+
+    Args:
+        use: what for, in its name.
+        root: s3://bucket/prefix/ that it stands for.
 
     Raises:
         UserError: it belongs to somebody else.
     """
     digest = hashlib.sha256(root.encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir(), f"xray-results-{os.getuid()}-{digest}")
+    folder = Path(tempfile.gettempdir(), f"xray-{use}-{os.getuid()}-{digest}")
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise UserError(
