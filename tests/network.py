@@ -49,18 +49,21 @@ def spark_on(net: Network, folder: Path) -> Iterator[str]:
         preexec_fn=die_with_parent,
     )
     try:
-        wait_for(log, "Starting Spark master at", 1, "Spark")
+        wait_for(log, "Starting Spark master at", "Spark", [(master, log)])
         address = f"spark://{net.address}:{port}"
+        started = []
         for host in net.hosts:
-            host.start(
+            own_log = folder / f"{host.name}.log"
+            worker = host.start(
                 [spark_class, f"{DEPLOY}.worker.Worker", "--host", host.address]
                 + ["--webui-port", "0", "--cores", "1", "--memory", "1g"]
                 + ["--work-dir", str(folder / host.name), address],
                 env=environment | {"SPARK_LOCAL_IP": host.address},
-                stdout=(folder / f"{host.name}.log").open("wb"),
+                stdout=own_log.open("wb"),
                 stderr=subprocess.STDOUT,
             )
-        wait_for(log, "Registering worker", len(net.hosts), "Spark")
+            started.append((worker, own_log))
+        wait_for(log, "Registering worker", "Spark", started)
         yield address
     finally:
         stop(master)

@@ -21,6 +21,7 @@ from tests.network import hosts, spark_on
 from tests.runners.test_runners import read_record
 from tests.spark.resident.test_kills import EXACT, losses
 from xray.local.network import ip
+from xray.spark.resident.watch import TOLD_TO_GO
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -262,6 +263,27 @@ def test_without_a_spare_fewer_go_on_until_the_host_is_back(
     assert "Job" not in (retry.reason or ""), "that we ended it ourselves is no reason"
     assert record.exchange["attempts"] == 3
     assert record.workers == 3
+
+
+def test_an_executor_that_is_told_to_go_finishes_its_round(net, write_config, tmp_path):
+    """As Spark is told before a spot node is taken away; another comes after it."""
+    elastic = {"workers": 3, "min_workers": 2, "sync_every": 1}
+    run = Run(
+        write_config(**elastic), tmp_path / "results", "--set", "training.epochs=250"
+    )
+    run.wait_for_an_epoch()
+    os.kill(newest_executor(net.hosts[1]), signal.SIGPWR)
+    run.when("An executor is told to go", 15)
+    run.when("with 2 of 3 workers (runner.min_workers)", 30)
+    run.when("with 3 of 3 workers (runner.min_workers)", 120)
+    assert run.end() == 0, run.text()
+    assert "is gone" not in run.text()
+    record = read_record(run.results)
+    assert {epoch.images for epoch in record.epochs} == {record.images.train}
+    workers = [len(epoch.worker_seconds) for epoch in record.epochs]
+    assert [count for count, _ in itertools.groupby(workers)] == [3, 2, 3]
+    (retry,) = record.retries
+    assert (retry.worker, retry.reason) == (None, TOLD_TO_GO)
 
 
 def test_random_losses_count_each_image_once(net, write_config, tmp_path):

@@ -49,6 +49,13 @@ def test_executors_are_fixed_and_equal(conf):
     assert "spark.task.maxFailures" not in settings
 
 
+def test_executors_tell_that_they_are_told_to_go_where_others_may_go_on(conf):
+    assert "spark.decommission.enabled" not in conf(workers=3)
+    settings = conf(workers=3, min_workers=2)
+    assert settings["spark.decommission.enabled"] == "true"
+    assert settings["spark.shuffle.service.enabled"] == "false"
+
+
 @pytest.mark.parametrize(
     ("runner", "threads"),
     [({}, "1"), ({"engine": "stock"}, "2"), ({"mode": "asynchronous"}, "2")],

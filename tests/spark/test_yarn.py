@@ -1,18 +1,30 @@
 """spark-submit --master yarn on Hadoop's own YARN."""
 
+import itertools
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 import numpy as np
 import pandas as pd
+import pyspark
 import pytest
 
 from tests.conftest import ROOT, require, run_script
 from tests.runners.test_runners import read_record
-from tests.spark.resident.test_kills import EXACT, arguments, losses
+from tests.spark.resident.test_kills import (
+    EXACT,
+    arguments,
+    losses,
+    wait_for_an_epoch,
+)
+from xray.common.processes import scripts_first
 from xray.data.labels import FINDINGS
+from xray.local.yarn import EXCLUDED, start_yarn
+from xray.spark.resident.watch import TOLD_TO_GO
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -125,6 +137,40 @@ def test_it_stages_and_scores_as_on_this_machine_alone(
     assert (there.status == "ok").all()
     assert there.key.tolist() == here.key.tolist()
     np.testing.assert_allclose(there[[*FINDINGS]], here[[*FINDINGS]], atol=1e-6)
+
+
+REFRESH = "org.apache.hadoop.yarn.client.cli.RMAdminCLI -refreshNodes -g 600 -server"
+
+
+def test_a_node_that_is_told_to_go_finishes_its_round(hadoop, bucket, tmp_path):
+    """As EMR has it when a cluster is made smaller: YARN awaits what runs there."""
+    config = exact_config(bucket, tmp_path)
+    run = arguments("elephas_spark", config, tmp_path / "results")
+    elastic = ("runner.workers=2", "runner.min_workers=1", "training.epochs=250")
+    settings = [part for setting in elastic for part in ("--set", setting)]
+    jars = Path(pyspark.__file__).parent / "jars"
+    with start_yarn(hadoop, nodes=2, memory_mb=2560) as found:
+        folder = Path(found["HADOOP_CONF_DIR"])
+        environment = os.environ | found | scripts_first()
+        command = ["spark-submit", "--master", "yarn", "--num-executors", "2"]
+        command += ["--executor-memory", "512m", *map(str, [*run, *settings])]
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=PIPE, stderr=STDOUT, text=True
+        )
+        wait_for_an_epoch(process, tmp_path / "results")
+        (folder / EXCLUDED).write_text("127.0.0.3\n")
+        java = [f"{found['JAVA_HOME']}/bin/java", "-cp", f"{folder}:{jars}/*"]
+        told = subprocess.run([*java, *REFRESH.split()], env=environment, timeout=60)
+        assert told.returncode == 0
+        said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said[-3000:]
+    assert "An executor is told to go" in said
+    assert "is gone" not in said
+    record = read_record(tmp_path / "results")
+    assert {epoch.images for epoch in record.epochs} == {record.images.train}
+    workers = [len(epoch.worker_seconds) for epoch in record.epochs]
+    assert [count for count, _ in itertools.groupby(workers)] == [2, 1]
+    assert [retry.reason for retry in record.retries] == [TOLD_TO_GO]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ spark-submit and everything behind it can be tried on one.
 
 import contextlib
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,27 +34,33 @@ def start_workers(workers: int, cores: int = 1, memory: str = "3g") -> Iterator[
     address = f"spark://127.0.0.1:{port}"
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory("-spark")))
-        _start(
+        log = folder / "master.log"
+        master = _start(
             stack,
-            folder / "master.log",
+            log,
             f"{CLASSES}.master.Master --host 127.0.0.1 --port {port} --webui-port 0",
         )
-        wait_for(folder / "master.log", r"Starting Spark master at", 1, "Spark")
-        for number in range(workers):
+        wait_for(log, "Starting Spark master at", "Spark", [master])
+        started = [
             _start(
                 stack,
                 folder / f"worker-{number}.log",
                 f"{CLASSES}.worker.Worker --host 127.0.0.1 --webui-port 0 "
                 f"--cores {cores} --memory {memory} --work-dir {folder} {address}",
             )
-        wait_for(folder / "master.log", r"Registering worker", workers, "Spark")
+            for number in range(workers)
+        ]
+        wait_for(log, "Registering worker", "Spark", started)
         yield address
 
 
-def _start(stack: contextlib.ExitStack, log: Path, command: str) -> None:
+def _start(
+    stack: contextlib.ExitStack, log: Path, command: str
+) -> tuple[subprocess.Popen, Path]:
     import pyspark
 
     spark_class = Path(pyspark.__file__).parent / "bin" / "spark-class"
     environment = {**os.environ, "JAVA_HOME": find_java_home()}
     environment.setdefault("SPARK_DAEMON_JAVA_OPTS", " ".join(archive_options()))
-    start_daemon(stack, log, [str(spark_class), *command.split()], environment)
+    command = [str(spark_class), *command.split()]
+    return start_daemon(stack, log, command, environment), log

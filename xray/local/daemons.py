@@ -19,8 +19,8 @@ def start_daemon(
     log: Path,
     command: Sequence[str],
     environment: Mapping[str, str],
-) -> None:
-    """Start a process whose words go to `log`; it ends with `stack`."""
+) -> subprocess.Popen:
+    """A process whose words go to `log`; it ends with `stack`."""
     with log.open("wb") as file:
         process = subprocess.Popen(
             command,
@@ -32,23 +32,45 @@ def start_daemon(
             preexec_fn=die_with_parent,
         )
     stack.callback(stop, process)
+    return process
 
 
-def wait_for(log: Path, pattern: str, times: int, cluster: str) -> None:
-    """Wait until `pattern` stands in `log` so often.
+def wait_for(
+    log: Path,
+    pattern: str,
+    cluster: str,
+    daemons: Sequence[tuple[subprocess.Popen, Path]],
+) -> None:
+    """Wait until `pattern` stands in `log` so often as there are `daemons`.
+
+    Args:
+        log: of the daemon that says so.
+        pattern: regular expression.
+        cluster: its name.
+        daemons: that are starting, each with its log.
 
     Raises:
-        UserError: it does not within START_SECONDS; names `cluster`.
+        UserError: one ends, or the words do not come within START_SECONDS.
     """
     deadline = time.monotonic() + START_SECONDS
-    while len(re.findall(pattern, log.read_text(errors="replace"))) < times:
+    while len(re.findall(pattern, log.read_text(errors="replace"))) < len(daemons):
+        for process, own_log in daemons:
+            if (code := process.poll()) is not None:
+                raise UserError(
+                    f"A process of the local {cluster} cluster ended (code {code}): "
+                    f"{_last_line(own_log)}"
+                )
         if time.monotonic() > deadline:
-            lines = log.read_text(errors="replace").strip().splitlines()
             raise UserError(
                 f"The local {cluster} cluster did not start in {START_SECONDS} s: "
-                f"{lines[-1] if lines else 'no output'}"
+                f"{_last_line(log)}"
             )
         time.sleep(0.1)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no output"
 
 
 def free_port() -> int:

@@ -20,6 +20,7 @@ SERVER = "org.apache.hadoop.yarn.server"
 DISTRIBUTION = "hadoop-yarn-server-resourcemanager-*.jar"
 # m5.xlarge on EMR: 4 vCPU, of 16 GiB 12288 MB for YARN.
 CORES, MEMORY_MB = 4, 12288
+EXCLUDED = "excluded"  # the addresses of nodes that are to go, each on a line
 HEAP = "-Xmx256m"  # of each daemon
 LOG4J = """\
 log4j.rootLogger=INFO, console
@@ -60,14 +61,19 @@ def start_yarn(
         environment = {**os.environ, **found}
         log = folder / "resourcemanager.log"
         manager = f"{SERVER}.resourcemanager.ResourceManager"
-        start_daemon(stack, log, [*java, manager], environment)
-        wait_for(log, "Transitioned to active state", 1, "YARN")
+        process = start_daemon(stack, log, [*java, manager], environment)
+        wait_for(log, "Transitioned to active state", "YARN", [(process, log)])
+        started = []
         for number in range(nodes):
             node = folder / f"node-{number}"
             manager = f"{SERVER}.nodemanager.NodeManager"
-            command = [*java, f"-Dnode.folder={node}", manager]
-            start_daemon(stack, node.with_suffix(".log"), command, environment)
-        wait_for(log, "NodeManager from node .* registered", nodes, "YARN")
+            # Loopback has many addresses: one each, by which YARN tells them apart.
+            own = [f"-Dnode.folder={node}", f"-Dnode.host=127.0.0.{number + 2}"]
+            command = [*java, *own, manager]
+            own_log = node.with_suffix(".log")
+            process = start_daemon(stack, own_log, command, environment)
+            started.append((process, own_log))
+        wait_for(log, "NodeManager from node .* registered", "YARN", started)
         yield found
 
 
@@ -106,13 +112,14 @@ def _write_settings(folder: Path, cores: int, memory_mb: int) -> None:
             "fs.defaultFS": "file:///",
             "hadoop.tmp.dir": f"{folder}/tmp",
         },
-        "yarn-site.xml": _yarn_site(cores, memory_mb),
+        "yarn-site.xml": _yarn_site(folder, cores, memory_mb),
         "capacity-scheduler.xml": {
             f"{scheduler}.root.queues": "default",
             f"{scheduler}.root.default.capacity": "100",
             f"{scheduler}.maximum-am-resource-percent": "1.0",
         },
     }
+    (folder / EXCLUDED).touch()
     for name, settings in files.items():
         (folder / name).write_text(_xml(settings))
     (folder / "log4j.properties").write_text(LOG4J)
@@ -121,7 +128,7 @@ def _write_settings(folder: Path, cores: int, memory_mb: int) -> None:
     (folder / "spark-defaults.conf").write_text(text)
 
 
-def _yarn_site(cores: int, memory_mb: int) -> dict[str, str]:
+def _yarn_site(folder: Path, cores: int, memory_mb: int) -> dict[str, str]:
     manager, node = "yarn.resourcemanager", "yarn.nodemanager"
     ports = ("address", "scheduler.address", "resource-tracker.address")
     more = ("admin.address", "webapp.address")
@@ -130,10 +137,11 @@ def _yarn_site(cores: int, memory_mb: int) -> dict[str, str]:
         "yarn.scheduler.maximum-allocation-mb": str(memory_mb),
         "yarn.scheduler.minimum-allocation-mb": "32",
         "yarn.scheduler.maximum-allocation-vcores": str(cores),
-        f"{node}.hostname": HOST,
-        f"{node}.address": f"{HOST}:0",
-        f"{node}.localizer.address": f"{HOST}:0",
-        f"{node}.webapp.address": f"{HOST}:0",
+        f"{manager}.nodes.exclude-path": f"{folder}/{EXCLUDED}",
+        f"{node}.hostname": "${node.host}",
+        f"{node}.address": "${node.host}:0",
+        f"{node}.localizer.address": "${node.host}:0",
+        f"{node}.webapp.address": "${node.host}:0",
         f"{node}.local-dirs": "${node.folder}/local",
         f"{node}.log-dirs": "${node.folder}/logs",
         f"{node}.env-whitelist": "JAVA_HOME,HADOOP_CONF_DIR,PATH,SPARK_LOCAL_IP",

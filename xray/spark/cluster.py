@@ -21,7 +21,13 @@ from xray.common.processes import interrupts_held_back
 from xray.config.run import RunnerConfig
 from xray.spark.memory import fit_containers
 from xray.spark.settings import check_master, thread_environment, training_conf
-from xray.spark.slots import cancel_jobs, executors_awaited, slots, wait_for_slots
+from xray.spark.slots import (
+    cancel_jobs,
+    executors_awaited,
+    may_change,
+    slots,
+    wait_for_slots,
+)
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -100,17 +106,34 @@ class Cluster:
         """For how many workers there is, where their number may change, or else 0."""
         return 0 if self.min_workers is None else min(self.workers, self.slots())
 
+    def leaving(self) -> bool:
+        """Whether an executor at work is told to go, and gets nothing more to do.
+
+        As on a spot node that is about to be taken away.
+        """
+        if not may_change(self.context):
+            return False
+        backend = self.context._jsc.sc().schedulerBackend()
+        return any(
+            executor.activeTasks() and not backend.isExecutorActive(executor.id())
+            for executor in self._executors()
+        )
+
     def drop_executors(self, address: str) -> None:
         """Give up the executors of a host that is silent; Spark would take a minute."""
         from py4j.protocol import Py4JError
 
-        spark = self.context._jsc.sc()
-        executors = spark.statusStore().executorList(True)
-        for executor in map(executors.apply, range(executors.size())):
+        for executor in self._executors():
             host = executor.hostPort().rpartition(":")[0]
             with contextlib.suppress(OSError, Py4JError):
-                if executor.id() != "driver" and socket.gethostbyname(host) == address:
-                    spark.killAndReplaceExecutor(executor.id())
+                if socket.gethostbyname(host) == address:
+                    self.context._jsc.sc().killAndReplaceExecutor(executor.id())
+
+    def _executors(self) -> list[Any]:
+        """Spark's summaries of those that have not ended."""
+        found = self.context._jsc.sc().statusStore().executorList(True)
+        summaries = map(found.apply, range(found.size()))
+        return [executor for executor in summaries if executor.id() != "driver"]
 
     def cancel_jobs(self) -> None:
         """Fail the jobs under way; see `slots.cancel_jobs`."""

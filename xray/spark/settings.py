@@ -67,6 +67,11 @@ def training_conf(
     checks = max(1, round(runner.wait_for_workers / 15))
     name = "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures"
     conf.setIfMissing(name, str(checks))
+    if runner.min_workers is not None:
+        # An executor that is told to go says so, and stays until its tasks have ended.
+        conf.setIfMissing("spark.decommission.enabled", "true")
+        # YARN tells of it only where no shuffle service waits for files we never make.
+        conf.set("spark.shuffle.service.enabled", "false")
     if runner.mode != "synchronous":
         # A second attempt would apply the first one's updates again.
         conf.set("spark.task.maxFailures", "1")

@@ -55,12 +55,17 @@ def start_and_wait_for_an_epoch(*command, stderr=None):
         stderr=stderr,
         text=True,
     )
+    wait_for_an_epoch(process, results)
+    return process
+
+
+def wait_for_an_epoch(process, results):
+    """Wait until one has been kept."""
     deadline = time.monotonic() + WAIT_SECONDS
     while not list(results.glob("checkpoints/*.npz")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    return process
 
 
 def kill(process):

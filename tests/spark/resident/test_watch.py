@@ -21,6 +21,7 @@ from xray.spark.resident.server import WeightServer
 from xray.spark.resident.watch import (
     HOME_SECONDS,
     REPLACED_SECONDS,
+    TOLD_TO_GO,
     Watch,
     watched,
 )
@@ -94,6 +95,35 @@ def test_another_jobs_failure_is_no_reason():
 
 
 @pytest.mark.parametrize(
+    ("least", "slots", "rounds", "leaving", "regroup"),
+    [
+        (2, 2, (7, 8), (True, True), True),
+        (2, 2, (7, 7), (True, True), False),  # the round is not finished yet
+        (2, 2, (7, 8), (False, True), False),  # nor is this one
+        (2, 1, (7, 8), (True, True), False),  # too few would be left
+        (None, 2, (7, 8), (True, True), False),
+    ],
+)
+def test_who_is_told_to_go_finishes_the_round(least, slots, rounds, leaving, regroup):
+    looks = [*zip(rounds, leaving, strict=True)]
+    server = shown_server(lambda: None, rounds=None)
+    shown = SimpleNamespace(
+        last_failure=lambda: None,
+        workers=3,
+        min_workers=least,
+        slots=lambda: slots,
+        leaving=lambda: looks[0][1],
+    )
+    watch = Watch(server, shown)
+    while looks:
+        server.rounds = looks[0][0]
+        watch.look()
+        looks.pop(0)
+    assert watch.regroup == regroup
+    assert watch.reason == (TOLD_TO_GO if regroup else None)
+
+
+@pytest.mark.parametrize(
     ("seconds", "least", "slots", "regroup"),
     [
         (REPLACED_SECONDS, 2, 2, True),
@@ -112,6 +142,7 @@ def test_fewer_go_on_where_nothing_replaces_the_lost(seconds, least, slots, regr
         workers=3,
         min_workers=least,
         slots=lambda: slots,
+        leaving=lambda: False,
     )
     watch = Watch(server, shown)
     while states:
@@ -125,7 +156,9 @@ def test_a_silent_hosts_executors_are_given_up_once():
     """A second time it would be those that came back with the host."""
     dropped = []
     server = shown_server(lambda: None, silent={"10.0.0.2"})
-    shown = SimpleNamespace(last_failure=lambda: None, drop_executors=dropped.append)
+    shown = SimpleNamespace(
+        last_failure=lambda: None, min_workers=None, drop_executors=dropped.append
+    )
     for _ in range(2):
         Watch(server, shown).look()
     assert dropped == ["10.0.0.2"]
@@ -138,7 +171,7 @@ def test_a_silent_hosts_executors_are_given_up_once():
 def test_workers_that_were_sent_home_are_not_awaited_for_long(seconds, over):
     watch = Watch(
         shown_server(lambda: None, home_seconds=lambda: seconds),
-        SimpleNamespace(last_failure=lambda: None),
+        SimpleNamespace(last_failure=lambda: None, min_workers=None),
     )
     watch.look()
     assert watch.over == over

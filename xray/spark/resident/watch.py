@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 # In which a cluster with room has another executor; fewer workers go on without it.
 REPLACED_SECONDS = 8
+TOLD_TO_GO = "an executor was told to go (decommissioned)"
 HOME_SECONDS = 10  # in which a worker ends that has nothing more to do
 # As Spark's YarnAllocator words it, and the heap and the rest that YARN counted.
 OUTSIZED = re.compile(r"killed by YARN for exceeding .*?memory limits\. (.+? used)")
@@ -68,6 +69,7 @@ class Watch:
         self._server, self._cluster = server, cluster
         self._complete = self._told = self.regroup = self.over = False
         self.reason: str | None = None
+        self._notice: int | None = None  # averages when an executor was told to go
         self._earlier = cluster.last_failure()  # of another job in the same context
 
     def look(self) -> None:
@@ -80,6 +82,7 @@ class Watch:
             if self._told:
                 logger.warning("All %s workers are there again.", self._cluster.workers)
             self._complete, self._told = True, False
+            self._drain()
             return
         seconds, lost = missing
         if self._complete and not self._told:
@@ -90,6 +93,18 @@ class Watch:
             self.regroup, self.reason = True, self._cluster.last_failure()
         elif reason := self._reason_to_end(seconds):
             self._server.fail(UserError(reason))
+
+    def _drain(self) -> None:
+        """Have the others go on without one that is told to go, after an average."""
+        cluster = self._cluster
+        if cluster.min_workers is None or not cluster.leaving():
+            return
+        rounds = self._server.rounds
+        if self._notice is None:
+            self._notice = rounds
+            logger.warning("An executor is told to go. It does after the next average.")
+        if rounds > self._notice and cluster.slots() >= cluster.min_workers:
+            self.regroup, self.reason = True, TOLD_TO_GO
 
     def _tell(self, lost: int | None) -> None:
         self._told = True
