@@ -5,10 +5,11 @@
 
 Reads PNG, JPEG and DICOM, told by their content, and writes to --out, a folder or
 s3://bucket/prefix/: predictions.parquet and predictions.csv with a row an image (key,
-15 probabilities, model_id, status), summary.json and, where labels are known, auc.csv.
-A picture that cannot be read is a row without probabilities whose status says why.
-Run it again after an interruption, or when images have changed: it scores what is
-missing.
+15 probabilities, unlike, model_id, status), summary.json and, where labels are known,
+auc.csv. `unlike` is above 1 where a picture looks unlike those that the model was
+trained on, as 0.5% of its test pictures do. A picture that cannot be read is a row
+without probabilities whose status says why. Run it again after an interruption, or
+when images have changed: it scores what is missing.
 
 Without --images it scores the images of the model's own run, as the model's sidecar
 tells; with --subset test those that the run was scored on. Decoded images: --set

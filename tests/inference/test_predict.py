@@ -13,9 +13,11 @@ from PIL import Image
 
 from experiments.predict import main
 from tests.conftest import assert_one_line, held_out
+from tests.data.test_appearance import chests
 from tests.factories import make_record
 from tests.faulty_s3 import burst
 from tests.pictures import encode, huge_png, noise
+from xray.data.appearance import MAX_UNLIKE, _cells, fit_appearance
 from xray.data.images import decode_image, decode_picture
 from xray.data.labels import FINDINGS
 from xray.data.reader import ImageReader
@@ -99,7 +101,7 @@ def score(saved_model, tmp_path, capsys):
 def read(out: Path) -> pd.DataFrame:
     """The table, the same from both files."""
     rows = pd.read_parquet(out / "predictions.parquet")
-    assert list(rows) == ["key", *FINDINGS, "model_id", "status"]
+    assert list(rows) == ["key", *FINDINGS, "unlike", "model_id", "status"]
     csv = pd.read_csv(out / "predictions.csv", dtype=dict(rows.dtypes))
     pd.testing.assert_frame_equal(csv, rows)
     return rows.set_index("key")
@@ -164,6 +166,37 @@ def test_calibrated_tables_are_at_the_temperature_and_parts_are_not(
     np.testing.assert_allclose(after, odds / (1 + odds), atol=1e-6)
     assert score(zoo)[0] == 0
     pd.testing.assert_frame_equal(read(out), raw)
+
+
+def test_what_looks_like_something_else_is_told(
+    own_bucket, score, saved_model, tmp_path
+):
+    model, info = load_model(saved_model)
+    drawn = chests(0, size=32)
+    appearance = fit_appearance(*map(_cells, (drawn, chests(1, size=32))))
+    informed = tmp_path / "informed"
+    save_model(model, info.model_copy(update={"appearance": appearance}), informed)
+    folder = own_bucket.folder / "zoo"
+    folder.mkdir()
+    middle = drawn[np.argsort(appearance.unlike(drawn))[60], ..., 0]
+    files = {"chest": middle, "inverted": 255 - middle, "flat": middle // 255}
+    for name, pixels in files.items():
+        (folder / f"{name}.png").write_bytes(encode(pixels))
+    (folder / "empty.png").touch()
+    code, said = score(own_bucket, model=f"{informed}.keras")
+    assert code == 0, said
+    unlike = read(tmp_path / "out")["unlike"].to_dict()
+    assert unlike["zoo/chest.png"] < 1 < unlike["zoo/inverted.png"]
+    assert unlike["zoo/flat.png"] == MAX_UNLIKE
+    assert np.isnan(unlike["zoo/empty.png"])
+    assert "warning: 2 (66.7%) look unlike the pictures that the model was" in said
+    assert summary(tmp_path / "out")["unlike"] == 2
+
+    code, said = score(own_bucket, out=tmp_path / "uninformed")
+    assert code == 0, said
+    assert read(tmp_path / "uninformed")["unlike"].isna().all()
+    assert summary(tmp_path / "uninformed")["unlike"] is None
+    assert "look unlike" not in said
 
 
 def test_a_folder_is_scored_as_a_bucket(zoo, score, tmp_path):

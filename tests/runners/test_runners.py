@@ -285,8 +285,12 @@ class TestContract:
         model, info = load_model(record.models["last"].path)
         assert info.model_id == record.models["last"].model_id
         assert (info.run_id, info.epoch) == (record.run_id, 2)
+        assert info.appearance.train_images == record.images.train
+        assert info.appearance.test_images == record.images.test
         assert info.scores == record.scores
         test, pixels = held_out(train.config)
+        beyond = info.appearance.unlike(pixels) > 1
+        assert beyond.sum() == 1  # of so few, that which is farthest
         scores = model.predict(pixels, verbose=0)
         # Batches and threads differ, and so do the last digits. After two epochs that
         # is enough to change ranks, and with them the AUC; it moves no Brier score.

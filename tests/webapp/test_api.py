@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import assert_one_line
+from tests.data.test_appearance import chests
 from tests.pictures import encode, huge_png, noise
+from xray.data.appearance import _cells, fit_appearance
 from xray.data.images import decode_image
 from xray.data.labels import FINDINGS
 from xray.local.dicom import encode_dicom
@@ -176,6 +178,18 @@ def test_a_file_that_calls_itself_no_chest_x_ray_is_doubted(client):
     assert doubt(Modality="CT", BodyPartExamined="HEAD") == told
     told = "The file calls the body part HAND, not CHEST."
     assert doubt(Modality="DX", BodyPartExamined="HAND") == told
+
+
+def test_a_picture_of_something_else_is_told(saved_model):
+    (scorer,) = load_scorers([str(saved_model)], None)
+    client = make_client(scorer)
+    chest = encode(chests(2, 1)[0, ..., 0])
+    assert client.post(PREDICT, data=chest).json["unlike"] is None
+    appearance = fit_appearance(*(_cells(chests(seed, size=32)) for seed in (0, 1)))
+    scorer.info = scorer.info.model_copy(update={"appearance": appearance})
+    assert client.post(PREDICT, data=chest).json["unlike"] < 1
+    inverted = encode(255 - chests(2, 1)[0, ..., 0])
+    assert client.post(PREDICT, data=inverted).json["unlike"] > 1
 
 
 @pytest.mark.parametrize(

@@ -330,6 +330,22 @@ def test_a_file_that_calls_itself_no_chest_x_ray_is_told(page):
     assert violations(page) == ""
 
 
+def test_a_picture_of_something_else_is_told(page):
+    def unlike(route):
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"unlike": 1.2})
+
+    page.route("**/predict*", unlike, times=1)
+    upload(page, ("flower.png", encode(noise(48))))
+    wait_for_cards(page, 1)
+    upload(page, ("chest.png", encode(noise(64))))
+    wait_for_cards(page, 2)
+    said = page.locator(".doubt:visible").all_text_contents()
+    told = "It looks unlike those that the model was trained on."
+    assert said == [f"Is this a chest X-ray? {told}"]
+    assert violations(page) == ""
+
+
 def test_keyboard_alone(page):
     upload(page, ("chest.png", encode(noise(64))))
     wait_for_cards(page, 1)

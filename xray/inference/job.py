@@ -27,7 +27,13 @@ from xray.common.errors import UserError
 from xray.data.partition import cut_runs
 from xray.data.reader import ImageReader
 from xray.data.staging import SHARD_BYTES
-from xray.inference.scoring import ImagePart, Pace, encode_table, score_parts
+from xray.inference.scoring import (
+    ImagePart,
+    Named,
+    Pace,
+    encode_table,
+    score_parts,
+)
 from xray.model.sidecar import ModelInfo
 from xray.records.temperature import scale
 from xray.spark.broadcast import SharedNetwork, network_of
@@ -39,7 +45,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PART_IMAGES = 1024
 LEAST_PARTS = 8  # of few images, which several workers share nevertheless
 LEAST_IMAGES = 64
@@ -52,8 +58,7 @@ class Job:
     """What there is to do, before it is done.
 
     Attributes:
-        model_id: of the model.
-        findings: that it tells.
+        named: the model.
         reader: of the images.
         out: where parts and tables go.
         parts: all of them.
@@ -64,8 +69,7 @@ class Job:
         precision: of the model's convolutions.
     """
 
-    model_id: str
-    findings: Sequence[str]
+    named: Named
     reader: ImageReader
     out: Place
     parts: Sequence[ImagePart]
@@ -89,7 +93,7 @@ class Job:
         rows = table.to_pandas()
         self._check(rows["key"])
         if self.temperature != 1:
-            names = list(self.findings)
+            names = list(self.named.findings)
             scaled = scale(rows[names].to_numpy(), self.temperature)
             rows[names] = scaled.astype(np.float32)
             table = pa.Table.from_pandas(rows, table.schema, preserve_index=False)
@@ -164,8 +168,8 @@ def plan_job(
     missing = [part for part in parts if part.name not in there]
     stale = sorted(there - {part.name for part in parts})
     temperature = info.temperature if calibrated else 1.0
-    given = (info.model_id, info.findings, reader, out, parts, missing, stale)
-    return Job(*given, temperature, precision)
+    named = Named(info.model_id, info.findings, info.appearance)
+    return Job(named, reader, out, parts, missing, stale, temperature, precision)
 
 
 def cut_parts(images: pd.DataFrame, size: int, folder: str) -> list[ImagePart]:
@@ -199,8 +203,7 @@ def run_here(
         UserError: S3 or a staged shard fails, or a part cannot be written.
     """
     paces = []
-    named = job.model_id, job.findings
-    scored = score_parts(lambda: model, *named, job.reader, job.missing, progress)
+    scored = score_parts(lambda: model, job.named, job.reader, job.missing, progress)
     with closing(scored):
         for part, (content, pace) in zip(job.missing, scored, strict=True):
             job.out.write(part.name, content)
@@ -223,8 +226,8 @@ def run_on_spark(
         UserError: S3 or a staged shard fails, or a part cannot be written.
     """
     given = (cluster.context.broadcast(archive), job.precision)
-    shared = SharedNetwork(job.model_id, *given)
-    task = partial(_score_one, shared, job.model_id, job.findings, job.reader)
+    shared = SharedNetwork(job.named.model_id, *given)
+    task = partial(_score_one, shared, job.named, job.reader)
     paces = []
     pool = ThreadPoolExecutor(cluster.workers)
     try:
@@ -262,15 +265,14 @@ def _run_task(
 
 def _score_one(
     shared: SharedNetwork,
-    model_id: str,
-    findings: Sequence[str],
+    named: Named,
     reader: ImageReader,
     part: ImagePart,
 ) -> tuple[bytes, Pace] | str:
     """Runs on an executor: the part's file, or a user's error as it is."""
     try:
         load = partial(network_of, shared)
-        (answer,) = score_parts(load, model_id, findings, reader, [part])
+        (answer,) = score_parts(load, named, reader, [part])
     except UserError as error:  # an exception would become Java's
         return str(error)
     return answer

@@ -31,6 +31,7 @@ from xray.inference.summary import (
     auc_difference,
     auc_rows,
     count_by_status,
+    count_unlike,
     report,
     score_rows,
 )
@@ -167,11 +168,12 @@ def _summary(
     return Summary(
         created=utc_now(),
         model=PurePosixPath(options.model).name,
-        model_id=job.model_id,
+        model_id=job.named.model_id,
         source=config.data.staged or config.data.images,
         subset=options.subset,
         images=len(rows),
         by_status=count_by_status(rows),
+        unlike=count_unlike(rows) if found.info.appearance else None,
         left_out=found.inputs.left_out,
         parts=len(job.parts),
         parts_scored=len(job.missing),

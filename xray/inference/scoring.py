@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xray.data.appearance import Appearance
 from xray.data.images import decode_picture, silence_decoders
 from xray.data.pipeline import draw_ahead
 from xray.data.reader import ImageReader
@@ -81,20 +82,39 @@ class Batch(NamedTuple):
     ends_part: bool
 
 
+class Named(NamedTuple):
+    """What is known of a model whose images are scored.
+
+    Attributes:
+        model_id: of the model.
+        findings: that it tells.
+        appearance: of the pictures that it was trained on; None where that is unknown.
+    """
+
+    model_id: str
+    findings: Sequence[str]
+    appearance: Appearance | None = None
+
+
 class Scored:
     """Probabilities and status of `count` images, filled in batch by batch.
 
     Args:
         count: images.
         findings: of the model.
+        appearance: of the pictures that it was trained on.
 
     Attributes:
         probabilities: float32 (count, findings), NaN where there are none.
+        unlike: float32 (count,), as `Appearance.unlike`; NaN where it is not known.
         status: (count,), "ok" or why an image has none, in a few words.
     """
 
-    def __init__(self, count: int, findings: Sequence[str]) -> None:
-        self._findings = findings
+    def __init__(
+        self, count: int, findings: Sequence[str], appearance: Appearance | None = None
+    ) -> None:
+        self._findings, self._appearance = findings, appearance
+        self.unlike = np.full(count, np.nan, np.float32)
         self.probabilities = np.full((count, len(findings)), np.nan, np.float32)
         self.status = np.full(count, OK, dtype=object)
 
@@ -108,6 +128,8 @@ class Scored:
             rows = np.array(batch.rows)
             self.probabilities[rows[finite]] = scores[finite]
             self.status[rows[~finite]] = NO_NUMBERS
+            if self._appearance:
+                self.unlike[rows] = self._appearance.unlike(np.stack(batch.pixels))
 
     def columns(self) -> dict[str, np.ndarray]:
         """A column a finding, and `status`."""
@@ -153,8 +175,7 @@ def score_contents(
 
 def score_parts(
     load: Callable[[], "keras.Model"],
-    model_id: str,
-    findings: Sequence[str],
+    named: Named,
     reader: ImageReader,
     parts: Sequence[ImagePart],
     progress: Callable[[int], object] = lambda count: None,
@@ -164,8 +185,7 @@ def score_parts(
     Args:
         load: gives the model, uint8 (N, S, S, 1) to (N, findings), once there are
             images.
-        model_id: for its column.
-        findings: of the model.
+        named: the model.
         reader: of the images.
         parts: to be scored.
         progress: called with the number of images of each batch.
@@ -182,7 +202,7 @@ def score_parts(
     stream = draw_ahead(chain.from_iterable(read), waits.append)
     worker = (socket.gethostname(), os.getpid())
     for part in parts:
-        scored = Scored(len(part), findings)
+        scored = Scored(len(part), named.findings, named.appearance)
         pace = Pace(worker, [], [], 0.0)
         for batch in stream:
             scored.add(load(), batch)
@@ -191,7 +211,10 @@ def score_parts(
             progress(len(batch.rows) + len(batch.bad))
             if batch.ends_part:
                 break
-        yield _encode(part, scored, model_id), pace._replace(wait_seconds=sum(waits))
+        yield (
+            _encode(part, scored, named.model_id),
+            pace._replace(wait_seconds=sum(waits)),
+        )
         waits.clear()
 
 
@@ -221,6 +244,7 @@ def _encode(part: ImagePart, scored: Scored, model_id: str) -> bytes:
                 name: pa.array(values, pa.float32(), from_pandas=True)
                 for name, values in columns.items()
             },
+            "unlike": pa.array(scored.unlike, pa.float32(), from_pandas=True),
             "model_id": pa.array([model_id] * len(part), pa.string()),
             "status": pa.array(status, pa.string()),
         }

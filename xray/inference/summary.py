@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from xray.data.appearance import BORNE
 from xray.inference.scoring import OK
 from xray.records.metrics import score_predictions
 from xray.records.scores import Interval, Part, Scores
@@ -39,6 +40,9 @@ class Summary(Part):
     """Rows of the tables."""
     by_status: dict[str, int]
     """Rows by what stands in `status` before a colon."""
+    unlike: int | None = None
+    """Rows whose picture looks unlike those that the model was trained on; null where
+    the model does not know what these looked like."""
     left_out: int
     """Other objects under the prefix, by their names."""
     parts: int
@@ -71,6 +75,11 @@ class Summary(Part):
 def count_by_status(rows: pd.DataFrame) -> dict[str, int]:
     """Rows by what stands in `status` before a colon, the most frequent first."""
     return rows["status"].str.partition(":")[0].value_counts().to_dict()
+
+
+def count_unlike(rows: pd.DataFrame) -> int:
+    """Rows whose picture is beyond the bound of `Appearance.unlike`."""
+    return int((rows["unlike"] > 1).sum())
 
 
 def score_rows(
@@ -158,12 +167,24 @@ def report(summary: Summary) -> str:
         lines.append(f"probabilities at temperature {summary.temperature:.3g}")
     if summary.left_out:
         lines.append(f"{summary.left_out} other files were left out, by their names")
+    if summary.unlike:
+        lines.append(_unlike(summary))
     if summary.scores:
         lines.append(_table(summary.scores))
         lines += _worse_than_chance(summary.scores)
     if summary.auc_difference is not None:
         lines.append(f"largest difference from the run's: {summary.auc_difference:.1e}")
     return "\n".join(lines)
+
+
+def _unlike(summary: Summary) -> str:
+    """A line that says how many pictures look like something else."""
+    share = summary.unlike / max(1, summary.by_status.get(OK, 0))
+    return (
+        f"warning: {summary.unlike} ({share:.1%}) look unlike the pictures that the "
+        f"model was trained on, as {1 - BORNE:.1%} of its test pictures do: unlike is "
+        "above 1 in the tables. Are they X-rays of a chest, upright and not inverted?"
+    )
 
 
 def _worse_than_chance(scores: Scores) -> list[str]:

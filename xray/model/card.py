@@ -105,6 +105,15 @@ def _limits(info: ModelInfo) -> str:
         else "It was not examined for differences between groups of patients.",
     ]
     lines.append(
+        "It gives probabilities for any picture, of a hand or a tree as well."
+        + (
+            " `unlike` of `experiments/predict.py` is above 1 for those that look "
+            "unlike its training pictures."
+            if info.appearance
+            else ""
+        )
+    )
+    lines.append(
         "Its probabilities are not calibrated: they rank X-rays, and 0.5 is no natural "
         "threshold."
         + (" A temperature for them stands below." if info.temperature else "")

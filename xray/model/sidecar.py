@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from xray.config.schemas import NIH, findings_of
+from xray.data.appearance import Appearance
 from xray.records.record import RunRecord, utc_now
 from xray.records.scores import Calibration, Part, Scores
 
@@ -59,6 +60,8 @@ class ModelInfo(Part):
     `xray.records.temperature`; null where none was fitted for these weights."""
     calibration: Calibration | None = None
     """On the test set, beside `scores`."""
+    appearance: Appearance | None = None
+    """Of its training pictures, to tell others from them; null where not known."""
     packages: dict[str, str] = {}
     git: dict[str, Any] = {}
     """commit and dirty."""
@@ -86,6 +89,7 @@ class ModelInfo(Part):
         which: Literal["best", "last"],
         epoch: int | None,
         scored: bool,
+        appearance: Appearance | None = None,
     ) -> "ModelInfo":
         """What a run's model is, before it is saved.
 
@@ -94,6 +98,7 @@ class ModelInfo(Part):
             which: best or last.
             epoch: that it had these weights after, from 1.
             scored: whether the record's scores are of these weights.
+            appearance: of its training pictures.
         """
         calibration = record.calibration if scored else None
         return cls(
@@ -113,6 +118,7 @@ class ModelInfo(Part):
             thresholds=calibration.thresholds() if calibration else None,
             temperature=calibration.temperature if calibration else None,
             calibration=calibration,
+            appearance=appearance,
             packages=record.packages,
             git=record.git,
         )

@@ -1,17 +1,23 @@
 """What a run leaves besides its record: checked at its start, written at its end."""
 
+import logging
 import secrets
 import tempfile
 
 from xray.common.errors import UserError
 from xray.config.run import RunConfig
+from xray.data.appearance import Appearance, find_appearance
+from xray.data.reader import ImageReader
 from xray.model.saved import save_model
 from xray.model.sidecar import ModelInfo
 from xray.records.record import RunRecord, SavedModel, utc_now
 from xray.storage.address import under
+from xray.storage.credentials import data_access
 from xray.storage.place import Place, access_for
 from xray.training.journal import Journal
 from xray.training.tensorboard import TensorBoardLog
+
+logger = logging.getLogger(__name__)
 
 
 def check_output(config: RunConfig) -> None:
@@ -59,9 +65,13 @@ def save_models(
         UserError: all of that failed.
     """
     failure, lasts, second = None, True, under(results, "models")
+    appearance = (
+        _find_appearance(journal) if journal.models and journal.dataset else None
+    )
     for which, kept in journal.models.items():
         journal.model.set_weights(kept.weights)
-        info = ModelInfo.of_run(record, which, kept.epoch, kept.scored)
+        given = (record, which, kept.epoch, kept.scored, appearance)
+        info = ModelInfo.of_run(*given)
         name, first = f"{record.run_id}_{which}", journal.config.output.models
         place, model_id, why = _save_somewhere(journal, info, name, second)
         if why:
@@ -71,6 +81,17 @@ def save_models(
         models = {which: SavedModel(path=path, model_id=model_id)}
         record.models = {**(record.models or {}), **models}
     return failure, lasts
+
+
+def _find_appearance(journal: Journal) -> Appearance | None:
+    """What the training pictures look like, read once more; a model does without."""
+    data, dataset = journal.config.data, journal.dataset
+    sets = [s.take(journal.readable_rows(s)) for s in (dataset.train, dataset.test)]
+    try:
+        return find_appearance(*sets, ImageReader.of(data, data_access(data)))
+    except UserError as error:
+        logger.warning("The model cannot tell pictures unlike its own: %s", error)
+        return None
 
 
 def _save_somewhere(

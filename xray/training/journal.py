@@ -218,7 +218,11 @@ class Journal:
 
     def readable(self, subset: Subset | None) -> int:
         """Images of `subset` that could be read; 0 without one."""
-        return sum(name not in self.skipped for name in subset.names) if subset else 0
+        return int(self.readable_rows(subset).sum()) if subset else 0
+
+    def readable_rows(self, subset: Subset) -> np.ndarray:
+        """Whether each image of `subset` could be read, bool (N,)."""
+        return np.array([name not in self.skipped for name in subset.names], bool)
 
     def peak_memory_bytes(self) -> int:
         """Of this process, or of an earlier try's."""

@@ -75,6 +75,10 @@ class Prediction(ApiAnswer):
 
     model_id: str
     image: Image
+    unlike: float | None
+    """How unlike the pictures the model was trained on this one looks: above 1, more
+    than all but 0.5% of its test pictures; at most 99, of a picture without contrast.
+    Null where the model does not know what they looked like."""
     findings: list[Finding]
     heat_map: HeatMap | None
     """When asked for: of one finding."""

@@ -84,7 +84,8 @@ def predict(
             f"explain must be {HIGHEST!r}, {ALL!r} or one of {', '.join(names)}. "
             f"Got {explain!r}."
         )
-    probabilities, features = scorer.score(shrink(picture.grey, scorer.info.image_size))
+    pixels = shrink(picture.grey, scorer.info.image_size)
+    probabilities, features = scorer.score(pixels)
     if not np.isfinite(probabilities).all():
         raise InternalServerError("The model gives no probabilities for this picture.")
     findings = [
@@ -101,10 +102,16 @@ def predict(
             doubt=picture.doubt,
             preview=preview(picture) if with_preview else None,
         ),
+        unlike=_unlike(scorer, pixels),
         findings=findings,
         heat_map=heat_maps[_index(findings, explain)] if explain else None,
         heat_maps=heat_maps if explain == ALL else None,
     )
+
+
+def _unlike(scorer: Scorer, pixels: np.ndarray) -> float | None:
+    appearance = scorer.info.appearance
+    return float(appearance.unlike(pixels[np.newaxis])[0]) if appearance else None
 
 
 def _heat_maps(scorer: Scorer, features: Any) -> list[answers.HeatMap]:

@@ -288,5 +288,5 @@ class Coordinator:
         probabilities = np.full(subset.labels.shape, np.nan)
         for part in parts:
             probabilities[part.rows] = part.probabilities
-        good = np.array([name not in self.journal.skipped for name in subset.names])
+        good = self.journal.readable_rows(subset)
         return subset.take(good), probabilities[good]

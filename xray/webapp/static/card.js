@@ -65,7 +65,8 @@ export class Card {
   show(prediction, picture, model) {
     this.picture ??= picture;
     this.prediction = prediction;
-    const { kind, width, height, doubt } = prediction.image;
+    const { kind, width, height } = prediction.image;
+    const doubt = this.doubt();
     const by = model ? `, read by ${model}` : "";
     this.element.querySelector(".facts").textContent = `${kind}, ${width}×${height} pixels${by}`;
     const warning = this.element.querySelector(".doubt");
@@ -152,10 +153,17 @@ export class Card {
     return row;
   }
 
+  /** Why it may be no X-ray of a chest; null where nothing speaks against it. */
+  doubt() {
+    const { image, unlike } = this.prediction;
+    const looks = unlike > 1 ? "It looks unlike those that the model was trained on." : null;
+    return [image.doubt, looks].filter(Boolean).join(" ") || null;
+  }
+
   /** One sentence for the status line. */
   summary() {
     const chosen = this.prediction.findings.find(({ name }) => name === this.finding);
-    const doubt = this.prediction.image.doubt ? " It may be no chest X-ray." : "";
+    const doubt = this.doubt() ? " It may be no chest X-ray." : "";
     return `${this.name}: ${label(chosen.name)} ${percent(chosen.probability)}. ${this.flagged()}${doubt}`;
   }
 
