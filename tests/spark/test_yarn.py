@@ -146,7 +146,7 @@ def test_a_node_that_is_told_to_go_finishes_its_round(hadoop, bucket, tmp_path):
     """As EMR has it when a cluster is made smaller: YARN awaits what runs there."""
     config = exact_config(bucket, tmp_path)
     run = arguments("elephas_spark", config, tmp_path / "results")
-    elastic = ("runner.workers=2", "runner.min_workers=1", "training.epochs=250")
+    elastic = ("runner.workers=2", "runner.min_workers=1", "training.epochs=150")
     settings = [part for setting in elastic for part in ("--set", setting)]
     jars = Path(pyspark.__file__).parent / "jars"
     with start_yarn(hadoop, nodes=2, memory_mb=2560) as found:
