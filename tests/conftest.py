@@ -1,5 +1,6 @@
 """Shared parts: a small data set in NIH's format, a real S3 server, a Spark context."""
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -194,6 +195,28 @@ def saved_model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny"
     save_model(build_model(config), info, path)
     return path.with_suffix(".keras")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder with a disk of its own, of four MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={4 * 2**20}", "none", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        pytest.skip(f"there is no mount: {error}")
+    if done.returncode:
+        pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path) -> None:
+    with contextlib.suppress(OSError), open(folder / "fill", "wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
 
 
 def run_script(

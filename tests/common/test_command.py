@@ -1,12 +1,15 @@
 """How a command ends: exit code, one line, and silence where nobody reads."""
 
+import errno
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import assert_one_line
+from tests.conftest import assert_one_line, fill
 from xray.common.command import command, one_line, split_command
 from xray.common.errors import DeviceError, UserError
 
@@ -32,6 +35,23 @@ def test_a_fault_is_one_line(capsys):
     assert said == "error: ValueError: first (python -X dev shows where)\n"
     _, said = end(capsys, ValueError("x"), again="run it again to go on")
     assert_one_line(said, "ValueError: x; run it again to go on (")
+
+
+def test_a_full_disk_is_the_users_to_mend(capsys, small_disk):
+    fill(small_disk)
+
+    @command()
+    def main():
+        with tempfile.TemporaryDirectory(dir=small_disk) as folder:
+            Path(folder, "model").write_bytes(bytes(2**16))
+
+    assert main() == 2
+    said = "error: No space left on device. Make room on that disk.\n"
+    assert capsys.readouterr().err == said
+    error = OSError(errno.EROFS, "Read-only", "/usr/x")
+    said = "error: Read-only for /usr/x. Choose a place that can be written.\n"
+    assert end(capsys, error) == (2, said)
+    assert end(capsys, FileNotFoundError(2, "Gone", "/x"))[0] == 1
 
 
 def test_an_error_is_told_without_its_secrets(capsys):

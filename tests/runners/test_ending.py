@@ -1,7 +1,5 @@
 """How a run ends on a disk that is full: everything computed is somewhere, and said."""
 
-import contextlib
-import subprocess
 import tempfile
 from pathlib import Path
 from unittest.mock import patch
@@ -9,6 +7,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
+from tests.conftest import fill
 from tests.factories import make_record
 from tests.model.test_saved import network
 from xray.common.errors import UserError
@@ -23,34 +22,10 @@ from xray.records.record import RunRecord
 from xray.runners.cli import main
 from xray.training.resuming import keep_epoch
 
-MIB = 2**20
-
 
 @pytest.fixture(scope="module")
 def model():
     return network()
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A folder with a disk of its own, of four MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={4 * MIB}", "none", str(folder)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except OSError as error:
-        pytest.skip(f"there is no mount: {error}")
-    if done.returncode:
-        pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(folder: Path) -> None:
-    with contextlib.suppress(OSError), open(folder / "fill", "wb", buffering=0) as file:
-        while file.write(bytes(4096)):
-            pass
 
 
 @pytest.fixture

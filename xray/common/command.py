@@ -1,5 +1,6 @@
 """How every command ends: one line for what went wrong, and an exit code."""
 
+import errno
 import functools
 import logging
 import os
@@ -17,6 +18,12 @@ FAULT = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 NO_READER = 141  # 128 + SIGPIPE
 ONE_LINE = 300  # characters
+DISK = {
+    errno.ENOSPC: "Make room on that disk.",
+    errno.EDQUOT: "Make room on that disk.",
+    errno.EROFS: "Choose a place that can be written.",
+}
+"""What a user does about a disk's fault, by its number."""
 
 Main = Callable[..., int]
 
@@ -56,12 +63,16 @@ def command(again: str = "") -> Callable[[Main], Main]:
 def verdict(error: BaseException) -> tuple[str, int]:
     """What to say of the exception that ended a command, and the exit code.
 
-    A UserError has its own, 2 or 3; 130: interrupted; 1: a fault of the program.
+    A UserError has its own, 2 or 3; 2: a full disk; 130: interrupted; 1: a fault of the
+    program.
     """
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", INTERRUPTED
     if isinstance(error, UserError):
         return str(error), error.exit_code
+    if isinstance(error, OSError) and error.errno in DISK:
+        where = f" for {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}. {DISK[error.errno]}", UserError.exit_code
     return one_line(error), FAULT
 
 
@@ -109,7 +120,7 @@ def _tell(error: BaseException, again: str) -> int:
     if code == INTERRUPTED:
         print(f"{text}{again}", file=sys.stderr)
         return code
-    if isinstance(error, UserError):
+    if code != FAULT:
         return report_error(text, code)
     if sys.flags.dev_mode:
         traceback.print_exception(error)

@@ -1,6 +1,5 @@
 """The end of a run: models, record, checkpoint, whatever becomes of each of them."""
 
-import errno
 import sys
 import tempfile
 import traceback
@@ -16,8 +15,6 @@ from xray.runners.output import save_models
 from xray.storage.results_folder import ResultsFolder
 from xray.training.journal import Journal
 from xray.training.recording import build_record
-
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Ending:
@@ -55,7 +52,7 @@ class Ending:
 
     def fail(self, error: BaseException) -> int:
         """Write the record of a run that `error` ended; the exit code."""
-        text, code = verdict(_mendable(error))
+        text, code = verdict(error)
         reason = self._file.with_hint(text)
         self._write(
             build_record(
@@ -124,25 +121,17 @@ class Ending:
             yield
         except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - told
             self._lasts = False
-            text = verdict(_mendable(error))[0]
+            text = verdict(error)[0]
             reason = self._file.with_hint(f"{failure}: {text}")
             self._code = self._tell(error, reason)
 
     def _tell(self, error: BaseException, reason: str) -> int:
-        code = verdict(_mendable(error))[1]
+        code = verdict(error)[1]
         if code != FAULT:
             return report_error(reason, code)
         if self._debug:
             traceback.print_exception(error)
         return report_error(f"{reason} (--debug shows where)", code)
-
-
-def _mendable(error: BaseException) -> BaseException:
-    """A full disk as the user's to mend, anything else as it is."""
-    if not isinstance(error, OSError) or error.errno not in DISK:
-        return error
-    where = f" for {error.filename}" if error.filename else ""
-    return UserError(f"{error.strerror}{where}. Make room on that disk.")
 
 
 def _print_summary(record: RunRecord) -> None:
