@@ -77,14 +77,15 @@ def test_the_distance_is_that_of_the_covariance(fitted):
 class Reader:
     """Hands out pictures by the number in their address, some unreadable."""
 
-    def __init__(self):
-        self.asked = []
+    def __init__(self, readable=True, different=50):
+        self.asked, self.readable, self.different = [], readable, different
 
     def outcomes(self, uris, etags):
         self.asked.append([int(uri) for uri in uris])
-        pictures = chests(0, 50)
+        pictures = chests(0, self.different)
         for number in reversed(range(len(uris))):
-            yield number, "gone" if number == 3 else pictures[number % 50]
+            gone = number == 3 or not self.readable
+            yield number, "gone" if gone else pictures[number % self.different]
 
 
 def subset(count):
@@ -94,7 +95,10 @@ def subset(count):
 
 def test_some_of_many_are_read_and_few_are_not_enough():
     reader = Reader()
-    assert find_appearance(subset(19), subset(5000), reader) is None
+    assert find_appearance(subset(20), subset(5000), reader) is None
+    assert find_appearance(subset(50), subset(50), Reader(readable=False)) is None
+    assert find_appearance(subset(50), subset(50), Reader(different=1)) is None
+    reader.asked.clear()
     found = find_appearance(subset(5000), subset(100), reader)
     assert (found.train_images, found.test_images) == (999, 99)
     train, test = reader.asked

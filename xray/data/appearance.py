@@ -80,35 +80,35 @@ def find_appearance(
         reader: of both.
 
     Returns:
-        None where either set has fewer than `LEAST_IMAGES`.
+        None where fewer than `LEAST_IMAGES` of either set show different things.
 
     Raises:
         UserError: S3 itself or a staged shard fails.
     """
-    if min(len(train), len(test)) < LEAST_IMAGES:
+    samples = [_sample(subset, reader) for subset in (train, test)]
+    if min(len(np.unique(cells, axis=0)) for cells in samples) < LEAST_IMAGES:
         return None
-    return fit_appearance(*(_sample(subset, reader) for subset in (train, test)))
+    return fit_appearance(*samples)
 
 
 def _sample(subset: "Subset", reader: "ImageReader") -> np.ndarray:
-    """The cells of some pictures; those that cannot be read any more are left out."""
+    """The cells of some pictures that can be read still, and are not flat."""
     count = min(len(subset), MOST_IMAGES)
     some = subset.take(np.linspace(0, len(subset) - 1, count).round().astype(int))
-    found: list[np.ndarray | None] = [None] * count
+    found = np.full((count, SIDE**2), np.nan)
     for number, outcome in reader.outcomes(some.uris, some.etags):
         if not isinstance(outcome, str):
             found[number] = _cells([outcome])
-    return np.concatenate([cells for cells in found if cells is not None])
+    return found[np.isfinite(found).all(axis=1)]
 
 
 def fit_appearance(train: np.ndarray, test: np.ndarray) -> Appearance:
     """The appearance of training pictures, with a bound that test pictures set.
 
     Args:
-        train: cells of each picture, (N, SIDE * SIDE), NaN for a flat one.
+        train: cells of each picture, (N, SIDE * SIDE), without NaN.
         test: likewise.
     """
-    train, test = (cells[np.isfinite(cells).all(axis=1)] for cells in (train, test))
     mean = train.mean(axis=0)
     _, singular, directions = np.linalg.svd(train - mean, full_matrices=False)
     variances = singular**2 / (len(train) - 1)
