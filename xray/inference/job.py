@@ -27,13 +27,7 @@ from xray.common.errors import UserError
 from xray.data.partition import cut_runs
 from xray.data.reader import ImageReader
 from xray.data.staging import SHARD_BYTES
-from xray.inference.scoring import (
-    ImagePart,
-    Named,
-    Pace,
-    encode_table,
-    score_parts,
-)
+from xray.inference.scoring import ImagePart, Pace, encode_table, score_parts
 from xray.model.sidecar import ModelInfo
 from xray.records.temperature import scale
 from xray.spark.broadcast import SharedNetwork, network_of
@@ -58,7 +52,7 @@ class Job:
     """What there is to do, before it is done.
 
     Attributes:
-        named: the model.
+        info: of the model.
         reader: of the images.
         out: where parts and tables go.
         parts: all of them.
@@ -69,7 +63,7 @@ class Job:
         precision: of the model's convolutions.
     """
 
-    named: Named
+    info: ModelInfo
     reader: ImageReader
     out: Place
     parts: Sequence[ImagePart]
@@ -93,7 +87,7 @@ class Job:
         rows = table.to_pandas()
         self._check(rows["key"])
         if self.temperature != 1:
-            names = list(self.named.findings)
+            names = list(self.info.findings)
             scaled = scale(rows[names].to_numpy(), self.temperature)
             rows[names] = scaled.astype(np.float32)
             table = pa.Table.from_pandas(rows, table.schema, preserve_index=False)
@@ -168,8 +162,7 @@ def plan_job(
     missing = [part for part in parts if part.name not in there]
     stale = sorted(there - {part.name for part in parts})
     temperature = info.temperature if calibrated else 1.0
-    named = Named(info.model_id, info.findings, info.appearance)
-    return Job(named, reader, out, parts, missing, stale, temperature, precision)
+    return Job(info, reader, out, parts, missing, stale, temperature, precision)
 
 
 def cut_parts(images: pd.DataFrame, size: int, folder: str) -> list[ImagePart]:
@@ -203,7 +196,7 @@ def run_here(
         UserError: S3 or a staged shard fails, or a part cannot be written.
     """
     paces = []
-    scored = score_parts(lambda: model, job.named, job.reader, job.missing, progress)
+    scored = score_parts(lambda: model, job.info, job.reader, job.missing, progress)
     with closing(scored):
         for part, (content, pace) in zip(job.missing, scored, strict=True):
             job.out.write(part.name, content)
@@ -226,8 +219,8 @@ def run_on_spark(
         UserError: S3 or a staged shard fails, or a part cannot be written.
     """
     given = (cluster.context.broadcast(archive), job.precision)
-    shared = SharedNetwork(job.named.model_id, *given)
-    task = partial(_score_one, shared, job.named, job.reader)
+    shared = SharedNetwork(job.info.model_id, *given)
+    task = partial(_score_one, shared, job.info, job.reader)
     paces = []
     pool = ThreadPoolExecutor(cluster.workers)
     try:
@@ -265,14 +258,14 @@ def _run_task(
 
 def _score_one(
     shared: SharedNetwork,
-    named: Named,
+    info: ModelInfo,
     reader: ImageReader,
     part: ImagePart,
 ) -> tuple[bytes, Pace] | str:
     """Runs on an executor: the part's file, or a user's error as it is."""
     try:
         load = partial(network_of, shared)
-        (answer,) = score_parts(load, named, reader, [part])
+        (answer,) = score_parts(load, info, reader, [part])
     except UserError as error:  # an exception would become Java's
         return str(error)
     return answer

@@ -168,7 +168,7 @@ def _summary(
     return Summary(
         created=utc_now(),
         model=PurePosixPath(options.model).name,
-        model_id=job.named.model_id,
+        model_id=job.info.model_id,
         source=config.data.staged or config.data.images,
         subset=options.subset,
         images=len(rows),

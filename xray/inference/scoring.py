@@ -25,6 +25,7 @@ from xray.data.pipeline import draw_ahead
 from xray.data.reader import ImageReader
 from xray.model.frozen import predict_frozen
 from xray.model.predict import SCORE_BATCH
+from xray.model.sidecar import ModelInfo
 
 if TYPE_CHECKING:
     import keras
@@ -80,20 +81,6 @@ class Batch(NamedTuple):
     pixels: list[np.ndarray]
     bad: dict[int, str]
     ends_part: bool
-
-
-class Named(NamedTuple):
-    """What is known of a model whose images are scored.
-
-    Attributes:
-        model_id: of the model.
-        findings: that it tells.
-        appearance: of the pictures that it was trained on; None where that is unknown.
-    """
-
-    model_id: str
-    findings: Sequence[str]
-    appearance: Appearance | None = None
 
 
 class Scored:
@@ -175,7 +162,7 @@ def score_contents(
 
 def score_parts(
     load: Callable[[], "keras.Model"],
-    named: Named,
+    info: ModelInfo,
     reader: ImageReader,
     parts: Sequence[ImagePart],
     progress: Callable[[int], object] = lambda count: None,
@@ -185,7 +172,7 @@ def score_parts(
     Args:
         load: gives the model, uint8 (N, S, S, 1) to (N, findings), once there are
             images.
-        named: the model.
+        info: of the model.
         reader: of the images.
         parts: to be scored.
         progress: called with the number of images of each batch.
@@ -202,7 +189,7 @@ def score_parts(
     stream = draw_ahead(chain.from_iterable(read), waits.append)
     worker = (socket.gethostname(), os.getpid())
     for part in parts:
-        scored = Scored(len(part), named.findings, named.appearance)
+        scored = Scored(len(part), info.findings, info.appearance)
         pace = Pace(worker, [], [], 0.0)
         for batch in stream:
             scored.add(load(), batch)
@@ -212,7 +199,7 @@ def score_parts(
             if batch.ends_part:
                 break
         yield (
-            _encode(part, scored, named.model_id),
+            _encode(part, scored, info.model_id),
             pace._replace(wait_seconds=sum(waits)),
         )
         waits.clear()
