@@ -56,7 +56,7 @@ def check(record, model, findings, folder):
     )
     assert done.returncode == 0, done.stderr
     rows = pd.read_csv(folder / "predictions" / "predictions.csv")
-    assert list(rows) == ["key", *findings, "model_id", "status"]
+    assert list(rows) == ["key", *findings, "unlike", "model_id", "status"]
     assert len(rows) == record.images.test
     summary = json.loads((folder / "predictions" / "summary.json").read_text())
     assert (summary["auc_difference"] or 0) < 1e-6
