@@ -17,6 +17,7 @@ from pathlib import Path
 
 from xray.common.command import command, log_warnings
 from xray.common.processes import exit_on_termination
+from xray.config.options import model_parser
 from xray.model.export import SUFFIXES
 from xray.storage.place import Place, access_for
 
@@ -31,14 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="Exit codes: 0 done, 1 fault, 2 bad input, 130 stopped.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--model", required=True, help=".keras file, or its s3:// address"
-    )
+    parser = model_parser(__doc__)
     parser.add_argument("--format", required=True, choices=tuple(SUFFIXES))
     parser.add_argument(
         "--out", help="folder or s3://bucket/prefix/; default: beside the model"

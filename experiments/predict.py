@@ -27,7 +27,7 @@ from pathlib import Path
 
 from xray.common.command import command, log_warnings
 from xray.common.processes import exit_on_termination
-from xray.config.options import add_config_options
+from xray.config.options import add_config_options, model_parser
 from xray.inference.settings import EVERYTHING, SUBSETS
 
 
@@ -44,14 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="Exit codes: 0 done, 1 fault, 2 bad input, 130 stopped.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--model", required=True, help=".keras file, or its s3:// address"
-    )
+    parser = model_parser(__doc__)
     parser.add_argument("--out", required=True, help="folder or s3://bucket/prefix/")
     parser.add_argument("--images", help="s3://bucket/prefix/ or folder (data.images)")
     parser.add_argument("--labels", help="s3://bucket/key.csv or a path (data.labels)")

@@ -34,7 +34,8 @@ MpiDefault=none
 NodeName=localhost CPUs=2 RealMemory=12000
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE
 """
-ENDED = re.compile(r"JobState=(?:COMPLETED|FAILED|TIMEOUT)\b.*ExitCode=(\d+):", re.S)
+STATES = "COMPLETED|FAILED|CANCELLED|TIMEOUT"
+ENDED = re.compile(rf"JobState=({STATES})\b.*ExitCode=(\d+):", re.S)
 WAIT_SECONDS = 200
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
 
@@ -71,16 +72,34 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
         yield environment
 
 
-def submit(environment: dict[str, str], *job: object) -> tuple[int, str]:
-    """The exit code of a job, once it has ended, and what it printed."""
+class Job:
+    """A job that has been submitted, whose words are kept.
 
-    def ask(*command: str) -> str:
-        return subprocess.check_output(command, env=environment, text=True)
+    Args:
+        environment: of `slurm`.
+        options: of sbatch, the script and its own.
+    """
 
-    output = Path(environment["SLURM_CONF"]).with_name("output.txt")
-    number = ask("sbatch", "--parsable", f"--output={output}", *map(str, job)).strip()
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (ended := ENDED.search(shown := ask("scontrol", "show", "job", number))):
-        assert time.monotonic() < deadline, shown
-        time.sleep(0.5)
-    return int(ended[1]), output.read_text()
+    def __init__(self, environment: dict[str, str], *options: object) -> None:
+        self._environment = environment
+        self.output = Path(environment["SLURM_CONF"]).with_name("output.txt")
+        submit = ("sbatch", "--parsable", f"--output={self.output}")
+        self._number = self._ask(*submit, *map(str, options)).strip()
+
+    def cancel(self) -> None:
+        """Have Slurm end it."""
+        self._ask("scancel", self._number)
+
+    def end(self) -> tuple[str, int]:
+        """Slurm's name for how it ended, once it has, and its exit code."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not (found := ENDED.search(shown := self._show())):
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.5)
+        return found[1], int(found[2])
+
+    def _show(self) -> str:
+        return self._ask("scontrol", "show", "job", self._number)
+
+    def _ask(self, *command: str) -> str:
+        return subprocess.check_output(command, env=self._environment, text=True)

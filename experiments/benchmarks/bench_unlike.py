@@ -20,11 +20,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from xray.common.command import command, log_warnings
+from xray.common.errors import UserError
 from xray.common.processes import exit_on_termination
 from xray.config.file import load_config
 from xray.config.options import add_config_options
 from xray.config.run import RunConfig
-from xray.data.appearance import BORNE, find_appearance
+from xray.data.appearance import BORNE, LEAST_IMAGES, find_appearance
 from xray.records.benchmark import write_benchmark
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,7 +77,13 @@ def _read(config: RunConfig) -> tuple[np.ndarray, np.ndarray, Unlike]:
     train, test = (
         reader.load(s.uris, s.etags)[0][:] for s in (dataset.train, dataset.test)
     )
-    return train, test, find_appearance(dataset.train, dataset.test, reader).unlike
+    appearance = find_appearance(dataset.train, dataset.test, reader)
+    if appearance is None:
+        raise UserError(
+            f"{LEAST_IMAGES} different images are needed to train and to test. Got "
+            f"{len(train)} and {len(test)}. Use more images."
+        )
+    return train, test, appearance.unlike
 
 
 def _by_features(source: str, train: np.ndarray, test: np.ndarray) -> Unlike:

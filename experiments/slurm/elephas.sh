@@ -38,7 +38,7 @@ spark_class=$(dirname "$python")/spark-class
   --webui-port 0 2> "$SPARK_CONF_DIR/master.log" &
 listens() { grep -qs "Starting Spark master at" "$SPARK_CONF_DIR/master.log"; }
 for _ in {1..120}; do
-  if listens || ! kill -0 $!; then break; fi
+  if listens || ! kill -0 $! 2>/dev/null; then break; fi
   sleep 0.5
 done
 if ! listens; then

@@ -30,7 +30,7 @@ def chests(seed, count=COUNT, size=64):
 
 @pytest.fixture(scope="module")
 def fitted():
-    return fit_appearance(*(appearance._cells(chests(seed)) for seed in (0, 1)))
+    return fit_appearance(*(appearance.to_cells(chests(seed)) for seed in (0, 1)))
 
 
 def test_other_chests_are_alike_and_what_is_none_is_not(fitted):
@@ -62,7 +62,7 @@ def test_a_flat_picture_is_as_unlike_as_can_be(fitted, grey):
 
 def test_the_distance_is_that_of_the_covariance(fitted):
     """Of probabilistic PCA, x C^-1 x, with C written out."""
-    cells = appearance._cells(chests(4, 5)) - appearance._decoded(fitted.mean)
+    cells = appearance.to_cells(chests(4, 5)) - appearance._decoded(fitted.mean)
     along = appearance._decoded(fitted.components).reshape(COMPONENTS, -1)
     np.testing.assert_allclose(along @ along.T, np.eye(COMPONENTS), atol=1e-5)
     noise_part = fitted.noise * (np.eye(SIDE**2) - along.T @ along)

@@ -17,7 +17,7 @@ from tests.data.test_appearance import chests
 from tests.factories import make_record
 from tests.faulty_s3 import burst
 from tests.pictures import encode, huge_png, noise
-from xray.data.appearance import MAX_UNLIKE, _cells, fit_appearance
+from xray.data.appearance import MAX_UNLIKE, fit_appearance, to_cells
 from xray.data.images import decode_image, decode_picture
 from xray.data.labels import FINDINGS
 from xray.data.reader import ImageReader
@@ -173,7 +173,7 @@ def test_what_looks_like_something_else_is_told(
 ):
     model, info = load_model(saved_model)
     drawn = chests(0, size=32)
-    appearance = fit_appearance(*map(_cells, (drawn, chests(1, size=32))))
+    appearance = fit_appearance(*map(to_cells, (drawn, chests(1, size=32))))
     informed = tmp_path / "informed"
     save_model(model, info.model_copy(update={"appearance": appearance}), informed)
     folder = own_bucket.folder / "zoo"

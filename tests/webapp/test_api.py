@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import assert_one_line
 from tests.data.test_appearance import chests
 from tests.pictures import encode, huge_png, noise
-from xray.data.appearance import _cells, fit_appearance
+from xray.data.appearance import fit_appearance, to_cells
 from xray.data.images import decode_image
 from xray.data.labels import FINDINGS
 from xray.local.dicom import encode_dicom
@@ -185,7 +185,7 @@ def test_a_picture_of_something_else_is_told(saved_model):
     client = make_client(scorer)
     chest = encode(chests(2, 1)[0, ..., 0])
     assert client.post(PREDICT, data=chest).json["unlike"] is None
-    appearance = fit_appearance(*(_cells(chests(seed, size=32)) for seed in (0, 1)))
+    appearance = fit_appearance(*(to_cells(chests(seed, size=32)) for seed in (0, 1)))
     scorer.info = scorer.info.model_copy(update={"appearance": appearance})
     assert client.post(PREDICT, data=chest).json["unlike"] < 1
     inverted = encode(255 - chests(2, 1)[0, ..., 0])

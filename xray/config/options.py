@@ -1,4 +1,4 @@
-"""The options with which every command takes a configuration."""
+"""The options with which commands take a configuration, or a saved model."""
 
 import argparse
 from pathlib import Path
@@ -41,3 +41,16 @@ def add_set_option(
         metavar=metavar,
         help=f"override one setting{what}; may be repeated",
     )
+
+
+def model_parser(description: str | None) -> argparse.ArgumentParser:
+    """The parser of a command that reads one saved model, `--model`."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog="Exit codes: 0 done, 1 fault, 2 bad input, 130 stopped.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--model", required=True, help=".keras file, or its s3:// address"
+    )
+    return parser

@@ -47,17 +47,17 @@ class Appearance(Part):
     train_images: int
     test_images: int
 
-    def unlike(self, pixels: np.ndarray) -> np.ndarray:
+    def unlike(self, pixels: Iterable[np.ndarray]) -> np.ndarray:
         """How far each picture is from the training pictures, as a share of the bound.
 
         Args:
-            pixels: uint8 (N, S, S, 1) of any size.
+            pixels: uint8 (S, S, 1) of each, of any size.
 
         Returns:
             float32 (N,): above 1 beyond the bound, `MAX_UNLIKE` for a flat picture.
         """
         with np.errstate(invalid="ignore"):
-            distances = self._distances(_cells(pixels)) / self.bound
+            distances = self._distances(to_cells(pixels)) / self.bound
         return np.minimum(np.nan_to_num(distances, nan=MAX_UNLIKE), MAX_UNLIKE).astype(
             np.float32
         )
@@ -98,7 +98,7 @@ def _sample(subset: "Subset", reader: "ImageReader") -> np.ndarray:
     found = np.full((count, SIDE**2), np.nan)
     for number, outcome in reader.outcomes(some.uris, some.etags):
         if not isinstance(outcome, str):
-            found[number] = _cells([outcome])
+            found[number] = to_cells([outcome])
     return found[np.isfinite(found).all(axis=1)]
 
 
@@ -106,7 +106,7 @@ def fit_appearance(train: np.ndarray, test: np.ndarray) -> Appearance:
     """The appearance of training pictures, with a bound that test pictures set.
 
     Args:
-        train: cells of each picture, (N, SIDE * SIDE), without NaN.
+        train: pictures as `to_cells` gives them, without NaN.
         test: likewise.
     """
     mean = train.mean(axis=0)
@@ -126,8 +126,12 @@ def fit_appearance(train: np.ndarray, test: np.ndarray) -> Appearance:
     return found
 
 
-def _cells(pixels: Iterable[np.ndarray]) -> np.ndarray:
-    """float64 (N, SIDE * SIDE), each of mean 0 and variance 1; NaN where it is flat."""
+def to_cells(pixels: Iterable[np.ndarray]) -> np.ndarray:
+    """Pictures in few cells: float64 (N, SIDE * SIDE), each of mean 0 and variance 1.
+
+    Args:
+        pixels: uint8 (S, S, 1) of each, of any size. One that is flat gives NaN.
+    """
     shrunk = [
         np.asarray(Image.fromarray(one[..., 0]).resize((SIDE, SIDE), Image.BOX))
         for one in pixels

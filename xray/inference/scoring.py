@@ -116,7 +116,7 @@ class Scored:
             self.probabilities[rows[finite]] = scores[finite]
             self.status[rows[~finite]] = NO_NUMBERS
             if self._appearance:
-                self.unlike[rows] = self._appearance.unlike(np.stack(batch.pixels))
+                self.unlike[rows] = self._appearance.unlike(batch.pixels)
 
     def columns(self) -> dict[str, np.ndarray]:
         """A column a finding, and `status`."""

@@ -111,7 +111,7 @@ def predict(
 
 def _unlike(scorer: Scorer, pixels: np.ndarray) -> float | None:
     appearance = scorer.info.appearance
-    return float(appearance.unlike(pixels[np.newaxis])[0]) if appearance else None
+    return float(appearance.unlike([pixels])[0]) if appearance else None
 
 
 def _heat_maps(scorer: Scorer, features: Any) -> list[answers.HeatMap]:

@@ -162,8 +162,7 @@ def _untrained(
 
 
 def _readable(journal: Journal, share: Partition) -> np.ndarray:
-    names = journal.dataset.train.names
-    return share.rows[[str(names[row]) not in journal.skipped for row in share.rows]]
+    return share.rows[journal.readable_rows(journal.dataset.train)[share.rows]]
 
 
 def _averages(journal: Journal, images: Iterator[int]) -> int:
