@@ -48,13 +48,8 @@ SETTINGS = (
 WAYS = {
     "epoch": (),
     "often": ("runner.sync_every=10",),
-    "often_first": ("runner.sync_every=10", "runner.often_epochs={often}"),
     "rate": ("training.scale_learning_rate=true",),
     "split": ("training.batch_size={split}",),
-    "often_first_averaged": (
-        *("runner.sync_every=10", "runner.often_epochs={often}"),
-        "runner.optimizer_state=averaged",
-    ),
     "averaged": ("runner.optimizer_state=averaged",),
     "outer": ("runner.outer_momentum=0.5",),
     "split_outer": ("training.batch_size={split}", "runner.outer_momentum=0.5"),
@@ -79,12 +74,8 @@ def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any
     seeds = []
     with _bench(options) as bench:
         size = load_config(bench.config, _settings(options)).training.batch_size
-        filled = {
-            "split": max(1, size // options.workers),
-            "often": max(1, options.epochs // 4),
-        }
         ways = {
-            way: [text.format(**filled) for text in texts]
+            way: [text.format(split=max(1, size // options.workers)) for text in texts]
             for way, texts in WAYS.items()
             if way in options.ways
         }

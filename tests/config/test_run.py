@@ -168,8 +168,6 @@ def test_stock_elephas_computes_as_it_comes(path, stock):
         (["engine=stock", "min_workers=1"], "min_workers=1 needs engine=resident"),
         (["mode=hogwild", "balance=true"], "balance=True needs engine=resident"),
         (["engine=stock", "outer_momentum=0.5"], "outer_momentum=0.5 needs engine="),
-        (["engine=stock", "often_epochs=2"], "often_epochs=2 needs engine=resident"),
-        (["often_epochs=2"], "often_epochs=2 needs sync_every=STEPS"),
     ],
 )
 def test_shares_change_in_resident_workers_alone(path, overrides, said):

@@ -27,10 +27,6 @@ class RunnerConfig(Section):
     modes are always stock."""
     sync_every: Count | Literal["epoch"] = "epoch"
     """Resident engine: average after every epoch, or after so many steps."""
-    often_epochs: Count | None = None
-    """Resident engine: average as `sync_every` says in so many epochs at first, and
-    once an epoch then, as post-local SGD does (Lin et al. 2020, arXiv:1808.07217); null
-    does so in all."""
     optimizer_state: Literal["kept", "averaged", "reset"] = "kept"
     """Resident engine: after an average each worker keeps its own optimizer state,
     takes the mean of all, or starts anew as stock Elephas does."""
@@ -85,17 +81,12 @@ class RunnerConfig(Section):
     @model_validator(mode="after")
     def _shares_change_in_resident_workers(self) -> "RunnerConfig":
         stock = self.engine == "stock" or self.mode != "synchronous"
-        for name in ("min_workers", "balance", "outer_momentum", "often_epochs"):
+        for name in ("min_workers", "balance", "outer_momentum"):
             if getattr(self, name) and stock:
                 raise ValueError(
                     f"{name}={getattr(self, name)} needs engine=resident and "
                     "mode=synchronous"
                 )
-        if self.often_epochs and self.sync_every == "epoch":
-            raise ValueError(
-                f"often_epochs={self.often_epochs} needs sync_every=STEPS: without, "
-                "all epochs are averaged once"
-            )
         if self.min_workers and self.min_workers > (self.workers or self.min_workers):
             raise ValueError(
                 f"min_workers={self.min_workers} must be at most workers={self.workers}"

@@ -19,7 +19,7 @@ PLAIN = (
     *("config.training.batch_size", "config.training.optimizer"),
     *("config.runner.backend", "config.runner.precision", "config.runner.xla"),
     *("config.runner.optimizer_state", "config.runner.sync_every"),
-    *("config.runner.outer_momentum", "config.runner.often_epochs"),
+    "config.runner.outer_momentum",
 )
 
 

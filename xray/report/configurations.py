@@ -130,9 +130,7 @@ def _engine(record: RunRecord) -> str | None:
     if record.engine == "resident" and isinstance(runner, dict):
         every = runner.get("sync_every", "epoch")
         if every != "epoch":
-            often = runner.get("often_epochs")
-            at_first = f" for {often} epoch{'' if often == 1 else 's'}" if often else ""
-            words.append(f"every {every} step{'' if every == 1 else 's'}{at_first}")
+            words.append(f"every {every} step{'' if every == 1 else 's'}")
         if runner.get("optimizer_state", "kept") != "kept":
             words.append(f"optimizer {runner['optimizer_state']}")
         if runner.get("outer_momentum"):

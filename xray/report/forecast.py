@@ -60,7 +60,6 @@ def family(record: RunRecord) -> tuple[Any, ...]:
         config["data"].get("validation_fraction", 0.0),
         runner.get("optimizer_state"),
         runner.get("sync_every"),
-        runner.get("often_epochs"),
         bool(runner.get("balance")),
         bool(runner.get("outer_momentum")),
         runner.get("precision", FLOAT32),

@@ -18,7 +18,7 @@ from xray.records.record import RunRecord
 from xray.records.wording import DASH, interval, number
 
 # Settings of the resident engine that earlier versions did not write.
-LATER = ("balance", "outer_momentum", "often_epochs")
+LATER = ("balance", "outer_momentum")
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ class CheckpointFile:
         for section, names in CHANGEABLE.items():
             for name in names:
                 settings[section].pop(name, None)  # what is not set may be left out
-        for name in ("balance", "outer_momentum", "often_epochs"):
+        for name in ("balance", "outer_momentum"):
             if not settings["runner"][name]:  # earlier versions knew no such setting
                 del settings["runner"][name]
         if config.runner.min_workers is not None:

@@ -31,11 +31,10 @@ from xray.training.journal import Journal
 WORKERS, PARTS = 2, 4
 
 
-def make_journal(bucket, balance=False, often_epochs=None, **options):
-    elastic = {"min_workers": 1, "sync_every": 1, "balance": balance}
+def make_journal(bucket, balance=False, **options):
     config = bucket.config(
         data={"max_bad_fraction": 0.1},
-        runner={**elastic, "often_epochs": often_epochs},
+        runner={"min_workers": 1, "sync_every": 1, "balance": balance},
     )
     access = load_access(config.data.credentials, config.data.endpoint_url)
     journal = Journal("elephas", config, workers=WORKERS, **options)
@@ -67,20 +66,6 @@ def test_a_new_start_begins_with_the_part_that_is_missing(bucket, rounds, part):
     assert order == TrainEpoch(1, 0.5, part)
     again = coordinator.on_gather([Ready()] * WORKERS)  # after another loss
     assert again == order
-    coordinator.abandon()
-
-
-def test_an_epoch_after_the_often_averaged_ones_has_one_average(bucket):
-    journal = make_journal(bucket, often_epochs=1)
-    shares = cut_shares(journal, WORKERS)
-    assert shares[0].parts > 1
-    coordinator = make_coordinator(journal, shares)
-    order, rounds = train_an_epoch(coordinator, [1.0, 1.0], 0)
-    assert (order, rounds) == (TrainEpoch(1), shares[0].parts)
-    coordinator.on_gather(reports(shares, [1.0, 1.0]))
-    coordinator.on_average({"rounds": rounds + 1}, 0)
-    in_background(coordinator.train_epoch, 2, 1.0)
-    assert coordinator.on_gather([Done()] * WORKERS) == TrainEpoch(2)
     coordinator.abandon()
 
 

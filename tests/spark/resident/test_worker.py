@@ -65,11 +65,10 @@ def data(bucket):
 class Handler:
     """Orders epoch after epoch from the server's rounds alone, then a prediction."""
 
-    def __init__(self, dataset, workers, parts, on_gather, on_average, often=None):
+    def __init__(self, dataset, workers, parts, on_gather, on_average):
         self.train = cut_partitions(dataset.train, workers)
         self.test = cut_partitions(dataset.test, workers)
         self.parts, self.note, self.note_average = parts, on_gather, on_average
-        self.often = EPOCHS if often is None else often
         self.rounds = 0
         self.predicted = False
         self.rest = None  # of the first epoch
@@ -77,7 +76,7 @@ class Handler:
 
     def share(self, worker):
         sets = {"train": self.train[worker], "test": self.test[worker]}
-        return Share(sets, self.parts, often_epochs=self.often)
+        return Share(sets, self.parts)
 
     def on_gather(self, messages):
         self.note(messages)
@@ -85,8 +84,6 @@ class Handler:
         if not isinstance(messages[0], Ready | Done):
             return None
         epoch, part = divmod(self.rounds, self.parts)
-        if epoch >= self.often:
-            epoch, part = self.rounds - self.often * (self.parts - 1), 0
         if epoch < EPOCHS:
             rest = self.rest if epoch == 0 else None
             return TrainEpoch(epoch, part=part, rest=rest)
@@ -156,7 +153,7 @@ def assert_equal_weights(one, other, atol=2e-4):
         np.testing.assert_allclose(a, b, atol=atol)
 
 
-def trained_by_hand(data, workers, parts, state, precision=None, often=EPOCHS):
+def trained_by_hand(data, workers, parts, state, precision=None):
     """What Keras and an average by hand make of the same images."""
     models = [small_model() for _ in range(workers)]
     if precision:
@@ -165,7 +162,6 @@ def trained_by_hand(data, workers, parts, state, precision=None, often=EPOCHS):
     fresh = state_of(models[0])
     partitions = list(shards(data, workers))
     for epoch in range(EPOCHS):
-        parts = parts if epoch < often else 1
         for part in range(parts):
             images = [
                 train_epoch(model, *partition, epoch, worker, parts, part)
@@ -206,13 +202,6 @@ def test_resident_workers_equal_keras_and_an_average_by_hand(
 ):
     _, resident = fit(data, cluster, workers, parts=parts, optimizer_state=state)
     assert_equal_weights(resident, trained_by_hand(data, workers, parts, state))
-
-
-def test_workers_average_often_at_first_and_then_once_an_epoch(data, cluster):
-    handler = Handler(data[0], 2, 4, lambda messages: None, lambda rounds: None, 1)
-    server, resident = fit(data, cluster, workers=2, handler=handler)
-    assert server.rounds == 4 + (EPOCHS - 1)
-    assert_equal_weights(resident, trained_by_hand(data, 2, 4, "kept", often=1))
 
 
 def test_workers_multiply_in_the_precision_that_is_asked_for(data, cluster):

@@ -178,8 +178,7 @@ class Coordinator:
             self._outer.step(self.values)
         self._images += images
         self.journal.exchange, self._rounds = counts, counts["rounds"]
-        order, done = self._order, self._rounds - self._begun
-        if isinstance(order, TrainEpoch) and done == self.team.parts(order.epoch):
+        if self._rounds - self._begun == self.team.parts():
             self._finish(self._close_epoch(self._reports))
         return moved
 

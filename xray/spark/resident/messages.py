@@ -73,18 +73,11 @@ class Share:
             there are.
         parts: averages per epoch, the same for all workers.
         class_weights: what each finding's images weigh; None weighs them alike.
-        often_epochs: that have so many averages, while later ones have one; None: all.
     """
 
     partitions: dict[str, Partition]
     parts: int
     class_weights: np.ndarray | None = None
-    often_epochs: int | None = None
-
-    def parts_in(self, epoch: int) -> int:
-        """Averages in an epoch, from 0."""
-        seldom = self.often_epochs is not None and epoch >= self.often_epochs
-        return 1 if seldom else self.parts
 
 
 # --- From a worker, apart from the others.

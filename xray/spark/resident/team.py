@@ -44,10 +44,9 @@ class Team:
         self.rest: Rest | None = None
         self.balanced = False
 
-    def parts(self, epoch: int) -> int:
+    def parts(self) -> int:
         """Averages in the epoch under way, or in its rest."""
-        share = self.shares.result()[0]
-        return self.rest.parts if self.rest else share.parts_in(epoch)
+        return (self.rest or self.shares.result()[0]).parts
 
     def regroup(self, workers: int, order: Order | None) -> None:
         """Even shares for so many workers, and what the order has left for them.
@@ -95,10 +94,9 @@ def cut_shares(journal: Journal, workers: int) -> list[Share]:
     parts = _averages(journal, (len(part.rows) for part in partitions["train"]))
     config = journal.config
     weights = class_weights(config.training, config.weighs_labels, found.train.labels)
-    often = config.runner.often_epochs
     return [
-        Share({name: cut[n] for name, cut in partitions.items()}, parts, weights, often)
-        for n in range(workers)
+        Share({name: cut[worker] for name, cut in partitions.items()}, parts, weights)
+        for worker in range(workers)
     ]
 
 
@@ -145,8 +143,6 @@ def cut_rest(
     """
     rows = [_untrained(journal, before, order, n) for n in range(len(before))]
     rest = np.sort(np.concatenate(rows))
-    if after[0].parts_in(order.epoch) == 1:
-        return Rest(rest, 1)
     images = (np.isin(s.partitions["train"].rows, rest).sum() for s in after)
     return Rest(rest, _averages(journal, images))
 
@@ -158,7 +154,7 @@ def _untrained(
     recipe, share = journal.config.training, shares[worker].partitions["train"]
     rows = _readable(journal, share)
     visited = rows[epoch_order(len(rows), recipe.seed, order.epoch, worker)]
-    parts = shares[worker].parts_in(order.epoch)
+    parts = shares[worker].parts
     if order.rest:
         visited, parts = visited[np.isin(visited, order.rest.rows)], order.rest.parts
     trained = epoch_parts(visited, recipe.batch_size, parts)[: order.part]

@@ -139,7 +139,7 @@ class ResidentTraining:
         self.link.gather(Loaded(bad, self.cached))
         self.link.meet()  # before anything is trained
         self._take_weights()
-        self.feed, self.share = self._feed(share), share
+        self.feed, self.parts = self._feed(share), share.parts
         self.pipeline = training_pipeline(self.feed)
         order = self.link.gather(Ready())
         while not isinstance(order, End):
@@ -177,7 +177,7 @@ class ResidentTraining:
         )
         self.sets["train"] = after
         self.link.gather(Loaded({"train": after[2]}, 0))
-        self.feed, self.share = self._feed(share), share
+        self.feed, self.parts = self._feed(share), share.parts
         self.pipeline = training_pipeline(self.feed)
 
     def _feed(self, share: Share) -> Feed:
@@ -225,8 +225,7 @@ class ResidentTraining:
             unfreeze(self.model, make_optimizer(recipe))
             self.frozen = False
             self._trace()
-        feed.epoch, feed.left = order.epoch, None
-        feed.parts = self.share.parts_in(order.epoch)
+        feed.epoch, feed.parts, feed.left = order.epoch, self.parts, None
         if order.rest:
             feed.parts = order.rest.parts
             feed.left = np.isin(self.sets["train"][0].rows, order.rest.rows)
