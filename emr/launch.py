@@ -3,11 +3,13 @@
     python -m emr.launch sweep --executors 1 2 4 8 --config my.yaml --dry-run
     python -m emr.launch sweep --executors 1 2 4 8 --config my.yaml
     python -m emr.launch check --config my.yaml
+    python -m emr.launch rehearse --executors 1 2 --config my.yaml --hadoop hadoop-jars
     python -m emr.launch status | logs [RUN] | fetch SWEEP | terminate [SWEEP]
     python -m emr.launch baselines --config my.yaml
     python -m emr.launch pack
 
-`check` looks at all that can be known to fail before a node is paid for. `sweep` packs
+`check` looks at all that can be known to fail before a node is paid for; `rehearse`
+runs the same steps on Hadoop's YARN on this machine, in place of EMR's. `sweep` packs
 and uploads code and Python, starts a cluster, runs one step per executor count and
 repeat, fetches every record as soon as it is there, writes the report and ends the
 cluster, whatever happens. The same command again takes up where it ended.
@@ -28,6 +30,7 @@ from emr.estimate import as_table
 from emr.follow import Patience
 from emr.packaging import build_environment
 from emr.plan import Sweep
+from emr.rehearse import PREFIX, rehearse
 from emr.settings import CLUSTER, load_settings
 from xray.common.command import command
 from xray.common.errors import UserError
@@ -35,6 +38,7 @@ from xray.common.processes import interrupt_on_termination
 from xray.config.file import load_config
 from xray.config.options import add_config_options, add_set_option
 from xray.report.costs import PRICES, load_prices
+from xray.storage.credentials import load_access
 
 CONFIG = Path("experiments/configs/published.yaml")
 
@@ -50,12 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    sweep = commands.make_sweep(
-        load_settings(options.cluster, options.cluster_set),
-        load_config(options.config, options.set),
-        options.executors,
-        options.repeats,
-    )
+    sweep = _asked_for(options, options.executors, options.repeats)
     prices = load_prices(options.prices)
     if options.dry_run:
         plan = commands.dry_run(sweep, prices, options.results)
@@ -68,8 +67,16 @@ def _sweep(options: argparse.Namespace) -> int:
     return 0
 
 
+def _rehearse(options: argparse.Namespace) -> int:
+    sweep = _asked_for(options, options.executors, options.repeats)
+    access = load_access(options.credentials)
+    rehearse(sweep, options.hadoop, access, options.results)
+    commands.report(options.results, load_prices(options.prices))
+    return 0
+
+
 def _check(options: argparse.Namespace) -> int:
-    sweep = _one_run(options)
+    sweep = _asked_for(options)
     for found in checks(_aws(options), sweep):
         print(f"ok: {found}", flush=True)
     print(
@@ -79,14 +86,16 @@ def _check(options: argparse.Namespace) -> int:
     return 0
 
 
-def _one_run(options: argparse.Namespace) -> Sweep:
+def _asked_for(
+    options: argparse.Namespace, executors: Sequence[int] = (1,), repeats: int = 1
+) -> Sweep:
     settings = load_settings(options.cluster, options.cluster_set)
     config = load_config(options.config, options.set)
-    return commands.make_sweep(settings, config, [1], 1)
+    return commands.make_sweep(settings, config, executors, repeats)
 
 
 def _baselines(options: argparse.Namespace) -> int:
-    sweep = _one_run(options)
+    sweep = _asked_for(options)
     print(instructions(sweep, options.instance_type, options.gpu_instance_type))
     return 0
 
@@ -144,10 +153,19 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument(
         "--json", action="store_true", help="with --dry-run: the exact requests as well"
     )
-    sweep.add_argument("--results", type=Path, default=Path("results"))
-    sweep.add_argument("--prices", type=Path, default=PRICES)
+    _add_results(sweep, Path("results"))
     _add_build(sweep)
     sweep.add_argument("--poll-seconds", type=float, default=30)
+    trial = _command(
+        commands_, "rehearse", _rehearse, "a sweep's steps, on YARN on this machine"
+    )
+    add_config_options(trial, default=CONFIG)
+    trial.add_argument("--executors", type=int, nargs="+", required=True)
+    trial.add_argument("--repeats", type=int, default=1)
+    trial.add_argument(
+        "--hadoop", type=Path, required=True, help="folder of Hadoop's jars"
+    )
+    _add_results(trial, Path("results", PREFIX))
     check = _command(commands_, "check", _check, "what a sweep needs of AWS")
     add_config_options(check, default=CONFIG)
     baselines = _command(
@@ -183,6 +201,11 @@ def _command(parent: Any, name: str, run: Any, text: str) -> argparse.ArgumentPa
         help="YAML file with AWS keys for this program; never sent to the cluster",
     )
     return parser
+
+
+def _add_results(parser: argparse.ArgumentParser, default: Path) -> None:
+    parser.add_argument("--results", type=Path, default=default)
+    parser.add_argument("--prices", type=Path, default=PRICES)
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:

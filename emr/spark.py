@@ -3,9 +3,10 @@
 from emr.settings import ClusterSettings
 from xray.config.runners import ELEPHAS
 
-ENVIRONMENT = "/opt/xray/environment"
-"""Where bootstrap.sh unpacks Python on every node."""
-CODE = "/opt/xray/code"
+NODE_FOLDER = "/opt/xray"
+"""Where bootstrap.sh unpacks Python and our code on every node."""
+ENVIRONMENT = f"{NODE_FOLDER}/environment"
+CODE = f"{NODE_FOLDER}/code"
 PYTHON = f"{ENVIRONMENT}/bin/python"
 
 

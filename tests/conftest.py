@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,6 +144,24 @@ def own_bucket(tmp_path) -> Bucket:
         yield Bucket(server, tmp_path / "s3" / "nih", credentials)
 
 
+@pytest.fixture(scope="session")
+def hadoop(tmp_path_factory):
+    """A folder with Hadoop's jars."""
+    if not shutil.which("mvn"):
+        require("yarn", "Maven, which fetches Hadoop, is not installed")
+    folder = tmp_path_factory.mktemp("hadoop")
+    fetched = subprocess.run(
+        ["mvn", "-q", "-B", "-f", "tests/yarn/pom.xml", "-DincludeScope=runtime"]
+        + ["dependency:copy-dependencies", f"-DoutputDirectory={folder}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if fetched.returncode:
+        require("yarn", f"Maven cannot fetch Hadoop: {fetched.stdout[-300:]}")
+    return folder
+
+
 @pytest.fixture
 def faulty(bucket, tmp_path, monkeypatch) -> tuple[FaultyS3, Bucket]:
     """A proxy before `bucket`, and that bucket through it, with 30 s of patience."""
@@ -176,25 +195,26 @@ def held_out(config: RunConfig) -> tuple[Subset, np.ndarray]:
 @pytest.fixture(scope="session")
 def saved_model(tmp_path_factory) -> Path:
     """An untrained model of 32x32 pixels as a .keras file with its sidecar."""
+    path = tmp_path_factory.mktemp("model") / "tiny"
+    data = {"images": "s3://nih/images/", "labels": "s3://nih/labels.csv"}
+    save_untrained_model(path, {**data, "image_size": 32}, {"Mass": {"youden": 0.25}})
+    return path.with_suffix(".keras")
+
+
+def save_untrained_model(
+    path: Path, data: dict, thresholds: dict[str, dict[str, float]] | None = None
+) -> None:
+    """Save a tiny model of such data under `path`, without a suffix."""
     from tests.factories import make_record
     from xray.model.network import build_model
     from xray.model.saved import save_model
     from xray.model.sidecar import ModelInfo
 
-    settings = {
-        "data": {
-            "images": "s3://nih/images/",
-            "labels": "s3://nih/labels.csv",
-            "image_size": 32,
-        },
-        "model": {"backbone": "Tiny", "head_units": [8], "pooling": "avg"},
-    }
-    config = RunConfig.model_validate(settings)
+    model = {"backbone": "Tiny", "head_units": [8], "pooling": "avg"}
+    config = RunConfig.model_validate({"data": data, "model": model})
     info = ModelInfo.of_run(make_record(config=config.to_dict()), "last", 2, True)
-    info = info.model_copy(update={"thresholds": {"Mass": {"youden": 0.25}}})
-    path = tmp_path_factory.mktemp("model") / "tiny"
+    info = info.model_copy(update={"thresholds": thresholds})
     save_model(build_model(config), info, path)
-    return path.with_suffix(".keras")
 
 
 @pytest.fixture
