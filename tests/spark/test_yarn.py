@@ -1,7 +1,9 @@
 """spark-submit --master yarn on Hadoop's own YARN."""
 
+import contextlib
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pandas as pd
 import pyspark
 import pytest
 
-from tests.conftest import ROOT, require, run_script
+from tests.conftest import ROOT, run_script
 from tests.runners.test_runners import read_record
 from tests.spark.resident.test_kills import (
     EXACT,
@@ -29,24 +31,6 @@ from xray.spark.resident.watch import TOLD_TO_GO
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 WORKERS = 4
-
-
-@pytest.fixture(scope="module")
-def hadoop(tmp_path_factory):
-    """A folder with Hadoop's jars."""
-    if not shutil.which("mvn"):
-        require("yarn", "Maven, which fetches Hadoop, is not installed")
-    folder = tmp_path_factory.mktemp("hadoop")
-    fetched = subprocess.run(
-        ["mvn", "-q", "-B", "-f", "tests/yarn/pom.xml", "-DincludeScope=runtime"]
-        + ["dependency:copy-dependencies", f"-DoutputDirectory={folder}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    if fetched.returncode:
-        require("yarn", f"Maven cannot fetch Hadoop: {fetched.stdout[-300:]}")
-    return folder
 
 
 def submit(hadoop, *arguments):
@@ -139,29 +123,68 @@ def test_it_stages_and_scores_as_on_this_machine_alone(
     np.testing.assert_allclose(there[[*FINDINGS]], here[[*FINDINGS]], atol=1e-6)
 
 
-REFRESH = "org.apache.hadoop.yarn.client.cli.RMAdminCLI -refreshNodes -g 600 -server"
+REFRESH = ("RMAdminCLI", "-refreshNodes", "-g", "600", "-server")
+
+
+def tell_yarn(found, *words):
+    """What YARN answers a program of Hadoop's own."""
+    program, *words = words
+    jars = Path(pyspark.__file__).parent / "jars"
+    java = [f"{found['JAVA_HOME']}/bin/java", "-cp"]
+    java += [f"{found['HADOOP_CONF_DIR']}:{jars}/*"]
+    told = subprocess.run(
+        [*java, f"org.apache.hadoop.yarn.client.cli.{program}", *words],
+        env=os.environ | found,
+        stdout=PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert told.returncode == 0
+    return told.stdout
+
+
+@contextlib.contextmanager
+def training(hadoop, bucket, folder, *settings):
+    """A program whose two executors train, in an epoch after the first; its YARN."""
+    run = arguments(
+        "elephas_spark",
+        exact_config(bucket, folder),
+        folder / "results",
+        *("runner.workers=2", "training.epochs=150", *settings),
+    )
+    command = ["spark-submit", "--master", "yarn", "--num-executors", "2"]
+    command += ["--executor-memory", "512m", *map(str, run)]
+    with start_yarn(hadoop, nodes=2, memory_mb=2560) as found:
+        environment = os.environ | found | scripts_first()
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=PIPE, stderr=STDOUT, text=True
+        )
+        wait_for_an_epoch(process, folder / "results")
+        yield process, found
+
+
+def test_an_application_that_yarn_ends_is_one_line(hadoop, bucket, tmp_path):
+    with training(hadoop, bucket, tmp_path) as (process, found):
+        listed = tell_yarn(found, "ApplicationCLI", "application", "-list")
+        (application,) = re.findall(r"^ *(application_\w+)", listed, re.MULTILINE)
+        tell_yarn(found, "ApplicationCLI", "application", "-kill", application)
+        said = process.communicate(timeout=100)[0]
+    assert process.returncode == 2, said[-3000:]
+    (line,) = (line for line in said.splitlines() if line.startswith("error: "))
+    assert f"yarn has ended the application {application}" in line
+    assert "was killed by user" in line
+    assert "--resume" in line
+    record = read_record(tmp_path / "results")
+    assert record.status == "failed"
+    assert "was killed by user" in record.error
 
 
 def test_a_node_that_is_told_to_go_finishes_its_round(hadoop, bucket, tmp_path):
     """As EMR has it when a cluster is made smaller: YARN awaits what runs there."""
-    config = exact_config(bucket, tmp_path)
-    run = arguments("elephas_spark", config, tmp_path / "results")
-    elastic = ("runner.workers=2", "runner.min_workers=1", "training.epochs=150")
-    settings = [part for setting in elastic for part in ("--set", setting)]
-    jars = Path(pyspark.__file__).parent / "jars"
-    with start_yarn(hadoop, nodes=2, memory_mb=2560) as found:
-        folder = Path(found["HADOOP_CONF_DIR"])
-        environment = os.environ | found | scripts_first()
-        command = ["spark-submit", "--master", "yarn", "--num-executors", "2"]
-        command += ["--executor-memory", "512m", *map(str, [*run, *settings])]
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=PIPE, stderr=STDOUT, text=True
-        )
-        wait_for_an_epoch(process, tmp_path / "results")
-        (folder / EXCLUDED).write_text("127.0.0.3\n")
-        java = [f"{found['JAVA_HOME']}/bin/java", "-cp", f"{folder}:{jars}/*"]
-        told = subprocess.run([*java, *REFRESH.split()], env=environment, timeout=60)
-        assert told.returncode == 0
+    with training(hadoop, bucket, tmp_path, "runner.min_workers=1") as started:
+        process, found = started
+        Path(found["HADOOP_CONF_DIR"], EXCLUDED).write_text("127.0.0.3\n")
+        tell_yarn(found, *REFRESH)
         said = process.communicate(timeout=300)[0]
     assert process.returncode == 0, said[-3000:]
     assert "An executor is told to go" in said

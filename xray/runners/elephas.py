@@ -70,7 +70,7 @@ def run(config: RunConfig, journal: Journal | None = None) -> RunRecord:
                     train_stock(journal, cluster, model, access, dataset)
             return build_record(journal)
         except Exception:
-            cluster.check_java()  # the cause of whatever else is raised
+            cluster.check_alive()  # the cause of whatever else is raised
             raise
         finally:
             cluster.stop()

@@ -1,14 +1,14 @@
 """A Spark context for training: settings, Java and our code on the executors."""
 
-import contextlib
 import os
 import signal
 import socket
 import sys
 import threading
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import wait
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,17 @@ from xray.common.errors import UserError
 from xray.common.java import find_java_home
 from xray.common.processes import interrupts_held_back
 from xray.config.run import RunnerConfig
+from xray.spark.executors import (
+    any_leaving,
+    drop_executors,
+    last_failure,
+    why_ended,
+)
 from xray.spark.memory import fit_containers
 from xray.spark.settings import check_master, thread_environment, training_conf
 from xray.spark.slots import (
     cancel_jobs,
     executors_awaited,
-    may_change,
     slots,
     wait_for_slots,
 )
@@ -70,8 +75,8 @@ class Cluster:
         if self.ours:
             wait([in_background(self.context.stop)], STOP_SECONDS)
 
-    def check_java(self) -> None:
-        """Say so when this program's own Java process has ended.
+    def check_alive(self) -> None:
+        """Say so when the cluster, or this program's own Java, has ended under it.
 
         Raises:
             UserError: it has.
@@ -85,6 +90,14 @@ class Cluster:
                 f"Spark's Java process ended unasked (code {code}), as it does without "
                 "enough memory. Raise runner.executor_memory with a local master, else "
                 "spark.driver.memory in runner.spark_conf, and go on with --resume."
+            )
+        told = why_ended(self.context)
+        if told is not None:
+            raise UserError(
+                f"{self.context.master} has ended the application "
+                f"{self.context.applicationId}: {told or 'it was killed, or failed'}. "
+                "Look at the executors' logs, and go on: a run with --resume, all else "
+                "with the same command."
             )
 
     def slots(self) -> int:
@@ -107,53 +120,36 @@ class Cluster:
         return 0 if self.min_workers is None else min(self.workers, self.slots())
 
     def leaving(self) -> bool:
-        """Whether an executor at work is told to go, and gets nothing more to do.
-
-        As on a spot node that is about to be taken away.
-        """
-        if not may_change(self.context):
-            return False
-        backend = self.context._jsc.sc().schedulerBackend()
-        return any(
-            executor.activeTasks() and not backend.isExecutorActive(executor.id())
-            for executor in self._executors()
-        )
+        """Whether an executor at work is told to go; see `executors.any_leaving`."""
+        return any_leaving(self.context)
 
     def drop_executors(self, address: str) -> None:
-        """Give up the executors of a host that is silent; Spark would take a minute."""
-        from py4j.protocol import Py4JError
-
-        for executor in self._executors():
-            host = executor.hostPort().rpartition(":")[0]
-            with contextlib.suppress(OSError, Py4JError):
-                if socket.gethostbyname(host) == address:
-                    self.context._jsc.sc().killAndReplaceExecutor(executor.id())
-
-    def _executors(self) -> list[Any]:
-        """Spark's summaries of those that have not ended."""
-        found = self.context._jsc.sc().statusStore().executorList(True)
-        summaries = map(found.apply, range(found.size()))
-        return [executor for executor in summaries if executor.id() != "driver"]
+        """Give up the executors of a silent host; see `executors.drop_executors`."""
+        drop_executors(self.context, address)
 
     def cancel_jobs(self) -> None:
         """Fail the jobs under way; see `slots.cancel_jobs`."""
         cancel_jobs(self.context)
 
-    def executors_awaited(self) -> AbstractContextManager[None]:
-        """Ends the block's jobs, with a UserError, when no executor comes any more."""
-        return executors_awaited(self.context, self.wait_seconds)
+    @contextmanager
+    def executors_awaited(self) -> Iterator[None]:
+        """Ends the block's jobs when no executor comes any more.
+
+        Raises:
+            UserError: none comes, or the cluster or Java has ended; see `check_alive`.
+        """
+        try:
+            with executors_awaited(self.context, self.wait_seconds):
+                yield
+        except UserError:
+            raise
+        except Exception:
+            self.check_alive()  # the cause of whatever else is raised
+            raise
 
     def last_failure(self) -> str | None:
-        """Why Spark last had to start a stage again, in one line; None: it had not."""
-        scala, gateway = self.context._jsc.sc(), self.context._gateway
-        failed = gateway.jvm.java.util.ArrayList()
-        failed.add(gateway.jvm.org.apache.spark.status.api.v1.StageStatus.FAILED)
-        none, empty = gateway.new_array(gateway.jvm.double, 0), failed.subList(0, 0)
-        stages = scala.statusStore().stageList(failed, False, False, none, empty)
-        if not stages.size():
-            return None
-        reason = stages.apply(0).failureReason()  # the newest comes first
-        return " ".join(reason.get().split()) if reason.isDefined() else None
+        """Why Spark last had to start a stage again; see `executors.last_failure`."""
+        return last_failure(self.context)
 
     def driver_address(self) -> str:
         """This machine's address as the executors reach it: only there do we listen.
