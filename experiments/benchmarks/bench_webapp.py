@@ -37,7 +37,7 @@ from xray.records.benchmark import write_benchmark
 from xray.webapp.child import Page, serve_page
 
 CONFIG = EXPERIMENTS / "configs" / "nih-sample.yaml"
-PATH = "/api/v1/predict?explain=all"  # as the page asks
+PATH = "/api/v1/predictions?explain=all"  # as the page asks
 ALLOWED = {"200", "429", "503"}
 WARMUP = 5  # answers that are not counted
 NO_LIMIT = 1_000_000  # uploads a minute

@@ -394,6 +394,26 @@ def test_several_models_are_told_apart_by_their_id(scorer):
     )
 
 
+def test_one_upload_is_read_by_every_model(scorer):
+    info = scorer.info.model_copy(update={"model_id": "other"})
+    other = Scorer(place_model("avg"), info, "place")
+    client = create_app([scorer, other], limits=Limits(uploads_per_minute=3))
+    client = client.test_client()
+    asked = "?explain=all&preview=true"
+    first, second = client.post(f"{PREDICT}ions{asked}", data=CHEST).json["predictions"]
+    alone = [
+        client.post(f"{PREDICT}{asked}&model={model_id}", data=CHEST).json
+        for model_id in (scorer.info.model_id, "other")
+    ]
+    assert first == alone[0]
+    assert second["findings"] != first["findings"]
+    assert second["image"].pop("preview") is None, "it is the first's"
+    del alone[1]["image"]["preview"]
+    assert second == alone[1]
+    refused = client.post(f"{PREDICT}ions", data=CHEST)
+    assert refused.status_code == 429, "it counted as one"
+
+
 def test_a_model_without_feature_map_is_refused():
     import keras
 

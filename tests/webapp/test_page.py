@@ -1,5 +1,6 @@
 """The page in a real browser, served by a process of its own."""
 
+import contextlib
 import csv
 import io
 import json
@@ -9,10 +10,11 @@ import pytest
 from PIL import Image
 
 from experiments.benchmarks.webapp_screenshots import BROWSERS
-from tests.conftest import require
+from tests.conftest import require, save_untrained_model
 from tests.pictures import encode, noise
 from tests.report.page.test_build import CHROMIUM_ARGUMENTS
 from xray.local.dicom import encode_dicom
+from xray.webapp.child import serve_page
 
 pytestmark = pytest.mark.slow
 FINDING = "input[type=radio]"
@@ -42,7 +44,12 @@ def browser():
 @pytest.fixture
 def page(browser, address, request):
     """The page, at phone width unless a test asks for another; nothing may go wrong."""
-    options = getattr(request, "param", {})
+    with opened(browser, address, **getattr(request, "param", {})) as page:
+        yield page
+
+
+@contextlib.contextmanager
+def opened(browser, address, **options):
     page = browser.new_page(
         **{"viewport": {"width": 390, "height": 844}, "reduced_motion": "reduce"}
         | options
@@ -232,6 +239,59 @@ def test_another_finding_sends_nothing(page):
     assert not sent
 
 
+@pytest.fixture(scope="module")
+def two_models(saved_model, tmp_path_factory):
+    """A page with a second model, of other findings."""
+    data = {"label_schema": "chexpert", "images": "images/", "image_size": 48}
+    other = tmp_path_factory.mktemp("model") / "other"
+    save_untrained_model(other, {**data, "labels": "labels.csv"})
+    model = other.with_suffix(".keras")
+    with serve_page("--model", saved_model, "--model", model) as page:
+        yield page.address
+
+
+def test_another_model_sends_nothing_and_stands_beside_the_first(browser, two_models):
+    chest = encode(noise(64))
+    with opened(browser, two_models) as page:
+        upload(page, ("chest.png", chest))
+        wait_for_cards(page, 1)
+        sent = []
+        page.on("request", lambda request: sent.append(request.url))
+        page.locator(FINDING).first.check()  # which the other may not know
+        page.locator("#model").select_option(index=1)
+        assert page.locator(".finding").count() == 14
+        assert "read by Tiny 48 px" in page.text_content(".facts")
+        page.get_by_text("All models side by side").click()
+        assert violations(page) == ""
+        rows = page.evaluate(
+            """() => [...document.querySelectorAll('.compare tr')].map(
+              (row) => [...row.cells].map((cell) => cell.textContent))"""
+        )
+        assert not sent
+        url = f"{two_models}api/v1/predictions"
+        answers = page.request.post(url, data=chest).json()["predictions"]
+    assert [len(answer["findings"]) for answer in answers] == [15, 14]
+    heads, *rows = rows
+    assert [head.partition(" px")[0] for head in heads[1:]] == ["Tiny 32", "Tiny 48"]
+    shown = {name: cells for name, *cells in rows}
+    assert list(shown)[-1] == "No Finding"
+    known = [
+        {one["name"].replace("_", " "): one for one in a["findings"]} for a in answers
+    ]
+    assert shown.keys() == known[0].keys() | known[1].keys()
+    for name, cells in shown.items():
+        for cell, findings in zip(cells, known, strict=True):
+            if name not in findings:
+                assert cell == "–"
+                continue
+            one = findings[name]
+            assert float(cell.partition("%")[0]) == pytest.approx(
+                100 * one["probability"], abs=0.5
+            )
+            above = one["probability"] >= one["threshold"]["value"]
+            assert ("at or above its threshold" in cell) == above
+
+
 def test_many_pictures_wait_their_turn_in_the_page(page):
     """Of a server that is busy at times, all are answered, four at a time."""
     under_way, most, refused = set(), [], []
@@ -333,7 +393,9 @@ def test_a_file_that_calls_itself_no_chest_x_ray_is_told(page):
 def test_a_picture_of_something_else_is_told(page):
     def unlike(route):
         answer = route.fetch()
-        route.fulfill(response=answer, json=answer.json() | {"unlike": 1.2})
+        (said,) = answer.json()["predictions"]
+        changed = {"predictions": [said | {"unlike": 1.2}]}
+        route.fulfill(response=answer, json=changed)
 
     page.route("**/predict*", unlike, times=1)
     upload(page, ("flower.png", encode(noise(48))))

@@ -86,6 +86,13 @@ class Prediction(ApiAnswer):
     """With explain=all: of every finding, in their order."""
 
 
+class Predictions(ApiAnswer):
+    """What every model that is served says of one picture."""
+
+    predictions: list[Prediction]
+    """The default model's first, which alone has the preview."""
+
+
 class Model(ApiAnswer):
     """A saved model that is served here."""
 
@@ -126,4 +133,4 @@ class Problem(ApiAnswer):
     detail: str
 
 
-ANSWERS = (Prediction, Models, Model, Health, Problem)
+ANSWERS = (Prediction, Predictions, Models, Model, Health, Problem)

@@ -1,10 +1,13 @@
 """The JSON API under /api/v1."""
 
+from collections.abc import Sequence
+
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel
 
 from xray.webapp import answers
 from xray.webapp.openapi import describe_api
+from xray.webapp.scoring import Scorer
 from xray.webapp.service import describe, predict, service
 from xray.webapp.uploads import read_picture, upload_content
 
@@ -14,19 +17,30 @@ api = Blueprint("api", __name__, url_prefix="/api/v1")
 @api.post("/predict")
 def post_predict() -> Response:
     """Probabilities of one X-ray, and a heat map when asked for."""
+    (prediction,) = _predict([service().scorer(request.args.get("model"))])
+    return _answer(prediction)
+
+
+@api.post("/predictions")
+def post_predictions() -> Response:
+    """The same by every model, of one upload."""
+    predictions = _predict(service().scorers)
+    return _answer(answers.Predictions(predictions=predictions))
+
+
+def _predict(scorers: Sequence[Scorer]) -> list[answers.Prediction]:
+    """What the models say of the picture in this request; the first has its preview."""
     parts = service()
-    scorer = parts.scorer(request.args.get("model"))
     parts.rate.take(request.remote_addr or "")
     content = upload_content()
+    explain = request.args.get("explain")
+    preview = request.args.get("preview") == "true"
     with parts.gate.enter():
         picture = read_picture(content, parts.limits.pixels)
-        prediction = predict(
-            scorer,
-            picture,
-            explain=request.args.get("explain"),
-            with_preview=request.args.get("preview") == "true",
-        )
-    return _answer(prediction)
+        return [
+            predict(scorer, picture, explain, preview and scorer is scorers[0])
+            for scorer in scorers
+        ]
 
 
 @api.get("/models")

@@ -38,6 +38,7 @@ def describe_api(limits: Limits) -> dict[str, Any]:
         },
         "paths": {
             "/api/v1/predict": {"post": _predict(limits)},
+            "/api/v1/predictions": {"post": _predict_by_all(limits)},
             "/api/v1/models": {"get": _get("The models that are served.", "Models")},
             "/api/v1/models/{model_id}": {
                 "get": _get("One model.", "Model", 404)
@@ -82,6 +83,13 @@ def _predict(limits: Limits) -> dict[str, Any]:
             | {"multipart/form-data": form},
         },
     }
+
+
+def _predict_by_all(limits: Limits) -> dict[str, Any]:
+    by_one = _predict(limits)
+    answered = _get("The same by every model.", "Predictions", *PROBLEMS)
+    asked = [each for each in by_one["parameters"] if each["name"] != "model"]
+    return {**by_one, **answered, "parameters": asked}
 
 
 def _get(summary: str, schema: str, *problems: int) -> dict[str, Any]:

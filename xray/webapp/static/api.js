@@ -10,19 +10,18 @@ export class Refused extends Error {
   }
 }
 
-/** What the server says of one picture, with the heat map of every finding.
+/** What each model says of one picture, with the heat map of every finding.
  * @param {Blob} file
- * @param {{model?: string, preview?: boolean, signal: AbortSignal,
+ * @param {{preview?: boolean, signal: AbortSignal,
  *   onWait: (seconds: number) => void}} options `onWait` is told of a busy server
  */
-export async function predict(file, { model, preview, signal, onWait }) {
+export async function predict(file, { preview, signal, onWait }) {
   const query = new URLSearchParams({ explain: "all" });
-  if (model) query.set("model", model);
   if (preview) query.set("preview", "true");
   const request = { method: "POST", body: file, signal };
   for (let waited = 0; ; ) {
-    const response = await ask(`api/v1/predict?${query}`, request);
-    if (response.ok) return response.json();
+    const response = await ask(`api/v1/predictions?${query}`, request);
+    if (response.ok) return (await response.json()).predictions;
     const seconds = Number(response.headers.get("Retry-After"));
     waited += seconds;
     if (!seconds || waited > PATIENCE_SECONDS) {

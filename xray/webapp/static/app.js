@@ -9,7 +9,7 @@ import { Queue } from "./queue.js";
 
 const $ = (id) => document.getElementById(id);
 const MOST_OPEN = 4; // pictures; the earlier ones are rows of a table
-const cards = new Map(); // card -> {file, abort, answers: model -> its answer}
+const cards = new Map(); // card -> {file, abort, answers: one of each model}
 const open = new Set(); // cards, the one that was opened last at the end
 const queue = new Queue(4);
 const earlier = new Earlier($("earlier"), (card) => {
@@ -20,7 +20,7 @@ const earlier = new Earlier($("earlier"), (card) => {
 function add(name, file) {
   const onChange = (changed) => earlier.has(changed) && earlier.set(changed);
   const card = new Card(name, { onRemove: remove, onExplain: explain, onChange });
-  cards.set(card, { file, answers: new Map() });
+  cards.set(card, { file });
   show(card);
   update();
   return score(card);
@@ -38,44 +38,49 @@ function show(card) {
   earlier.set(first);
 }
 
-/** Show what the chosen model says of a picture; ask for it, if that is not known. */
+/** Ask what the models say of a picture, and show it. */
 async function score(card) {
   const entry = cards.get(card);
-  const model = $("model")?.value;
-  entry.abort?.abort();
   entry.abort = new AbortController();
   const { signal } = entry.abort;
   try {
-    const prediction = entry.answers.get(model) ?? (await ask(card, model, signal));
-    const picture = card.picture ?? (await read(entry.file, prediction.image.preview));
+    const answers = await ask(card, signal);
+    const picture = await read(entry.file, answers[0].image.preview);
     signal.throwIfAborted();
-    entry.answers.set(model, prediction);
-    card.show(prediction, picture, title(prediction.model_id));
-    card.list($("sort").checked);
-    say(card.summary());
+    entry.answers = answers;
+    card.take(answers, picture, titles());
+    showChosen(card);
   } catch (error) {
     fail(card, error);
   }
 }
 
-/** A model's name, where there are several. */
-function title(model) {
-  const options = [...($("model")?.options ?? [])];
-  return options.find(({ value }) => value === model)?.textContent;
+/** Show what the chosen model says of a picture; nothing, where that is not known yet. */
+function showChosen(card) {
+  if (!cards.get(card).answers) return;
+  card.show($("model")?.value);
+  card.list($("sort").checked);
+  say(card.summary());
 }
 
-async function ask(card, model, signal) {
+/** The models' names by their ids, where there are several. */
+function titles() {
+  const options = [...($("model")?.options ?? [])];
+  return new Map(options.map(({ value, textContent }) => [value, textContent]));
+}
+
+async function ask(card, signal) {
   const { file } = cards.get(card);
   card.setBusy("Waiting …");
   if (file.size > $("files").dataset.bytes) {
     const mib = (file.size / 2 ** 20).toFixed(1);
     throw new Refused(`It has ${mib} MiB, more than this server takes.`);
   }
-  const preview = !card.picture && !(await isShowable(file));
+  const preview = !(await isShowable(file));
   const onWait = (seconds) => card.setBusy(`Busy, again in ${seconds} s …`);
   return queue.run(() => {
     card.setBusy("Reading …");
-    return predict(file, { model, preview, signal, onWait });
+    return predict(file, { preview, signal, onWait });
   }, signal);
 }
 
@@ -186,7 +191,10 @@ $("sort").addEventListener("change", () => {
   for (const card of cards.keys()) card.list($("sort").checked);
 });
 
-const scored = () => [...cards.keys()].filter(({ prediction }) => prediction);
+const scored = () =>
+  [...cards].flatMap(([{ name }, { answers }]) =>
+    (answers ?? []).map((prediction) => ({ name, prediction })),
+  );
 $("csv").addEventListener("click", () => save("xray.csv", "text/csv", asCsv(scored())));
 $("json").addEventListener("click", () => save("xray.json", "application/json", asJson(scored())));
 $("print").addEventListener("click", () => print());
@@ -199,7 +207,7 @@ $("clear").addEventListener("click", () => {
 
 $("model")?.addEventListener("change", (event) => {
   $("card-link").href = event.target.selectedOptions[0].dataset.card;
-  for (const card of cards.keys()) score(card);
+  for (const card of cards.keys()) showChosen(card);
 });
 
 // Anywhere on the page, so that a near miss does not open the file in place of it.

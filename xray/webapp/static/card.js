@@ -1,11 +1,11 @@
 // One picture on the page: its view, its sliders and its findings.
 
+import { compare } from "./compare.js";
 import { paintHeat } from "./heat.js";
 import { throughWindow } from "./picture.js";
+import { isAbove, isNone, label, percent } from "./wording.js";
 import { Viewer } from "./viewer.js";
 
-/** Some archives write "No Finding", some "No finding". */
-const isNone = ({ name }) => name.toLowerCase() === "no finding";
 let cards = 0;
 
 export class Card {
@@ -59,20 +59,31 @@ export class Card {
     this.onChange(this);
   }
 
-  /** Show an answer of the API; the picture, if it has not come before.
-   * @param {string} model's name, where there are several
+  /** Keep the picture, and what the API answers of it.
+   * @param {object[]} answers one of each model
+   * @param {Map<string, string>} titles of the models by their ids, where they are several
    */
-  show(prediction, picture, model) {
-    this.picture ??= picture;
+  take(answers, picture, titles) {
+    Object.assign(this, { answers, picture, titles });
+    const part = this.element.querySelector(".compare");
+    part.hidden = answers.length < 2;
+    if (!part.hidden) compare(part.querySelector("table"), answers, titles);
+  }
+
+  /** Show what one of the models says, the first without a choice. */
+  show(model) {
+    const prediction = this.answers.find(({ model_id }) => model_id === model) ?? this.answers[0];
     this.prediction = prediction;
     const { kind, width, height } = prediction.image;
     const doubt = this.doubt();
-    const by = model ? `, read by ${model}` : "";
+    const title = this.titles.get(prediction.model_id);
+    const by = title ? `, read by ${title}` : "";
     this.element.querySelector(".facts").textContent = `${kind}, ${width}×${height} pixels${by}`;
     const warning = this.element.querySelector(".doubt");
     warning.hidden = doubt === null;
     warning.textContent = doubt === null ? "" : `Is this a chest X-ray? ${doubt}`;
-    this.explain(this.finding ?? prediction.heat_map.finding);
+    const known = prediction.findings.some(({ name }) => name === this.finding);
+    this.explain(known ? this.finding : prediction.heat_map.finding);
     this.setBusy(null);
   }
 
@@ -204,22 +215,8 @@ function clone(id) {
   return document.getElementById(id).content.firstElementChild.cloneNode(true);
 }
 
-function isAbove({ probability, threshold }) {
-  return probability >= threshold.value;
-}
-
 /** What a threshold reached on the test images, if that is known. */
 function reached({ sensitivity, specificity }) {
   if (sensitivity === null || specificity === null) return "";
   return `, which found ${percent(sensitivity)} of the test images with it and cleared ${percent(specificity)} of those without`;
-}
-
-function label(name) {
-  return name.replaceAll("_", " ");
-}
-
-function percent(share) {
-  if (share < 0.0005) return share > 0 ? "<0.1%" : "0%";
-  const digits = share < 0.01 ? 1 : 0;
-  return `${(100 * share).toFixed(digits)}%`;
 }
