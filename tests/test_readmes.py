@@ -34,7 +34,10 @@ PATH = re.compile(
 )
 # A file by its name alone: stage.py, demo.yaml, requirements.lock.
 NAME = re.compile(r"(?<![\w./<>*:-])\.?[\w-]+\.(?:py|yaml|sh|lock|cfg|toml)(?![\w/*])")
-MADE_BY_RUNS = ("results/demo/", "results/gpu/", "results/report/", "results/spark_ml/")
+MADE_BY_RUNS = (
+    *("results/demo/", "results/gpu/", "results/rehearsal/", "results/report/"),
+    "results/spark_ml/",
+)
 OF_THE_READER = {"my.yaml", "my-cluster.yaml", "credentials.yaml"}
 
 MODULE = re.compile(r"(?<![\w./-])(?:xray|emr|experiments)(?:\.\w+)+")
