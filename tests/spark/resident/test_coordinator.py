@@ -199,6 +199,25 @@ def test_a_retrys_reason_tells_no_stack_and_no_path(bucket):
     assert reasons == [told.rstrip(": "), told + "Crashed"]
 
 
+def test_workers_that_yarn_kills_twice_for_their_memory_end_the_run(bucket):
+    killed = (
+        "ExecutorLostFailure (executor 2 exited caused by one of the running tasks) "
+        "Reason: Container killed by YARN for exceeding physical memory limits. 952.6 "
+        "MB of 896 MB physical memory used. Consider boosting memoryOverhead."
+    )
+    told = [killed, "executor lost", killed, killed, killed]
+    coordinator = make_coordinator(
+        make_journal(bucket),
+        [Share({}, PARTS)] * WORKERS,
+        last_failure=lambda: told.pop(0),
+    )
+    for rounds in (1, 1, 1, 2):  # another reason between, and then an average
+        coordinator.on_retry(rounds, 0)
+    expected = "952.6 MB of 896 MB physical memory used. TensorFlow lives outside"
+    with pytest.raises(UserError, match=expected):
+        coordinator.on_retry(2, 0)
+
+
 def test_workers_who_do_not_reach_each_other_twice_end_the_run(bucket):
     unreached = "Worker 1 on ip-10-0-0-2 cannot reach worker 0 at 10.0.0.1:40123 "
     stack = "PythonException: Traceback (most recent call last): File x.py RoundLost: "

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from xray.common.errors import UserError
 from xray.spark.cluster import Cluster
 from xray.spark.resident.messages import DriverUnreachable
-from xray.spark.resident.retries import LET_THROUGH, UNREACHED
+from xray.spark.resident.retries import LET_THROUGH, UNREACHED, outsized
 from xray.spark.resident.server import WeightServer
 
 logger = logging.getLogger(__name__)
@@ -23,8 +23,6 @@ POLL_SECONDS = 1.0
 REPLACED_SECONDS = 8
 TOLD_TO_GO = "an executor was told to go (decommissioned)"
 HOME_SECONDS = 10  # in which a worker ends that has nothing more to do
-# As Spark's YarnAllocator words it, and the heap and the rest that YARN counted.
-OUTSIZED = re.compile(r"killed by YARN for exceeding .*?memory limits\. (.+? used)")
 UNREACHABLE = re.compile(rf"{DriverUnreachable.__name__}: (.+?\.) ")
 
 
@@ -144,13 +142,8 @@ class Watch:
             )
         if seconds < self._cluster.wait_seconds:
             return None
-        if found := OUTSIZED.search(failure):
-            return (
-                f"YARN kills executors that use more than they asked for: {found[1]}. "
-                "TensorFlow lives outside the Java heap: set "
-                "spark.executor.memoryOverhead (runner.spark_conf, or --conf) to 2g "
-                "for each worker of an executor, or lower --executor-cores."
-            )
+        if told := outsized(failure):
+            return told
         slots = self._cluster.slots()
         found = UNREACHED.search(failure)
         # With fewer slots than workers the one out of reach is most likely gone.
