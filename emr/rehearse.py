@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from emr.checks import check_placeholder
@@ -20,7 +21,7 @@ from emr.plan import Run, Sweep
 from emr.spark import CODE, ENVIRONMENT, NODE_FOLDER
 from emr.step import RECORD_SECONDS
 from xray.common.errors import UserError
-from xray.common.processes import die_with_parent, scripts_first
+from xray.common.processes import die_with_parent, scripts_first, stop
 from xray.local.yarn import start_yarn
 from xray.records.predictions import SUFFIX
 from xray.storage.credentials import S3Access
@@ -36,7 +37,7 @@ def apart(sweep: Sweep) -> Sweep:
     """The sweep, which has its place on S3 apart from that of the real one."""
     place = {"s3_prefix": sweep.settings.uri(PREFIX, "")}
     settings = sweep.settings.model_copy(update=place)
-    return Sweep(**{**vars(sweep), "settings": settings})
+    return replace(sweep, settings=settings)
 
 
 def rehearse(sweep: Sweep, hadoop: Path, access: S3Access, results: Path) -> None:
@@ -96,7 +97,7 @@ def _keys(access: S3Access) -> dict[str, str]:
 
 
 def _run(sweep: Sweep, run: Run, folder: str, environment: Mapping[str, str]) -> int:
-    """The exit code of a step; one that is broken off still brings its record."""
+    """The exit code of a step; one that is broken off has time for its record."""
     arguments = step_arguments(sweep, run)
     process = subprocess.Popen(
         [argument.replace(NODE_FOLDER, folder) for argument in arguments],
@@ -106,10 +107,9 @@ def _run(sweep: Sweep, run: Run, folder: str, environment: Mapping[str, str]) ->
     )
     try:
         return process.wait()
-    except BaseException:
-        process.terminate()
-        process.wait(END_SECONDS)
-        raise
+    finally:
+        if process.poll() is None:
+            stop(process, END_SECONDS)
 
 
 def _fetch(run: Place, results: Path) -> None:

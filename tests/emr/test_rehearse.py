@@ -1,15 +1,19 @@
 """A sweep's steps on Hadoop's YARN, against a run without any of it."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
-from emr import launch
+from emr import launch, rehearse
 from tests.conftest import ROOT, assert_one_line, run_script
 from tests.runners.test_runners import read_record
 from tests.spark.resident.test_kills import EXACT, arguments, losses
+from xray.common.background import in_background
 from xray.records.reading import read_records
 
 SMALL_NODES = (  # a worker each
@@ -59,6 +63,36 @@ def test_the_steps_of_a_sweep_train_on_yarn(hadoop, bucket, own_bucket, tmp_path
     assert secret not in done.stdout + done.stderr
     kept = list((own_bucket.folder / "sweeps" / "rehearsal").rglob("runs/*/*.json"))
     assert len(kept) == 2, "where the real sweep does not look"
+
+
+STEP = """
+import pathlib, signal, sys, time
+
+def end(*_):
+    time.sleep(1)
+    pathlib.Path(sys.argv[1], "record").touch()
+    sys.exit(130)
+
+signal.signal(signal.SIGTERM, end)
+pathlib.Path(sys.argv[1], "begun").touch()
+time.sleep(60)
+"""
+
+
+def test_a_step_that_is_broken_off_has_time_for_its_record(tmp_path, monkeypatch):
+    command = [sys.executable, "-c", STEP, str(tmp_path)]
+    monkeypatch.setattr(rehearse, "step_arguments", lambda *_: command)
+
+    def interrupt():
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupting = in_background(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        rehearse._run(None, None, "unused", os.environ)
+    interrupting.result(10)
+    assert (tmp_path / "record").exists()
 
 
 def test_a_rehearsal_needs_hadoop_and_a_bucket_of_ones_own(

@@ -69,11 +69,11 @@ def interrupts_held_back() -> Iterator[None]:
             signal.raise_signal(came[0])
 
 
-def stop(process: subprocess.Popen) -> None:
-    """End a process and wait for it."""
+def stop(process: subprocess.Popen, seconds: float = STOP_SECONDS) -> None:
+    """End a process and wait for it; after so many seconds it is killed."""
     process.terminate()
     try:
-        process.wait(STOP_SECONDS)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

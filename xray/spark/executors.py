@@ -10,6 +10,14 @@ if TYPE_CHECKING:
     from pyspark import SparkContext
 
 
+# YARN's client would try for a quarter of an hour.
+IMPATIENT = {
+    "yarn.resourcemanager.connect.max-wait.ms": 5000,
+    "yarn.resourcemanager.connect.retry-interval.ms": 1000,
+    "ipc.client.connect.max.retries": 1,
+}
+
+
 def any_leaving(context: "SparkContext") -> bool:
     """Whether an executor at work is told to go, and gets nothing more to do.
 
@@ -65,16 +73,22 @@ def why_ended(context: "SparkContext") -> str | None:
     try:
         if not context._jsc.sc().isStopped():
             return None
-        return _diagnostics(context) if context.master == "yarn" else ""
     except (Py4JError, OSError):  # Java itself is gone
         return None
+    with contextlib.suppress(Py4JError):  # YARN is gone as well
+        if context.master == "yarn":
+            return _diagnostics(context)
+    return ""
 
 
 def _diagnostics(context: "SparkContext") -> str:
-    """What YARN tells of the application, in one line."""
+    """What YARN tells of the application, in one line; it is asked for some seconds."""
     api = context._jvm.org.apache.hadoop.yarn
+    settings = api.conf.YarnConfiguration()
+    for name, value in IMPATIENT.items():
+        settings.setInt(name, value)
     client = api.client.api.YarnClient.createYarnClient()
-    client.init(api.conf.YarnConfiguration())
+    client.init(settings)
     client.start()
     try:
         number = api.api.records.ApplicationId.fromString(context.applicationId)
