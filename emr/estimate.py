@@ -104,6 +104,7 @@ def estimate_cost(
         },
         "images": sweep.config.data.limit or NIH_IMAGES,
         "basis": PREDICTED if hours else UNKNOWN,
+        "shared_cores": settings.shared_cores if hours else None,
         "start_minutes": settings.start_minutes,
         "market": settings.market,
         "spot": _spot_usd(sweep, hours, prices),
@@ -145,6 +146,7 @@ def as_table(plan: dict[str, Any]) -> str:
             *lines,
             f"{found['nodes']} nodes {_cost_text(found)}",
             f"minutes: {found['basis']}",
+            *([f"cores: {shared}"] if (shared := found["shared_cores"]) else []),
             "--json prints the exact requests. Nothing was asked of AWS.",
         ]
     )

@@ -1,5 +1,6 @@
 """ClusterSettings: the EMR cluster described once, read from YAML and checked."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +24,9 @@ YARN_SHARE = 0.75
 """Share of a node's memory that YARN gives out, as EMR's own default for m5.xlarge."""
 APPLICATION_MASTER_MIB = 1024
 """What Spark's application master takes on one of the nodes (512 MiB and overhead)."""
+WHOLE_CORES = re.compile(r"[a-z]+[78]a[a-z]*\.")
+"""Families of which each vCPU is a core; of other x86-64 ones two share one (EC2 User
+Guide, "CPU options": DefaultThreadsPerCore)."""
 MIN_PYTHON_MIB = 2048
 """TensorFlow with a MobileNet peaks at 1.4 GiB in the records of results/."""
 
@@ -35,6 +39,12 @@ class Node(Section):
     memory_mib: Annotated[int, Field(ge=8192)]
     network_gbps: Annotated[float, Field(gt=0)] = 1.25
     """Bandwidth that lasts, for predictions; AWS calls it the baseline."""
+
+    @property
+    def physical_cores(self) -> int:
+        """Of which AWS makes the vcpus."""
+        whole = WHOLE_CORES.match(self.instance_type)
+        return self.vcpus if whole else self.vcpus // 2
 
 
 class SparkSettings(Section):
@@ -143,6 +153,18 @@ class ClusterSettings(Section):
     def threads_per_worker(self) -> int:
         """Cores of one worker."""
         return self.executor_cores // self.workers_per_executor
+
+    @property
+    def shared_cores(self) -> str | None:
+        """That training shares physical cores, in words; None: it does not."""
+        node, threads = self.core, self.workers_per_executor * self.threads_per_worker
+        if threads <= node.physical_cores:
+            return None
+        return (
+            f"{node.instance_type} trains with {threads} threads on "
+            f"{node.physical_cores} physical core(s): what shares one is slower than "
+            "predicted, by how much was not measured."
+        )
 
     @property
     def core_bytes_per_second(self) -> float:

@@ -262,7 +262,7 @@ def _reasons(
         f"{settings.core.network_gbps:g} Gbit/s of a node's network. A core of "
         f"{node.instance_type} may be slower, so run 1 and 2 executors there first."
     )
-    return reasons
+    return [*reasons, *filter(None, [settings.shared_cores])]
 
 
 def _as_json(advice: Advice, settings: ClusterSettings, prices: Path) -> dict[str, Any]:

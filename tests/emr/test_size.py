@@ -63,6 +63,32 @@ def test_reasons_name_nodes_cores_memory_and_records(results, capsys):
         assert part in out
 
 
+@pytest.mark.parametrize(
+    ("settings", "cores"),
+    [
+        ((), 2),
+        (("core.instance_type=m5.4xlarge", "core.vcpus=16"), 8),
+        (("core.instance_type=m7a.xlarge",), None),  # each vCPU is a core
+        (("core.instance_type=c7i.xlarge", "spark.cores_for_system=2"), None),
+    ],
+)
+def test_workers_that_share_a_core_are_said_to_be_slower(
+    results, capsys, settings, cores
+):
+    more = ["core.memory_mib=65536", *settings]
+    arguments = [part for setting in more for part in ("--cluster-set", setting)]
+    arguments += ["--prices", str(results.parent / "prices.yaml")]
+    price = {"ec2_usd_per_hour": 1, "emr_usd_per_hour": 1, "source": "test"}
+    kinds = ("m5.xlarge", "m5.4xlarge", "m7a.xlarge", "c7i.xlarge")
+    table = {kind: {**price, "date": "2026-01-01"} for kind in kinds}
+    (results.parent / "prices.yaml").write_text(json.dumps({"instances": table}))
+    code, out, _ = ask(capsys, results, *arguments)
+    assert code == 0
+    assert ("slower than predicted" in out) == bool(cores)
+    if cores:
+        assert f"on {cores} physical core(s)" in out
+
+
 def test_an_impossible_deadline_is_said(results, capsys):
     _, out, _ = ask(capsys, results, "--deadline", "5s")
     assert "NOT within" in out
@@ -182,6 +208,7 @@ def test_a_dry_run_prints_one_json_object_and_needs_no_credentials(
     said = capsys.readouterr().out
     assert re.search(r"\n +4  \d", said)
     assert re.search(r"5 nodes at 1\.2 USD/h together, [\d.]+ USD \([\d.]+ to ", said)
+    assert "cores: m5.xlarge trains with 3 threads on 2 physical core(s)" in said
     assert launch.main([*arguments, "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     request = plan["requests"]["run_job_flow"]
