@@ -1,11 +1,14 @@
-"""A sweep's steps on Hadoop's YARN, against a run without any of it."""
+"""A sweep's steps and the scripts on Hadoop's YARN, against a run without any of it."""
 
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
+import tarfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -22,11 +25,25 @@ SMALL_NODES = (  # a worker each
 )
 
 
+def exact_config(bucket, folder):
+    training = EXACT["training"] | {"epochs": 3}
+    return bucket.write_config(folder / "run.yaml", **EXACT | {"training": training})
+
+
+@pytest.fixture(scope="module")
+def alone(bucket, tmp_path_factory):
+    """The losses of the sequential runner, which one worker has as well."""
+    folder = tmp_path_factory.mktemp("alone")
+    run = arguments("sequential", exact_config(bucket, folder), folder / "results")
+    done = run_script(*run)
+    assert done.returncode == 0, done.stderr
+    return pytest.approx(losses(read_record(folder / "results").epochs), rel=1e-5)
+
+
 def rehearsal(bucket, folder, hadoop, *executors):
     """The arguments of a rehearsal whose exact data are in the bucket."""
-    training = EXACT["training"] | {"epochs": 3}
-    config = bucket.write_config(folder / "run.yaml", **EXACT | {"training": training})
-    return config, [
+    config = exact_config(bucket, folder)
+    return [
         *("rehearse", "--executors", *executors, "--config", str(config)),
         *("--hadoop", str(hadoop), "--credentials", str(bucket.credentials)),
         *("--results", str(folder / "results")),
@@ -36,9 +53,11 @@ def rehearsal(bucket, folder, hadoop, *executors):
 
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
-def test_the_steps_of_a_sweep_train_on_yarn(hadoop, bucket, own_bucket, tmp_path):
+def test_the_steps_of_a_sweep_train_on_yarn(
+    hadoop, bucket, own_bucket, tmp_path, alone
+):
     shutil.copytree(bucket.folder, own_bucket.folder, dirs_exist_ok=True)
-    config, command = rehearsal(own_bucket, tmp_path, hadoop, "1", "2")
+    command = rehearsal(own_bucket, tmp_path, hadoop, "1", "2")
     done = subprocess.run(
         [sys.executable, "-m", "emr.launch", *command],
         cwd=ROOT,
@@ -49,10 +68,7 @@ def test_the_steps_of_a_sweep_train_on_yarn(hadoop, bucket, own_bucket, tmp_path
     assert done.returncode == 0, done.stderr[-3000:]
     records, left_out = read_records(tmp_path / "results")
     assert ([record.workers for record in records], left_out) == ([1, 2], [])
-    alone = run_script(*arguments("sequential", config, tmp_path / "alone"))
-    assert alone.returncode == 0, alone.stderr
-    expected = losses(read_record(tmp_path / "alone").epochs)
-    assert losses(records[0].epochs) == pytest.approx(expected, rel=1e-5)
+    assert losses(records[0].epochs) == alone
     assert {record.machine["spark_master"] for record in records} == {"yarn"}
     assert [record.emr["run"] for record in records] == [
         "elephas-e1-r1",
@@ -63,6 +79,48 @@ def test_the_steps_of_a_sweep_train_on_yarn(hadoop, bucket, own_bucket, tmp_path
     assert secret not in done.stdout + done.stderr
     kept = list((own_bucket.folder / "sweeps" / "rehearsal").rglob("runs/*/*.json"))
     assert len(kept) == 2, "where the real sweep does not look"
+
+
+def pack_environment(archive):
+    """Python in the form of `emr.launch pack`, whose packages are this one's."""
+    packages = Path(sysconfig.get_path("purelib"))
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(Path(sys.prefix, "pyvenv.cfg"), "pyvenv.cfg")
+        for place, target in (
+            ("bin/python", Path(sys.executable).resolve()),
+            (packages.relative_to(sys.prefix), packages),
+        ):
+            link = tarfile.TarInfo(str(place))
+            link.type, link.linkname = tarfile.SYMTYPE, str(target)
+            file.addfile(link)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+def test_the_script_trains_with_a_python_that_yarn_unpacks(
+    hadoop, bucket, tmp_path, alone
+):
+    pack_environment(tmp_path / "environment.tar.gz")
+    run = arguments(
+        "elephas_spark", exact_config(bucket, tmp_path), tmp_path / "results"
+    )[1:]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "xray.local_yarn", "--hadoop", str(hadoop)),
+            *("--nodes", "1", "--memory-mb", "6144", "--"),
+            *("emr/run_training.sh", "1", str(tmp_path / "environment.tar.gz")),
+            *map(str, run),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"EXECUTOR_CORES": "1", "EXECUTOR_MEMORY": "512m"},
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = read_record(tmp_path / "results")
+    assert (record.workers, record.machine["spark_master"]) == (1, "yarn")
+    assert losses(record.epochs) == alone
 
 
 STEP = """
@@ -98,7 +156,7 @@ def test_a_step_that_is_broken_off_has_time_for_its_record(tmp_path, monkeypatch
 def test_a_rehearsal_needs_hadoop_and_a_bucket_of_ones_own(
     own_bucket, tmp_path, capsys
 ):
-    _, command = rehearsal(own_bucket, tmp_path, tmp_path, "1")
+    command = rehearsal(own_bucket, tmp_path, tmp_path, "1")
     assert launch.main(command) == 2
     assert_one_line(capsys.readouterr().err, str(tmp_path), "tests/yarn/pom.xml")
     assert launch.main([*command, "--cluster-set", "s3_prefix=s3://CHANGE-ME/"]) == 2
