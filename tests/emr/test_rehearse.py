@@ -15,7 +15,8 @@ import pytest
 from emr import launch, rehearse
 from tests.conftest import ROOT, assert_one_line, run_script
 from tests.runners.test_runners import read_record
-from tests.spark.resident.test_kills import EXACT, arguments, losses
+from tests.spark.resident.test_kills import arguments, losses
+from tests.spark.test_yarn import exact_config
 from xray.common.background import in_background
 from xray.records.reading import read_records
 
@@ -23,11 +24,6 @@ SMALL_NODES = (  # a worker each
     *("core.instance_type=m5.large", "core.vcpus=2", "core.memory_mib=8192"),
     "s3_prefix=s3://nih/sweeps/",
 )
-
-
-def exact_config(bucket, folder):
-    training = EXACT["training"] | {"epochs": 3}
-    return bucket.write_config(folder / "run.yaml", **EXACT | {"training": training})
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tests.spark.resident.test_kills import (
     losses,
     wait_for_an_epoch,
 )
-from xray.common.processes import scripts_first
+from xray.common.processes import scripts_first, stop
 from xray.data.labels import FINDINGS
 from xray.local.yarn import EXCLUDED, start_yarn
 from xray.spark.resident.watch import TOLD_TO_GO
@@ -159,8 +159,12 @@ def training(hadoop, bucket, folder, *settings):
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=PIPE, stderr=STDOUT, text=True
         )
-        wait_for_an_epoch(process, folder / "results")
-        yield process, found
+        try:
+            wait_for_an_epoch(process, folder / "results")
+            yield process, found
+        finally:
+            if process.poll() is None:  # it would wait for a YARN that is gone
+                stop(process)
 
 
 def test_an_application_that_yarn_ends_is_one_line(hadoop, bucket, tmp_path):

@@ -30,6 +30,7 @@ from xray.webapp.server import is_loopback, load_scorers
 pytestmark = pytest.mark.slow  # imports TensorFlow
 CHEST = encode(noise(64))
 PREDICT = "/api/v1/predict"
+PREDICT_BY_ALL = "/api/v1/predictions"
 
 
 @pytest.fixture(scope="module")
@@ -400,7 +401,9 @@ def test_one_upload_is_read_by_every_model(scorer):
     client = create_app([scorer, other], limits=Limits(uploads_per_minute=3))
     client = client.test_client()
     asked = "?explain=all&preview=true"
-    first, second = client.post(f"{PREDICT}ions{asked}", data=CHEST).json["predictions"]
+    first, second = client.post(f"{PREDICT_BY_ALL}{asked}", data=CHEST).json[
+        "predictions"
+    ]
     alone = [
         client.post(f"{PREDICT}{asked}&model={model_id}", data=CHEST).json
         for model_id in (scorer.info.model_id, "other")
@@ -410,7 +413,7 @@ def test_one_upload_is_read_by_every_model(scorer):
     assert second["image"].pop("preview") is None, "it is the first's"
     del alone[1]["image"]["preview"]
     assert second == alone[1]
-    refused = client.post(f"{PREDICT}ions", data=CHEST)
+    refused = client.post(PREDICT_BY_ALL, data=CHEST)
     assert refused.status_code == 429, "it counted as one"
 
 

@@ -9,7 +9,7 @@ import { Queue } from "./queue.js";
 
 const $ = (id) => document.getElementById(id);
 const MOST_OPEN = 4; // pictures; the earlier ones are rows of a table
-const cards = new Map(); // card -> {file, abort, answers: one of each model}
+const cards = new Map(); // card -> {file, abort}
 const open = new Set(); // cards, the one that was opened last at the end
 const queue = new Queue(4);
 const earlier = new Earlier($("earlier"), (card) => {
@@ -47,7 +47,6 @@ async function score(card) {
     const answers = await ask(card, signal);
     const picture = await read(entry.file, answers[0].image.preview);
     signal.throwIfAborted();
-    entry.answers = answers;
     card.take(answers, picture, titles());
     showChosen(card);
   } catch (error) {
@@ -57,7 +56,7 @@ async function score(card) {
 
 /** Show what the chosen model says of a picture; nothing, where that is not known yet. */
 function showChosen(card) {
-  if (!cards.get(card).answers) return;
+  if (!card.answers) return;
   card.show($("model")?.value);
   card.list($("sort").checked);
   say(card.summary());
@@ -192,7 +191,7 @@ $("sort").addEventListener("change", () => {
 });
 
 const scored = () =>
-  [...cards].flatMap(([{ name }, { answers }]) =>
+  [...cards.keys()].flatMap(({ name, answers }) =>
     (answers ?? []).map((prediction) => ({ name, prediction })),
   );
 $("csv").addEventListener("click", () => save("xray.csv", "text/csv", asCsv(scored())));

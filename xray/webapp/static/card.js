@@ -19,7 +19,7 @@ export class Card {
     this.onChange = events.onChange;
     this.number = ++cards;
     this.element = clone("card");
-    this.picture = null;
+    this.answers = this.picture = null;
     this.heat = null;
     this.finding = null;
     const find = (selector) => this.element.querySelector(selector);
